@@ -1,0 +1,25 @@
+"""Errors a user can act on. Each carries the exit code of the command line."""
+
+
+class MggdubError(Exception):
+    """One sentence: what happened, to which file, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(MggdubError):
+    """The command line asks for something that does not exist or does not fit (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(MggdubError):
+    """An input exists but cannot be used: no face, unreadable, no samples (exit code 3)."""
+
+    exit_code = 3
+
+
+class OutputError(MggdubError):
+    """The output cannot be written: exists, no permission, disk full (exit code 4)."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Cameras, rotations, surfaces and symmetry: numpy in, numpy out."""

@@ -1,0 +1,1 @@
+"""Reading and writing pictures, sound and video: the only room that knows ffmpeg."""

@@ -1,0 +1,1 @@
+"""Networks and the linear models that stand beside them."""

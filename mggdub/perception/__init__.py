@@ -1,0 +1,1 @@
+"""What a photo shows: face, geometry, plate. Adapters around small networks."""

@@ -1,0 +1,1 @@
+"""How the weights were made: preparation, losses and one file per trained thing."""

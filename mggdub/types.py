@@ -1,0 +1,241 @@
+"""The nouns. Frozen values that check their shapes when they are made.
+
+Letters in shape comments: N points, H W pixels, T frames, L landmarks (478), E blendshapes (52),
+M lip modes (8), V mesh vertices (478).
+
+Frames of reference: *photo* and *crop* are pixels, x right, y down, pixel centres at .5. *Camera* and
+*head space* are centimetres with OpenCV axes (x right, y down, z away from the viewer). Head space is
+MediaPipe's canonical face model in those axes; its symmetry plane is x = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+
+CROP_SIZE = 512  # px, side of every head crop
+FOCAL = 4.0 * CROP_SIZE  # px, the fixed focal length of a crop's camera
+LANDMARKS = 478
+LIP_MODES = 8
+
+# ARKit's names in alphabetical order: MediaPipe's 51 (without `_neutral`), plus tongueOut.
+BLENDSHAPES = (
+    "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft "
+    "eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft "
+    "eyeSquintRight eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose "
+    "mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft "
+    "mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight "
+    "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight "
+    "mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
+    "noseSneerRight tongueOut"
+).split()
+# The 24 units that drive; the 28 of jaw, mouth and tongue are exchange only (lip modes drive there).
+DRIVING_UNITS = tuple(
+    i for i, name in enumerate(BLENDSHAPES) if name.startswith(("brow", "cheek", "eye", "nose"))
+)
+MOUTH_UNITS = tuple(i for i in range(len(BLENDSHAPES)) if i not in DRIVING_UNITS)
+DRIVERS = len(DRIVING_UNITS) + LIP_MODES  # 32 numbers move a head
+
+
+def _check(name: str, array: Array | Tensor, *shape: int | None) -> None:
+    actual = tuple(array.shape)
+    fits = len(actual) == len(shape) and all(s is None or s == a for a, s in zip(actual, shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name} has shape {actual}, expected {shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture as a viewer would see it: upright, 8-bit sRGB, alpha kept apart."""
+
+    pixels: Array  # [H, W, 3] uint8
+    alpha: Array | None = None  # [H, W] uint8, 255 is opaque
+
+    def __post_init__(self) -> None:
+        _check("pixels", self.pixels, None, None, 3)
+        if self.alpha is not None:
+            _check("alpha", self.alpha, *self.pixels.shape[:2])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono sound in -1..1."""
+
+    samples: Array  # [N] float32
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        _check("samples", self.samples, None)
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One detected face. z of the landmarks is in px too, negative is nearer to the viewer."""
+
+    landmarks: Array  # [478, 3] float32, px of the picture it was found in
+    blendshapes: Array  # [52] float32, 0..1, in the order of BLENDSHAPES
+    score: float  # 0..1, presence
+
+    def __post_init__(self) -> None:
+        _check("landmarks", self.landmarks, LANDMARKS, 3)
+        _check("blendshapes", self.blendshapes, len(BLENDSHAPES))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The square of a picture that holds a head; it may reach beyond the picture."""
+
+    left: float  # px of the picture
+    top: float
+    side: float
+    size: int = CROP_SIZE  # px of the crop
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per picture pixel."""
+        return self.size / self.side
+
+    def to_crop(self, points: Array) -> Array:
+        """Picture px [..., 2 or 3] to crop px; a third coordinate is scaled along."""
+        offset = np.array([self.left, self.top, 0.0], dtype=np.float32)[: points.shape[-1]]
+        return ((points - offset) * self.scale).astype(np.float32)
+
+    def to_picture(self, points: Array) -> Array:
+        """Crop px [..., 2 or 3] to picture px."""
+        offset = np.array([self.left, self.top, 0.0], dtype=np.float32)[: points.shape[-1]]
+        return (points / self.scale + offset).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Pinhole. `viewmat` takes head space to camera space (gsplat's world-to-camera)."""
+
+    K: Array  # [3, 3] float32, px
+    viewmat: Array  # [4, 4] float32, cm
+    width: int = CROP_SIZE
+    height: int = CROP_SIZE
+
+    def __post_init__(self) -> None:
+        _check("K", self.K, 3, 3)
+        _check("viewmat", self.viewmat, 4, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """The head crop of a photo and what the face runtime says of it."""
+
+    image: Array  # [512, 512, 3] uint8
+    crop: Crop
+    landmarks: Array  # [478, 3] float32, crop px
+    blendshapes: Array  # [52] float32
+    camera: Camera  # pose of the head in this photo
+
+    def __post_init__(self) -> None:
+        _check("image", self.image, self.crop.size, self.crop.size, 3)
+        _check("landmarks", self.landmarks, LANDMARKS, 3)
+
+
+# Classes of GeometryMaps.labels.
+BACKGROUND, SKIN, HAIR, EYES, MOUTH, CLOTHES = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class GeometryMaps:
+    """What the geometry network sees in a crop."""
+
+    depth: Array  # [256, 256] float32, cm, camera z minus camera z of the head-space origin
+    normals: Array  # [256, 256, 3] float32, unit, camera axes (OpenCV: towards the viewer is -z)
+    labels: Array  # [256, 256, 6] float32, class probabilities, order of BACKGROUND..CLOTHES
+    matte: Array  # [512, 512] float32, 0..1: the person (head, neck, body) against the background
+
+    def __post_init__(self) -> None:
+        _check("depth", self.depth, 256, 256)
+        _check("normals", self.normals, 256, 256, 3)
+        _check("labels", self.labels, 256, 256, 6)
+        _check("matte", self.matte, CROP_SIZE, CROP_SIZE)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """Anisotropic 3-D Gaussians, gsplat's fields. Plain values: scales in cm, opacities 0..1."""
+
+    means: Tensor  # [N, 3] float32, cm
+    quats: Tensor  # [N, 4] float32, wxyz (normalised by the renderer)
+    scales: Tensor  # [N, 3] float32, cm
+    opacities: Tensor  # [N] float32
+    colors: Tensor  # [N, 3] float32, sRGB 0..1
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0]
+        _check("means", self.means, n, 3)
+        _check("quats", self.quats, n, 4)
+        _check("scales", self.scales, n, 3)
+        _check("opacities", self.opacities, n)
+        _check("colors", self.colors, n, 3)
+
+    def __len__(self) -> int:
+        return int(self.means.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """Premultiplied colours: the picture over a background B is `colors + (1 - alphas) * B`."""
+
+    colors: Tensor  # [H, W, 3] float32
+    alphas: Tensor  # [H, W] float32
+    depths: Tensor  # [H, W] float32, cm, sum of weight * camera z (divide by alphas for the mean)
+
+
+@dataclass(frozen=True, eq=False)
+class ExpressionTrack:
+    """A face over time. Absolute: zeros are that person's face at rest with lips closed.
+
+    Rotation is (pitch, yaw, roll), intrinsic x, y, z: positive is down, to the viewer's right, clockwise
+    as the viewer sees it. Rotation and translation are relative to the photo's own head pose.
+    """
+
+    times: Array  # [T] float64, s, the mid-time of each frame
+    blendshapes: Array  # [T, 52] float32
+    lip_modes: Array  # [T, 8] float32, in the units of the shipped PCA (cm)
+    rotation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] degrees
+    translation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] cm
+
+    def __post_init__(self) -> None:
+        count = len(self.times)
+        for name in ("rotation", "translation"):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros((count, 3), np.float32))
+            _check(name, getattr(self, name), count, 3)
+        _check("blendshapes", self.blendshapes, count, len(BLENDSHAPES))
+        _check("lip_modes", self.lip_modes, count, LIP_MODES)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def drivers(self) -> Array:
+        """[T, 32]: the 24 driving units, then the 8 lip modes."""
+        return np.concatenate([self.blendshapes[:, list(DRIVING_UNITS)], self.lip_modes], 1).astype(np.float32)
+
+
+def as_tensor(array: Array) -> Tensor:
+    """A float32 tensor on the CPU."""
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
