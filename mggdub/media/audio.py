@@ -1,0 +1,55 @@
+"""Sound in: any audio or video that ffmpeg reads becomes one mono waveform."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from mggdub.errors import InputError
+from mggdub.media.files import check_input
+from mggdub.media.process import arguments, source, start
+from mggdub.types import Waveform
+
+SAMPLE_RATE = 16_000
+LONGEST = 3 * 3600  # s; three hours of float32 at 16 kHz are 690 MB
+CHUNK = 1 << 20  # bytes
+
+
+def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
+    """Mono float32 at `sample_rate`, starting where the file's own clock starts.
+
+    Channels are mixed without getting louder; sound that starts late or has gaps is filled with silence, so
+    that it stays in step with the pictures of the same file. Raises UsageError (no such file) or InputError.
+    """
+    check_input(path)
+    resampled = source(path).audio.filter(
+        "aresample",
+        sample_rate,
+        ochl="mono",
+        out_sample_fmt="flt",
+        rematrix_maxval=1,
+        **{"async": 1, "first_pts": 0},
+    )
+    argv = arguments(resampled.output("pipe:1", format="f32le", acodec="pcm_f32le"))
+    data = bytearray()
+    with start(argv, stdout=subprocess.PIPE) as running:
+        assert running.process.stdout is not None
+        while chunk := running.process.stdout.read(CHUNK):
+            data += chunk
+            if len(data) > 4 * sample_rate * LONGEST:
+                raise InputError(f"{path} is longer than {LONGEST // 3600} hours; cut it into parts.")
+        status = running.wait()
+    if not data:
+        raise InputError(_silence_reason(path, status, "".join(running.said)))
+    samples = np.frombuffer(data, dtype="<f4", count=len(data) // 4)
+    return Waveform(np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32, copy=False), sample_rate)
+
+
+def _silence_reason(path: Path, status: int, said: str) -> str:
+    if "matches no streams" in said or "does not contain any stream" in said:
+        return f"{path} holds no sound; give a recording of speech."
+    if status == 0:
+        return f"{path} holds no audio samples; record or export it again."
+    return f"{path} cannot be read as sound; give a recording that plays elsewhere, such as WAV, MP3 or M4A."

@@ -1,0 +1,243 @@
+"""Moving pictures in and out, one ffmpeg process each, frames through a pipe, memory of one frame."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from types import MappingProxyType
+from typing import Any
+
+import ffmpeg
+import numpy as np
+
+from mggdub.errors import InputError, OutputError
+from mggdub.media.files import CONTAINERS, check_input, check_output, hidden_sibling
+from mggdub.media.process import Running, arguments, source, start
+from mggdub.types import Array
+
+X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
+SCALING = "bicubic+accurate_rnd+full_chroma_int"
+SYNTHETIC = MappingProxyType(
+    {
+        "comment": "Synthetic video: made by mggdub from one photo and one recording.",
+        "description": "Digital source type: "
+        "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
+    }
+)
+# What ffmpeg rounds when it prints a rate: 29.97 stands for 30000/1001.
+NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says."""
+
+    width: int  # px as seen: turned upright, pixels square
+    height: int
+    fps: Fraction
+    duration: float  # s, 0 if the container does not say
+    has_audio: bool
+    rotation: int  # degrees the stored pictures are turned by; reading undoes it
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What was written."""
+
+    path: Path
+    frames: int
+    fps: Fraction
+    width: int  # px, even
+    height: int
+    bytes: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds of picture."""
+        return float(self.frames / self.fps)
+
+
+def parse_rate(text: str) -> Fraction:
+    """`25`, `29.97` or `30000/1001` as a fraction; the usual two-digit roundings mean the true NTSC rate."""
+    return NTSC.get(f"{float(text):.2f}", Fraction(text)) if "/" not in text else Fraction(text)
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, rate, duration of the first moving picture of a file. Raises UsageError or InputError."""
+    check_input(path)
+    argv = arguments(source(path).output("-", format="null", t=0), loud=True)
+    said = subprocess.run(argv, capture_output=True, check=False).stderr.decode("utf-8", "replace")
+    said = said.split("Stream mapping:")[0]
+    streams = [line for line in said.splitlines() if re.match(r"\s*Stream #0:\d+", line)]
+    picture = next((line for line in streams if ": Video:" in line and "(attached pic)" not in line), "")
+    size = re.search(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?", picture)
+    rate = re.search(r"([\d.]+)(k?) fps", picture) or re.search(r"([\d.]+)(k?) tbr", picture)
+    if not size or not rate:
+        raise InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
+    width, height = int(size[1]), int(size[2])
+    if size[3] and int(size[3]) > 0 and int(size[4]) > 0:
+        width = round(width * int(size[3]) / int(size[4]))
+    turned = re.search(r"rotation of (-?[\d.]+) degrees", said)
+    rotation = round(float(turned[1])) if turned else 0
+    if rotation % 180:
+        width, height = height, width
+    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    return VideoInfo(
+        width=width,
+        height=height,
+        fps=parse_rate(rate[1]) * (1000 if rate[2] else 1),
+        duration=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0,
+        has_audio=any(": Audio:" in line for line in streams),
+        rotation=rotation,
+    )
+
+
+def read_video(path: Path) -> Iterator[tuple[float, Array]]:
+    """(time stamp in s, frame [H, W, 3] uint8 sRGB) in order; the stamp is when the frame appears.
+
+    Stamps are the container's own, counted from the start of the file as `read_audio` counts. Raises
+    UsageError or InputError.
+    """
+    info = probe(path)
+    stamps: SimpleQueue[float | None] = SimpleQueue()
+
+    def hear(line: str) -> None:
+        if "showinfo" in line and (found := re.search(r"pts_time:\s*(-?[\d.]+)", line)):
+            stamps.put(float(found[1]))
+
+    upright = source(path)["V:0"].filter("scale", info.width, info.height, flags=SCALING).filter("showinfo", checksum=0)
+    output = upright.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
+    count = info.width * info.height * 3
+    frames = 0
+    with start(arguments(output, loud=True), hear, lambda: stamps.put(None), stdout=subprocess.PIPE) as running:
+        assert running.process.stdout is not None
+        while len(data := running.process.stdout.read(count)) == count:
+            stamp = stamps.get()
+            assert stamp is not None, f"frame {frames} of {path} has no time stamp"
+            yield stamp, np.frombuffer(data, np.uint8).reshape(info.height, info.width, 3)
+            frames += 1
+    if frames == 0:
+        raise InputError(f"{path} holds no picture that can be decoded; convert it to MP4 first.")
+
+
+def write_video(
+    path: Path,
+    frames: Iterator[Array],
+    *,
+    fps: Fraction,
+    size: tuple[int, int],
+    audio: Path | None = None,
+    duration: float | None = None,
+    crf: int = 18,
+    force: bool = False,
+    metadata: dict[str, str] | None = None,
+) -> VideoReport:
+    """Write frames [H, W, 3] uint8 of `size` (width, height) and the sound of `audio`.
+
+    With a `duration` (s) exactly max(1, round(duration * fps)) frames are taken and the sound is cut or
+    padded to it; without one, all frames are taken. Odd sizes grow by one repeated row or column. The file
+    appears under its name only when it is whole. The same input gives the same bytes. Raises OutputError
+    (nothing is left behind) or UsageError.
+    """
+    check_output(path, force, (audio,) if audio else ())
+    width, height = size
+    even = (width + width % 2, height + height % 2)
+    expected = None if duration is None else max(1, round(duration * fps))
+    partial = hidden_sibling(path)
+    argv = arguments(_encoder(partial, path.suffix, even, fps, audio, duration, crf, dict(metadata or SYNTHETIC)))
+    argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
+    written = 0
+    try:
+        with start(argv, stdin=subprocess.PIPE) as running:
+            for frame in islice(frames, expected):
+                assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (frame.shape, frame.dtype)
+                _send(running, _even(frame), path)
+                written += 1
+            _finish(running, path)
+        assert expected is None or written == expected, f"{written} frames for {expected}"
+        size_on_disk = partial.stat().st_size
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return VideoReport(path, written, fps, *even, size_on_disk)
+
+
+def _encoder(
+    partial: Path,
+    suffix: str,
+    size: tuple[int, int],
+    fps: Fraction,
+    audio: Path | None,
+    duration: float | None,
+    crf: int,
+    metadata: dict[str, str],
+) -> Any:
+    pictures = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{size[0]}x{size[1]}", framerate=str(fps))
+    pictures = pictures.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALING)
+    pictures = pictures.filter("format", "yuv420p")
+    bt709 = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "range": "tv"}
+    streams = [pictures.filter("setparams", **bt709)]
+    if audio is not None:
+        # The same clock as read_audio: late sound is preceded by silence.
+        sound = source(audio).audio.filter("aresample", 48_000, rematrix_maxval=1, **{"async": 1, "first_pts": 0})
+        if duration is not None:
+            sound = sound.filter("apad", whole_dur=f"{duration:.6f}").filter("atrim", end=f"{duration:.6f}")
+        streams.append(sound.filter("aformat", channel_layouts="mono|stereo"))
+    options: dict[str, Any] = {
+        "format": CONTAINERS[suffix.lower()],
+        "vcodec": "libx264",
+        "preset": "fast",
+        "crf": crf,
+        "threads:v": X264_THREADS,
+        "movflags": "+faststart",
+        "flags": "+bitexact",  # of the encoders; on the container it would drop the metadata
+        "map_metadata": -1,
+    }
+    if audio is not None:
+        options |= {"acodec": "aac", "audio_bitrate": "192k"}
+    options["metadata"] = [f"{key}={value}" for key, value in metadata.items()]
+    return ffmpeg.output(*streams, f"file:{partial}", **options).overwrite_output()
+
+
+def _even(frame: Array) -> Array:
+    rows, columns = frame.shape[0] % 2, frame.shape[1] % 2
+    if rows or columns:
+        frame = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame)
+
+
+def _send(running: Running, frame: Array, path: Path) -> None:
+    assert running.process.stdin is not None
+    try:
+        running.process.stdin.write(frame.data)
+    except BrokenPipeError:
+        running.wait()
+        raise _failure(running, path) from None
+
+
+def _finish(running: Running, path: Path) -> None:
+    assert running.process.stdin is not None
+    with suppress(BrokenPipeError):
+        running.process.stdin.close()
+    status = running.wait()
+    if status != 0 or any("No space left" in line for line in running.said):
+        raise _failure(running, path)
+
+
+def _failure(running: Running, path: Path) -> OutputError:
+    said = "".join(running.said)
+    if "No space left" in said:
+        return OutputError(f"{path} could not be written: the disk is full; free some space or choose another folder.")
+    if "Permission denied" in said or "Read-only file system" in said:
+        return OutputError(f"{path} could not be written: {running.reason}; choose another folder.")
+    return OutputError(f"{path} could not be written: ffmpeg stopped ({running.reason}).")
