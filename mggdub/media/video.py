@@ -205,7 +205,8 @@ def _encoder(
     }
     if audio is not None:
         options |= {"acodec": "aac", "audio_bitrate": "192k"}
-    options["metadata"] = [f"{key}={value}" for key, value in metadata.items()]
+    # ffmpeg-python cannot repeat an option; a number after the specifier keeps the keys apart.
+    options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
     return ffmpeg.output(*streams, f"file:{partial}", **options).overwrite_output()
 
 
