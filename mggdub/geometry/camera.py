@@ -1,0 +1,127 @@
+"""The head's crop, its fixed camera, and the head's pose from landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mggdub.geometry.rotation import cross_matrix, rotvec_to_matrix
+from mggdub.types import CROP_SIZE, FOCAL, Array, Camera, Crop
+
+FOREHEAD, CHIN = 10, 152
+EYE_CHIN_BOX = (33, 133, 159, 145, 263, 362, 386, 374, CHIN)
+FACE_FRACTION = 0.5  # of the crop's side is the face's height
+# Landmarks that expressions hardly move: forehead and temples, nose bridge, eye corners, cheekbones.
+RIGID = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 109, 67, 103, 54, 21, 162, 127, 234),
+    *(151, 9, 8, 168, 6, 197, 195, 33, 133, 362, 263, 116, 345, 117, 346),
+)
+RIGID_DEPTH = -2.531  # cm, mean z of the rigid landmarks on the canonical face
+
+
+def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
+    """The square around a head: centred on the eye-chin box, twice as high as the face.
+
+    landmarks [478, 2 or 3], px of the picture.
+    """
+    box = np.asarray(landmarks)[list(EYE_CHIN_BOX), :2]
+    centre = (box.min(0) + box.max(0)) / 2
+    side = face_height(landmarks) / FACE_FRACTION
+    return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), float(side), size)
+
+
+def face_height(landmarks: Array) -> float:
+    """Distance from the hairline (10) to the chin (152) in the picture, px."""
+    return float(np.linalg.norm(landmarks[CHIN, :2] - landmarks[FOREHEAD, :2]))
+
+
+def crop_matrix(size: int = CROP_SIZE) -> Array:
+    """K of a crop [3, 3]: focal length four times its width, principal point in its middle."""
+    focal = FOCAL * size / CROP_SIZE
+    return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], np.float32)
+
+
+def crop_camera(rotation: Array, translation: Array, size: int = CROP_SIZE) -> Camera:
+    """The camera of a crop for a head pose: rotation [3, 3], translation [3] cm, head space to camera."""
+    viewmat = np.eye(4, dtype=np.float32)
+    viewmat[:3, :3], viewmat[:3, 3] = rotation, translation
+    return Camera(crop_matrix(size), viewmat, size, size)
+
+
+def project(points: Array, camera: Camera) -> Array:
+    """Head space [..., 3] cm to px [..., 2]."""
+    return project_with(points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3], camera.K)
+
+
+def project_with(points: Array, matrix: Array) -> Array:
+    """Camera space [..., 3] to px [..., 2]."""
+    scale = np.array([matrix[0, 0], matrix[1, 1]])
+    return points[..., :2] / points[..., 2:] * scale + matrix[:2, 2]
+
+
+def unproject(pixels: Array, depth: Array, camera: Camera) -> Array:
+    """Px [..., 2] at camera z [...] cm to head space [..., 3]."""
+    scale = np.array([camera.K[0, 0], camera.K[1, 1]])
+    rays = (pixels - camera.K[:2, 2]) / scale
+    points = np.concatenate([rays * depth[..., None], depth[..., None]], -1)
+    return (points - camera.viewmat[:3, 3]) @ camera.viewmat[:3, :3]
+
+
+def head_mesh(landmarks: Array, camera: Camera) -> Array:
+    """Landmarks [478, 3] in crop px as a mesh [478, 3] in head space, cm; it projects back onto them.
+
+    Depth is the landmark's own z at the head's distance; its unknown zero is set so that the rigid
+    landmarks lie as deep as the canonical face's.
+    """
+    rotation, distance = camera.viewmat[:3, :3].astype(np.float64), float(camera.viewmat[2, 3])
+    pixels = np.asarray(landmarks[..., :2], np.float64)
+    depth = distance + np.asarray(landmarks[..., 2], np.float64) * distance / camera.K[0, 0]
+    mesh = unproject(pixels, depth, camera)
+    for _ in range(2):
+        depth += (RIGID_DEPTH - mesh[list(RIGID), 2].mean()) / rotation[2, 2]
+        mesh = unproject(pixels, depth, camera)
+    return mesh.astype(np.float32)
+
+
+def solve_pose(
+    points: Array, pixels: Array, matrix: Array, iterations: int = 12, outlier: float = 2.0
+) -> tuple[Array, Array]:
+    """Rotations [T, 3, 3] and translations [T, 3] that put points [K, 3] (or [T, K, 3]) onto pixels [T, K, 2].
+
+    Gauss-Newton on the reprojection error with Huber weights (`outlier` px), from a scaled orthographic
+    start; every frame is solved at once. `matrix` is K [3, 3].
+    """
+    count = pixels.shape[0]
+    points = np.broadcast_to(np.asarray(points, np.float64), (count, pixels.shape[1], 3))
+    focal = np.array([matrix[0, 0], matrix[1, 1]], np.float64)
+    target = (np.asarray(pixels, np.float64) - matrix[:2, 2]) / focal  # [T, K, 2]
+    rotation, translation = _orthographic_pose(points, target)
+    for _ in range(iterations):
+        turned = points @ rotation.transpose(0, 2, 1)  # [T, K, 3]
+        x, y, z = np.moveaxis(turned + translation[:, None], -1, 0)
+        error = np.stack([x / z, y / z], -1) - target
+        length = np.linalg.norm(error * focal, axis=-1)
+        weight = np.sqrt(np.minimum(1.0, outlier / np.maximum(length, 1e-9)))[..., None]  # [T, K, 1]
+        zero = np.zeros_like(x)
+        by_point = np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], -2)
+        by_rotation = -by_point @ cross_matrix(turned)  # [T, K, 2, 3]
+        jacobian = np.concatenate([by_rotation, by_point], -1) * weight[..., None]
+        jacobian = jacobian.reshape(count, -1, 6)
+        residual = (error * weight).reshape(count, -1, 1)
+        normal = jacobian.transpose(0, 2, 1)
+        step = -np.linalg.solve(normal @ jacobian, normal @ residual)[..., 0]  # [T, 6]
+        rotation = rotvec_to_matrix(step[:, :3]) @ rotation
+        translation = translation + step[:, 3:]
+    return rotation, translation
+
+
+def _orthographic_pose(points: Array, target: Array) -> tuple[Array, Array]:
+    """Pose under scaled orthographic projection: the linear fit, its rows made orthonormal."""
+    middle = points.mean(1, keepdims=True)
+    flat = target - target.mean(1, keepdims=True)
+    affine = (np.linalg.pinv(points - middle) @ flat).transpose(0, 2, 1)  # [T, 2, 3]
+    u, singular, vt = np.linalg.svd(affine, full_matrices=False)
+    rows = u @ vt
+    rotation = np.concatenate([rows, np.cross(rows[:, :1], rows[:, 1:])], 1)
+    depth = 1 / singular.mean(1)
+    centre = np.concatenate([target.mean(1) * depth[:, None], depth[:, None]], 1)
+    return rotation, centre - (rotation @ middle.transpose(0, 2, 1))[..., 0]
