@@ -17,6 +17,7 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
+from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.files import CONTAINERS, check_input, check_output, hidden_sibling
 from mggdub.media.process import Running, arguments, source, start
@@ -31,8 +32,6 @@ SYNTHETIC = MappingProxyType(
         "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     }
 )
-# What ffmpeg rounds when it prints a rate: 29.97 stands for 30000/1001.
-NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)}
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class VideoReport:
         return float(self.frames / self.fps)
 
 
-def parse_rate(text: str) -> Fraction:
-    """`25`, `29.97` or `30000/1001` as a fraction; the usual two-digit roundings mean the true NTSC rate."""
-    return NTSC.get(f"{float(text):.2f}", Fraction(text)) if "/" not in text else Fraction(text)
-
-
 def probe(path: Path) -> VideoInfo:
     """Size, rate, duration of the first moving picture of a file. Raises UsageError or InputError."""
     check_input(path)
@@ -92,7 +86,7 @@ def probe(path: Path) -> VideoInfo:
     return VideoInfo(
         width=width,
         height=height,
-        fps=parse_rate(rate[1]) * (1000 if rate[2] else 1),
+        fps=parse_fps(rate[1]) * (1000 if rate[2] else 1),
         duration=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0,
         has_audio=any(": Audio:" in line for line in streams),
         rotation=rotation,

@@ -1,0 +1,82 @@
+"""Options of a render, as data. No heavy imports: the command line reads this before anything else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mggdub.errors import UsageError
+
+POSES = ("natural", "still")
+BLINKS = ("natural", "none")
+DEVICES = ("auto", "cpu", "cuda")
+FPS_RANGE = (10, 120)
+SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slower than the renderer
+SCALE_RANGE = (0.0, 2.0)
+CRF_RANGE = (0, 40)
+# What ffmpeg and people write when they mean n * 1000 / 1001.
+NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
+    f"{n / 1.001:.3f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)
+}
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What `mggdub render` may be asked for. Raises UsageError when made with a value that has no meaning."""
+
+    preview: bool = False  # head at 256 px, small output
+    size: int | None = None  # px, longest side of the output; None is the photo's own
+    fps: Fraction = Fraction(25)
+    pose: str = "natural"
+    blink: str = "natural"
+    mouth_scale: float = 1.0
+    expression_scale: float = 1.0
+    face: str = "largest"  # or the number of a face, from the left, starting at 0
+    background: str = "keep"  # or #RRGGBB
+    device: str = "auto"
+    crf: int = 18  # x264: lower is better and bigger
+    seed: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("--pose", self.pose, POSES)
+        _one_of("--blink", self.blink, BLINKS)
+        _one_of("--device", self.device, DEVICES)
+        _within("--fps", float(self.fps), *FPS_RANGE)
+        _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
+        _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
+        _within("--crf", self.crf, *CRF_RANGE)
+        _within("--seed", self.seed, 0, 2**31 - 1)
+        if self.size is not None:
+            _within("--size", self.size, *SIZE_RANGE)
+        if self.face != "largest" and not self.face.isdecimal():
+            raise UsageError(f"--face is {self.face!r}; give 'largest' or the number of a face, from the left, from 0.")
+        if self.background != "keep" and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
+            raise UsageError(f"--background is {self.background!r}; give 'keep' or a colour such as '#00ff00'.")
+
+    @property
+    def background_color(self) -> tuple[int, int, int] | None:
+        """sRGB 0..255, or None to keep the photo's own."""
+        if self.background == "keep":
+            return None
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
+
+
+def parse_fps(text: str) -> Fraction:
+    """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
+    try:
+        return NTSC[text] if text in NTSC else Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r}; choose {' or '.join(allowed)}.")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} is {value:g}; choose from {low:g} to {high:g}.")
