@@ -67,19 +67,27 @@ def unproject(pixels: Array, depth: Array, camera: Camera) -> Array:
 
 
 def head_mesh(landmarks: Array, camera: Camera) -> Array:
-    """Landmarks [478, 3] in crop px as a mesh [478, 3] in head space, cm; it projects back onto them.
+    """Landmarks [478, 3] in crop px as a mesh [478, 3] in head space, cm; it projects back onto them."""
+    rotation, translation = camera.viewmat[None, :3, :3], camera.viewmat[None, :3, 3]
+    return head_meshes(landmarks[None], rotation, translation, camera.K)[0]
+
+
+def head_meshes(landmarks: Array, rotations: Array, translations: Array, matrix: Array) -> Array:
+    """`head_mesh` of T frames at once: [T, 478, 3] from landmarks [T, 478, 3] and poses [T, 3, 3], [T, 3].
 
     Depth is the landmark's own z at the head's distance; its unknown zero is set so that the rigid
     landmarks lie as deep as the canonical face's.
     """
-    rotation, distance = camera.viewmat[:3, :3].astype(np.float64), float(camera.viewmat[2, 3])
-    pixels = np.asarray(landmarks[..., :2], np.float64)
-    depth = distance + np.asarray(landmarks[..., 2], np.float64) * distance / camera.K[0, 0]
-    mesh = unproject(pixels, depth, camera)
-    for _ in range(2):
-        depth += (RIGID_DEPTH - mesh[list(RIGID), 2].mean()) / rotation[2, 2]
-        mesh = unproject(pixels, depth, camera)
-    return mesh.astype(np.float32)
+    rotations, translations = np.asarray(rotations, np.float64), np.asarray(translations, np.float64)
+    landmarks = np.asarray(landmarks, np.float64)
+    distance = translations[:, 2:]  # [T, 1]
+    rays = (landmarks[..., :2] - matrix[:2, 2]) / np.array([matrix[0, 0], matrix[1, 1]])
+    rays = np.concatenate([rays, np.ones_like(rays[..., :1])], -1)  # [T, 478, 3]
+    depth = distance + landmarks[..., 2] * distance / matrix[0, 0]  # [T, 478]
+    for _ in range(3):
+        meshes = (rays * depth[..., None] - translations[:, None]) @ rotations
+        depth = depth + ((RIGID_DEPTH - meshes[:, list(RIGID), 2].mean(1)) / rotations[:, 2, 2])[:, None]
+    return meshes.astype(np.float32)
 
 
 def solve_pose(

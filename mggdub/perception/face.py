@@ -24,6 +24,7 @@ SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
 DETECTOR_SIZE, MESH_SIZE = 128, 256
 DETECTION_SCORE, PRESENCE, OVERLAP = 0.5, 0.5, 0.3
+SURE = 0.9  # presence that a new face needs; colourful patterns reach 0.8
 SMALLEST_TILE = 480  # px: a face of 48 px is a tenth of it, the least the detector sees
 # What the blendshape net looks at.
 BLENDSHAPE_LANDMARKS = (
@@ -62,8 +63,8 @@ class FaceFinder:
         faces = []
         for region in self._detections(pixels):
             face = self._look(pixels, region)
-            refined = face and self._look(pixels, _region_of(face.landmarks))
-            if refined:
+            refined = face and self.track(pixels, face)
+            if refined and refined.score > SURE:
                 faces.append(refined)
         faces.sort(key=lambda face: -face_height(face.landmarks))
         return _without_duplicates(faces)
@@ -310,23 +311,31 @@ def _region_of(landmarks: Array) -> Region:
 
 
 def _sample(pixels: Array, region: Region, size: int, replicate: bool) -> Array:
-    """A region as [size, size, 3] float32 0..1, bilinear; large ones are shrunk by area first."""
+    """A region as [size, size, 3] float32 0..1, bilinear; large ones are shrunk by area first.
+
+    Beyond the picture lie its edge pixels (`replicate`) or black.
+    """
     shrink = max(1, int(max(region.width, region.height) // (4 * size)))
-    image = Image.fromarray(pixels).reduce(shrink)
-    a, b, c, d, e, f = _affine(region, size)
+    turned = abs(np.cos(region.angle)) + abs(np.sin(region.angle))
+    reach = turned * max(region.width, region.height) / 2 + 2 * shrink
+    left, top = int(np.floor(region.x - reach)), int(np.floor(region.y - reach))
+    window = Image.fromarray(_window(pixels, left, top, int(np.ceil(2 * reach)) + 1, replicate)).reduce(shrink)
+    a, b, c, d, e, f = _affine(replace(region, x=region.x - left, y=region.y - top), size)
     # The nets were trained on views that put sample j at region start + j steps, not at pixel centres.
     c, f = c + 0.5 * (1 - a - b), f + 0.5 * (1 - d - e)
-    if replicate:
-        reach = 0.71 * max(region.width, region.height) + 2
-        sides = (reach - region.x, reach - region.y, region.x + reach - pixels.shape[1])
-        margin = int(max(0, *sides, region.y + reach - pixels.shape[0])) // shrink
-        if margin > 0:
-            padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-            image = Image.fromarray(padded)
-            c, f = c + margin * shrink, f + margin * shrink
-    scaled = tuple(value / shrink for value in (a, b, c, d, e, f))
-    view = image.transform((size, size), Image.Transform.AFFINE, scaled, Image.Resampling.BILINEAR)
+    coefficients = tuple(value / shrink for value in (a, b, c, d, e, f))
+    view = window.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(view, np.float32) / 255.0
+
+
+def _window(pixels: Array, left: int, top: int, side: int, replicate: bool) -> Array:
+    """A square of a picture that may reach beyond it."""
+    height, width = pixels.shape[:2]
+    x0, x1 = (int(np.clip(x, 0, width - 1)) for x in (left, left + side))
+    y0, y1 = (int(np.clip(y, 0, height - 1)) for y in (top, top + side))
+    inside = pixels[y0 : y1 + 1, x0 : x1 + 1]
+    margins = ((max(0, y0 - top), max(0, top + side - y1)), (max(0, x0 - left), max(0, left + side - x1)), (0, 0))
+    return np.pad(inside, margins, mode="edge" if replicate else "constant")
 
 
 def _affine(region: Region, size: int) -> tuple[float, ...]:

@@ -1,0 +1,185 @@
+"""Talking clips to tracks: landmarks, blendshapes, head pose and head-space meshes of every frame.
+
+`python -m mggdub.train.prepare CLIPS_DIR OUT_DIR` reads CLIPS_DIR/manifest.csv and writes
+OUT_DIR/<split>/<clip>.npz; clips that are done already are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from mggdub.errors import MggdubError
+from mggdub.geometry.camera import RIGID, crop_matrix, head_crop, head_meshes, solve_pose
+from mggdub.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
+from mggdub.media.video import read_video
+from mggdub.perception.face import FaceFinder, canonical_face
+from mggdub.types import BLENDSHAPES, Array, Crop, Face
+
+INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
+OUTER_EYES = (33, 263)
+MOST_LOST = 0.1  # of a clip's frames may be without a face
+LARGEST_JUMP = 0.25  # face heights between frames; more is a cut
+SMOOTHING = 1.0  # frames, sigma of the pose's Gaussian; symmetric, so it does not lag
+RESTLESS = (  # units whose activity means that the mouth is not at rest
+    *("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft"),
+    *("mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"),
+    *("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper"),
+)
+
+
+class Unusable(Exception):
+    """Why a clip is dropped."""
+
+
+def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
+    """The track of one clip: what `main` stores. Raises Unusable or MggdubError."""
+    times, faces, size = _follow(path, finder)
+    landmarks = np.stack([face.landmarks for face in faces])  # [T, 478, 3] px of the frame
+    heights = np.linalg.norm(landmarks[:, 152, :2] - landmarks[:, 10, :2], axis=-1)
+    jumps = np.abs(np.diff(np.median(landmarks[..., :2], 1), axis=0)).max(1, initial=0) / heights.min()
+    if len(jumps) and jumps.max() > LARGEST_JUMP:
+        raise Unusable(f"the face jumps by {jumps.max():.2f} face heights at frame {jumps.argmax() + 1}")
+    crop = head_crop(np.median(landmarks[:5], 0))
+    landmarks = crop.to_crop(landmarks)
+    neutral, rotations, translations = fit_person(landmarks)
+    meshes = head_meshes(landmarks, rotations, translations, crop_matrix())
+    blendshapes = np.stack([face.blendshapes for face in faces])
+    gap = lip_gap(meshes)
+    smooth = smooth_pose(rotations, translations)
+    return {
+        "times": np.array(times),
+        "landmarks": landmarks,
+        "blendshapes": blendshapes,
+        "presence": np.array([face.score for face in faces], np.float32),
+        "crop": np.array([crop.left, crop.top, crop.side, crop.size]),
+        "frame_size": np.array(size),
+        "rotation": smooth[0].astype(np.float32),
+        "translation": smooth[1].astype(np.float32),
+        "rotation_raw": rotations.astype(np.float32),
+        "translation_raw": translations.astype(np.float32),
+        "mesh": meshes,
+        "neutral": neutral.astype(np.float32),
+        "rest": rest_mesh(meshes, blendshapes).astype(np.float32),
+        "gap": gap.astype(np.float32),
+    }
+
+
+def _follow(path: Path, finder: FaceFinder) -> tuple[list[float], list[Face], tuple[int, int]]:
+    """Times, one face per frame (a lost one repeats the last, with score 0) and (width, height)."""
+    times: list[float] = []
+    faces: list[Face] = []
+    lost = 0
+    for time, frame in read_video(path):
+        face = finder.track(frame, faces[-1]) if faces else None
+        face = face or next(iter(finder.find(frame)), None)
+        if face is None:
+            if not faces:
+                raise Unusable("no face in the first frame")
+            lost += 1
+            face = replace(faces[-1], score=0.0)
+        times.append(time)
+        faces.append(face)
+    if lost > MOST_LOST * len(faces):
+        raise Unusable(f"no face in {lost} of {len(faces)} frames")
+    return times, faces, (frame.shape[1], frame.shape[0])
+
+
+def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:
+    """A person's mesh [478, 3] (the median over frames, placed like the canonical face) and every frame's pose.
+
+    landmarks [T, 478, 3] in crop px. Poses fit the rigid landmarks of the person's own mesh.
+    """
+    rigid = list(RIGID)
+    canonical = canonical_face()[0][rigid].astype(np.float64)
+    points = canonical
+    for _ in range(rounds):
+        rotations, translations = solve_pose(points, landmarks[:, rigid, :2], crop_matrix())
+        meshes = head_meshes(landmarks, rotations, translations, crop_matrix())
+        mesh = _placed(np.median(meshes, 0), canonical)
+        points = mesh[rigid]
+    return mesh, rotations, translations
+
+
+def _placed(mesh: Array, canonical: Array) -> Array:
+    """A mesh moved, turned and scaled so that its rigid landmarks fit the canonical ones."""
+    points = mesh[list(RIGID)]
+    middle, target = points.mean(0), canonical.mean(0)
+    u, singular, vt = np.linalg.svd((canonical - target).T @ (points - middle))
+    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    scale = singular.sum() / np.sum((points - middle) ** 2)
+    return (mesh - middle) @ rotation.T * scale + target
+
+
+def smooth_pose(rotations: Array, translations: Array) -> tuple[Array, Array]:
+    """Poses smoothed in time without lag."""
+    middle = rotations[len(rotations) // 2]
+    vectors = matrix_to_rotvec(rotations @ middle.T)
+    smooth = gaussian_filter1d(vectors, SMOOTHING, axis=0, mode="nearest")
+    return rotvec_to_matrix(smooth) @ middle, gaussian_filter1d(translations, SMOOTHING, axis=0, mode="nearest")
+
+
+def lip_gap(meshes: Array) -> Array:
+    """Distance of the inner lips [T], cm."""
+    return np.linalg.norm(meshes[:, INNER_UPPER_LIP] - meshes[:, INNER_LOWER_LIP], axis=-1)
+
+
+def rest_mesh(meshes: Array, blendshapes: Array, share: float = 0.1) -> Array:
+    """The face at rest with lips closed: the median of the frames that come nearest to it."""
+    unrest = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]].sum(1) + 4 * lip_gap(meshes)
+    calm = np.argsort(unrest, kind="stable")[: max(3, int(share * len(meshes)))]
+    return np.median(meshes[calm], 0)
+
+
+def load_track(path: Path) -> dict[str, Array]:
+    """The fields of one prepared clip."""
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def crop_of(track: dict[str, Array]) -> Crop:
+    """The crop that all frames of a track share."""
+    left, top, side, size = track["crop"]
+    return Crop(float(left), float(top), float(side), int(size))
+
+
+def clips(folder: Path) -> Iterator[dict[str, str]]:
+    """Rows of the manifest: training clips with sound, then validation, extra and silent ones."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    order = {("train", "yes"): 0, ("val", "yes"): 1, ("extra", "yes"): 2}
+    yield from sorted(rows, key=lambda row: order.get((row["split"], row["audio"]), 3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    finder = FaceFinder(given.threads)
+    for row in clips(given.clips):
+        target = given.out / row["split"] / (Path(row["file"]).stem + ".npz")
+        if target.exists():
+            continue
+        try:
+            track = prepare_clip(given.clips / row["file"], finder)
+        except (Unusable, MggdubError) as error:
+            print(f"dropped {row['file']}: {error}", flush=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}.partial.npz")
+        np.savez(partial, **track)  # type: ignore[arg-type]
+        partial.replace(target)
+        print(f"{row['file']}: {len(track['times'])} frames", flush=True)
+
+
+if __name__ == "__main__":
+    main()
