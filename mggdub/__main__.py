@@ -1,0 +1,5 @@
+"""`python -m mggdub`."""
+
+from mggdub.cli import main
+
+main()

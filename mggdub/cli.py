@@ -1,0 +1,212 @@
+"""The command line: options in, one call of the library, results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from mggdub import __version__
+from mggdub.config import BLINKS, DEVICES, POSES, RenderOptions, parse_fps
+from mggdub.errors import MggdubError
+
+STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
+SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
+PATH = click.Path(path_type=Path)
+
+
+class Rate(click.ParamType[Fraction]):
+    """Frames per second as an exact fraction."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:  # noqa: ARG002
+        """`25`, `29.97` or `30000/1001`."""
+        return value if isinstance(value, Fraction) else parse_fps(str(value))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MGGDUB"})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """One photo and one speech recording become a talking-head video.
+
+    Only use the face and the voice of people who agreed to it.
+    """
+
+
+@cli.command()
+@click.argument("photo", type=PATH)
+@click.argument("speech", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Video to write (.mp4, .mov).")
+@click.option("--preview", is_flag=True, help="A small, quick look.")
+@click.option("--size", type=int, metavar="PIXELS", help="Longest side of the video.  [default: the photo's own]")
+@click.option("--fps", type=Rate(), default=Fraction(25), help="25, 29.97, 30000/1001 ...  [default: 25]")
+@click.option("--pose", type=click.Choice(POSES), default="natural", show_default=True, help="Motion of the head.")
+@click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
+@click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
+@click.option("--expression-scale", type=float, default=1.0, show_default=True, help="How much brows and eyes move.")
+@click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="Left to right, from 0.")
+@click.option("--background", default="keep", show_default=True, metavar="keep|#RRGGBB")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed blinks and nods at other times.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def render(photo: Path, speech: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+    """Dub PHOTO with SPEECH.
+
+    PHOTO is any picture with a face; SPEECH is any recording or video with sound.
+    """
+    options = RenderOptions(**choices)
+    _check_paths(photo, speech, output, options.force)
+    _calm_threads()
+    with _progress(quiet) as progress:
+        from mggdub import pipeline
+
+        report = pipeline.render_file(photo, speech, output, options, progress)
+    if report.get("silent") and not quiet:
+        _say("The recording holds no speech, so the mouth stays closed.")
+    if not quiet:
+        _say(SYNTHETIC_NOTE)
+    click.echo(json.dumps(report) if as_json else str(output))
+
+
+@cli.command()
+@click.option("--warmup", is_flag=True, help="Compile the renderer now, so that the first render need not.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, warmup: bool, as_json: bool) -> None:
+    """Say what this machine has and whether mggdub can work on it."""
+    _calm_threads()
+    from mggdub.doctor import examine
+
+    findings = examine(warmup)
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<10} {finding.what}")
+    ctx.exit(0 if all(finding.ok for finding in findings) else 3)
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["verify"]), required=False)
+@click.pass_context
+def weights(ctx: click.Context, action: str | None) -> None:
+    """List the networks that ship with mggdub, or `verify` their bytes."""
+    from mggdub.weights import cards, digest
+
+    intact = True
+    for card in cards():
+        path = Path(card["path"]) / card["file"]
+        if action is None:
+            click.echo(f"{card['file']:<32} {card.get('bytes', 0) / 2**20:6.1f} MiB  {card.get('licence', '')}")
+            continue
+        state = "missing" if not path.is_file() else "ok" if digest(path) == card["sha256"] else "damaged"
+        intact &= state == "ok"
+        click.echo(f"{state:<8} {path}")
+    if not intact:
+        _say("Some weights cannot be used; reinstall mggdub.")
+    ctx.exit(0 if intact else 3)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: see the README's table."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return int(cli.main(prog_name="mggdub", standalone_mode=False) or 0)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except MggdubError as error:
+        _say(f"Error: {error}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("Interrupted; nothing was left behind.")
+        return 130
+    except Exception as error:
+        if os.environ.get("MGGDUB_DEBUG"):
+            traceback.print_exc()
+        _say(f"Error: this is a bug of mggdub, not yours ({type(error).__name__}: {error}).")
+        _say("MGGDUB_DEBUG=1 shows where; please report it with the command you ran.")
+        return 1
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise SystemExit(128 + number)  # unwinds, so that ffmpeg is reaped and its file removed
+
+
+def _check_paths(photo: Path, speech: Path, output: Path, force: bool) -> None:
+    from mggdub.media.files import check_input, check_output
+
+    check_input(photo)
+    check_input(speech)
+    check_output(output, force, (photo, speech))
+
+
+def _calm_threads() -> None:
+    # Must happen before torch is imported: OpenMP threads that spin while they wait double a frame's time.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _nothing(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+    """The progress of --quiet."""
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function (stage, done, total): a bar with the time left on a terminal, a line now and then elsewhere."""
+    if quiet:
+        yield _nothing
+        return
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    bar = tqdm(total=0, unit="frame", disable=not terminal, leave=False, dynamic_ncols=True, delay=0.5)
+    told: set[tuple[str, int]] = set()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage in STAGES:
+            if done == 0:
+                tqdm.write(f"{STAGES[stage]} ...", file=sys.stderr)
+        elif terminal:
+            if bar.total != total:
+                bar.reset(total)
+                bar.set_description("Rendering")
+            bar.update(done - bar.n)
+        elif (tenth := 10 * done // max(total, 1)) and (stage, tenth) not in told:
+            told.add((stage, tenth))
+            _say(f"Rendering ... {done} of {total} frames")
+
+    try:
+        yield tell
+    finally:
+        bar.close()
+
+
+if __name__ == "__main__":
+    main()
