@@ -173,7 +173,7 @@ def _say(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
-def _nothing(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+def _nothing(stage: str, done: int, total: int) -> None:
     """The progress of --quiet."""
 
 
