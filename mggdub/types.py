@@ -236,6 +236,45 @@ class ExpressionTrack:
         return np.concatenate([self.blendshapes[:, list(DRIVING_UNITS)], self.lip_modes], 1).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where the moving head sits in the picture that is put out."""
+
+    left: int  # px of the output picture, the box the head may cover
+    top: int
+    width: int
+    height: int
+    render_width: int  # px, what is rendered for that box
+    render_height: int
+
+
+@dataclass(frozen=True, eq=False)
+class HeadAvatar:
+    """A head that can be moved: everything that is done once per photo.
+
+    Gaussians are those of the photo's own expression and pose; the first `pixels` of them are pixels of the photo,
+    then come the hidden side, the mouth and the two lids.
+    """
+
+    gaussians: Gaussians
+    skin: Any  # [N, 478] scipy csr_matrix, how points follow the mesh
+    neck: Array  # [N] float32, share of the head's rigid motion
+    mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
+    drivers: Array  # [32] float32, the photo's own expression
+    lids: tuple[slice, slice]  # the points of the left and the right lid
+    mouth: slice  # the points of the mouth's inside
+    camera: Camera  # of the rendered box
+    frame: Frame
+    plate: Array  # [height, width, 3] float32 0..1, the box without the head
+    picture: Array  # [H, W, 3] uint8, the whole picture at its output size
+
+    def __post_init__(self) -> None:
+        _check("mesh", self.mesh, LANDMARKS, 3)
+        _check("drivers", self.drivers, DRIVERS)
+        _check("neck", self.neck, len(self.gaussians))
+        _check("plate", self.plate, self.frame.height, self.frame.width, 3)
+
+
 def as_tensor(array: Array) -> Tensor:
     """A float32 tensor on the CPU."""
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

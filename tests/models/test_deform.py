@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from mggdub.models import deform
+from mggdub.perception.face import canonical_face
+
+ZERO = np.zeros(3, np.float32)
+
+
+@pytest.fixture(scope="module")
+def mesh() -> tuple[np.ndarray, np.ndarray]:
+    vertices, triangles = canonical_face()
+    vertices = np.concatenate([vertices, np.repeat(vertices[[468 - 1]], 10, 0)])
+    return vertices * 14 + 256, triangles  # px
+
+
+@pytest.fixture(scope="module")
+def grid() -> np.ndarray:
+    x, y = np.meshgrid(np.arange(60, 450, 3) + 0.5, np.arange(60, 450, 3) + 0.5)
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+def test_the_mesh_has_one_outline_and_three_openings(mesh: tuple[np.ndarray, np.ndarray]) -> None:
+    _, triangles = mesh
+    assert len(deform.outline(triangles)) == 36
+    assert len(triangles) - len(deform.open_triangles(triangles)) == 14 + 14 + 18
+
+
+def test_skin_reproduces_the_points_it_covers(mesh: tuple[np.ndarray, np.ndarray], grid: np.ndarray) -> None:
+    vertices, triangles = mesh
+    skin = deform.skin_weights(grid, vertices, triangles, 1 / 14)
+    total = np.asarray(skin.sum(1)).ravel()
+    assert total.min() >= 0 and total.max() <= 1 + 1e-5
+    face = deform.inside(grid, vertices[deform.outline(triangles), :2])
+    holes = [deform.inside(grid, vertices[list(ring), :2]) for ring in (deform.LEFT_EYE, deform.RIGHT_EYE)]
+    mouth = deform.inside(grid, vertices[list(deform.INNER_LIPS), :2])
+    covered = face & ~holes[0] & ~holes[1] & ~mouth
+    assert (skin @ vertices[:, :2])[covered] == pytest.approx(grid[covered], abs=0.1)
+    assert (total[holes[0] | holes[1]] == 0).all()
+    assert total[np.linalg.norm(grid - 256, axis=1) > 260].max() < 0.05  # far hair stands still
+
+
+def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(50, 3)).astype(np.float32) * 5
+    skin = deform.follow(50, deform.CHIN)
+    still = np.zeros((478, 3), np.float32)
+    neck = np.linspace(0, 1, 50).astype(np.float32)
+    assert deform.move_points(means, skin, neck, still, ZERO, ZERO) == pytest.approx(means, abs=1e-5)
+    turned = deform.move_points(means, skin, neck, still, np.array([3.0, 10, 2]), ZERO)
+    assert turned[0] == pytest.approx(means[0], abs=1e-5)
+    far = np.linalg.norm(turned[-1] - deform.PIVOT)
+    assert far == pytest.approx(np.linalg.norm(means[-1] - deform.PIVOT), rel=1e-4)
+
+
+def test_followers_go_where_the_chin_goes() -> None:
+    down = np.zeros((478, 3), np.float32)
+    down[list(deform.CHIN), 1] = 2
+    points = np.zeros((4, 3), np.float32)
+    moved = deform.move_points(points, deform.follow(4, deform.CHIN), np.ones(4, np.float32), down, ZERO, ZERO)
+    assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
+
+
+def test_stretched_skin_is_noticed_where_it_is(mesh: tuple[np.ndarray, np.ndarray]) -> None:
+    vertices, triangles = mesh
+    vertices = (vertices - 256) / 14
+    opened = vertices.copy()
+    opened[152, 1] += 1
+    grown = deform.stretch(vertices, opened, deform.open_triangles(triangles))
+    assert grown[152] > 1.2
+    assert grown[10] == 1
+
+
+def test_the_neck_fades_down_and_before_clothes() -> None:
+    marks = np.zeros((478, 3), np.float32)
+    marks[152, 1] = 300
+    edge = np.full((512, 512), 200.0)
+    share = deform.neck_weights(marks, np.zeros((512, 512), np.float32), edge, 0.07)
+    assert share[200].min() > 0.99 and share[450].max() < 0.01
+    assert (np.diff(share[:, 256]) <= 1e-4).all()
+    clothes = np.zeros((512, 512), np.float32)
+    clothes[340:] = 1
+    assert deform.neck_weights(marks, clothes, edge, 0.07)[338].max() < 0.2
