@@ -47,7 +47,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("photo", type=PATH)
 @click.argument("speech", type=PATH)
-@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Video to write (.mp4, .mov).")
+@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Video to write (.mp4).")
 @click.option("--preview", is_flag=True, help="A small, quick look.")
 @click.option("--size", type=int, metavar="PIXELS", help="Longest side of the video.  [default: the photo's own]")
 @click.option("--fps", type=Rate(), default=Fraction(25), help="25, 29.97, 30000/1001 ...  [default: 25]")

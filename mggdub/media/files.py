@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mggdub.errors import InputError, OutputError, UsageError
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # suffix to ffmpeg's name
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
 
 
 def check_input(path: Path) -> Path:

@@ -1,0 +1,120 @@
+"""The same tone from any container, rate and channel count; what holds no sound says so."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mggdub.errors import InputError, UsageError
+from mggdub.media import audio as module
+from mggdub.media import process
+from mggdub.media.audio import SAMPLE_RATE, read_audio
+
+SECONDS = 0.7
+
+
+def tone(rate: int, count: int | None = None) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * 300 * np.arange(count or round(SECONDS * rate)) / rate)
+
+
+def ffmpeg(*arguments: object) -> None:
+    subprocess.run([process.binary(), "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
+def test_wav_of_any_depth_and_rate(tmp_path: Path, subtype: str, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate, subtype=subtype)
+    heard = read_audio(tmp_path / "a.wav")
+    assert heard.samples.dtype == np.float32 and heard.sample_rate == SAMPLE_RATE
+    assert len(heard.samples) == round(SECONDS * SAMPLE_RATE)
+    inside = slice(200, -200)
+    error = np.abs(heard.samples - tone(SAMPLE_RATE))[inside].max()
+    assert error < (0.01 if subtype == "PCM_U8" else 1e-3)
+
+
+@pytest.mark.parametrize("rate", [11025, 22050, 47999])
+def test_odd_rates_keep_their_length_within_a_sample(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(rate, 12345), rate)
+    assert abs(len(read_audio(tmp_path / "a.wav").samples) - 12345 * SAMPLE_RATE / rate) <= 1
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.flac", "a.opus"])
+def test_compressed_sound(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(48000), 48000)
+    ffmpeg("-i", tmp_path / "a.wav", "-b:a", "128k", tmp_path / name)
+    heard = read_audio(tmp_path / name)
+    assert abs(heard.duration - SECONDS) < 0.06
+    middle = heard.samples[3000:8000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert abs(np.argmax(spectrum) * SAMPLE_RATE / len(middle) - 300) < 5
+    assert abs(middle.std() - 0.5 / np.sqrt(2)) < 0.03
+
+
+def test_channels_are_mixed_without_getting_louder(tmp_path: Path) -> None:
+    left, right = tone(SAMPLE_RATE), np.zeros(round(SECONDS * SAMPLE_RATE))
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), SAMPLE_RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav").samples, left / 2, atol=1e-4)
+    soundfile.write(tmp_path / "b.wav", np.stack([left] * 6, 1), SAMPLE_RATE, subtype="FLOAT")
+    assert np.abs(read_audio(tmp_path / "b.wav").samples).max() <= 0.51
+
+
+def test_the_sound_of_a_video_starts_with_the_picture(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE), SAMPLE_RATE)
+    picture = ("-f", "lavfi", "-i", "color=s=32x32:r=25:d=1")
+    ffmpeg(*picture, "-itsoffset", "0.2", "-i", tmp_path / "a.wav", "-c:a", "pcm_s16le", tmp_path / "a.mov")
+    heard = read_audio(tmp_path / "a.mov").samples
+    assert not heard[:3100].any()
+    np.testing.assert_allclose(heard[3200:][:8000], tone(SAMPLE_RATE)[:8000], atol=1e-3)
+
+
+def test_strange_samples_become_plain_ones(tmp_path: Path) -> None:
+    wild = np.array([0.1, np.nan, np.inf, -np.inf, 7.0, -7.0, 0.2] * 100, np.float32)
+    soundfile.write(tmp_path / "a.wav", wild, SAMPLE_RATE, subtype="FLOAT")
+    heard = read_audio(tmp_path / "a.wav").samples
+    assert np.isfinite(heard).all() and np.abs(heard).max() <= 1
+
+
+def test_a_silent_recording_is_fine(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000), 8000)
+    assert not read_audio(tmp_path / "a.wav").samples.any()
+
+
+def test_what_holds_no_sound_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("this is not sound\n" * 50)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    ffmpeg("-f", "lavfi", "-i", "color=s=32x32:r=25:d=0.2", tmp_path / "mute.mp4")
+    words = {
+        "text.wav": "cannot be read",
+        "empty.wav": "0 bytes",
+        "none.wav": "no audio samples",
+        "mute.mp4": "no sound",
+    }
+    for name, said in words.items():
+        with pytest.raises(InputError, match=said):
+            read_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["none.wav", "concat:a.wav|a.wav", "http://localhost/a.wav", "pipe:0", "file:a.wav"])
+def test_only_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE), SAMPLE_RATE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="does not exist"):
+        read_audio(Path(name))
+
+
+def test_names_are_never_taken_for_options_or_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-y.wav", "concat:a|b.wav", "50%d [x];.wav", "ä'\" $(ls).wav"):
+        soundfile.write(tmp_path / name, tone(SAMPLE_RATE), SAMPLE_RATE)
+        assert len(read_audio(Path(name)).samples) == round(SECONDS * SAMPLE_RATE)
+
+
+def test_endless_recordings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE), SAMPLE_RATE)
+    monkeypatch.setattr(module, "LONGEST", 0.5)
+    with pytest.raises(InputError, match="longer than"):
+        read_audio(tmp_path / "a.wav")

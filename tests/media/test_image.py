@@ -1,0 +1,123 @@
+"""Every way a picture can be stored shows the same picture; what is no picture says so."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from mggdub.errors import InputError, UsageError
+from mggdub.media import image as module
+from mggdub.media.image import read_image, resize, write_image
+
+HEIGHT, WIDTH = 48, 64
+GRID = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
+COLOURS = np.stack([60 + 2 * GRID[0], 40 + 2 * GRID[1], 200 - GRID[0] - GRID[1]], -1).astype(np.uint8)
+GREY = (40 + GRID[0] + 2 * GRID[1]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "tolerance"),
+    [("a.png", "RGB", 0), ("a.bmp", "RGB", 0), ("a.tif", "RGB", 0), ("a.webp", "RGB", 20), ("a.jpg", "RGB", 20),
+     ("a.jpg", "CMYK", 20), ("a.png", "P", 40), ("a.gif", "P", 40), ("a.png", "RGBA", 0)],
+)  # fmt: skip
+def test_colour_formats_show_the_same_picture(tmp_path: Path, name: str, mode: str, tolerance: int) -> None:
+    picture = Image.fromarray(COLOURS)
+    (picture.quantize(256) if mode == "P" else picture.convert(mode)).save(tmp_path / name)
+    photo = read_image(tmp_path / name)
+    assert photo.pixels.dtype == np.uint8
+    assert np.abs(photo.pixels.astype(int) - COLOURS).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [("a.png", GREY), ("a.png", GREY.astype(np.uint16) * 257), ("a.tif", GREY.astype(np.uint16) * 257),
+     ("a.tif", GREY.astype(np.int32) * 257), ("a.tif", GREY.astype(np.float32) / 255)],
+)  # fmt: skip
+def test_grey_of_any_depth_becomes_eight_bit(tmp_path: Path, name: str, stored: np.ndarray) -> None:
+    Image.fromarray(stored).save(tmp_path / name)
+    assert np.abs(read_image(tmp_path / name).pixels.astype(int) - GREY[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(tmp_path: Path, orientation: int) -> None:
+    upright = Image.fromarray(COLOURS)
+    turns = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}  # what undoes each orientation
+    for turn in turns.get(orientation, []):
+        upright = upright.transpose(Image.Transpose(turn))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparent_parts_take_the_chosen_colour(tmp_path: Path, mode: str) -> None:
+    alpha = np.where(GRID[1] < WIDTH // 2, 0, 255).astype(np.uint8)
+    layered = Image.fromarray(np.repeat(GREY[..., None], 3, 2)).convert("RGBA")
+    layered.putalpha(Image.fromarray(alpha))
+    layered.convert("LA" if mode == "LA" else "RGBA").save(tmp_path / "a.png")
+    if mode == "PA":
+        layered.quantize(64).save(tmp_path / "a.png")
+    photo = read_image(tmp_path / "a.png", flatten=(10, 200, 30))
+    assert photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, alpha)
+    assert (photo.pixels[:, : WIDTH // 2] == (10, 200, 30)).all()
+    assert np.abs(photo.pixels[:, WIDTH // 2 :].astype(int) - GREY[:, WIDTH // 2 :, None]).max() <= 40
+
+
+def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    first, second = Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)
+    first.save(tmp_path / "a.png", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
+
+
+def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for data in (profile, b"not a profile"):
+        Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=data)
+        assert np.abs(read_image(tmp_path / "a.png").pixels.astype(int) - COLOURS).max() <= 2
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=lab)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
+
+
+def _png() -> bytes:
+    data = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", "0 bytes"), (b"hello\n" * 99, "known kind"), (_png()[:400], "damaged"), (_png()[:20], "damaged")],
+    ids=["empty", "text", "half", "header"],
+)
+def test_what_is_no_picture_says_so(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_image(tmp_path / "a.png")
+
+
+def test_missing_files_and_folders_are_usage_errors(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(UsageError, match=str(path)):
+            read_image(path)
+
+
+def test_bombs_and_specks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    monkeypatch.setattr(module, "MOST_PIXELS", WIDTH * HEIGHT - 1)
+    with pytest.raises(InputError, match="shrink it"):
+        read_image(tmp_path / "a.png")
+    Image.fromarray(COLOURS[:8, :8]).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match="8x8"):
+        read_image(tmp_path / "b.png")
+
+
+def test_writing_and_resizing_keep_the_picture(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", COLOURS)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
+    back = resize(resize(COLOURS, (WIDTH * 3, HEIGHT * 3)), (WIDTH, HEIGHT))
+    assert np.abs(back.astype(int) - COLOURS).max() <= 3

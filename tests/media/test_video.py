@@ -1,0 +1,197 @@
+"""What is written is what was given; what cannot be written leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mggdub.errors import InputError, OutputError, UsageError
+from mggdub.media import process
+from mggdub.media.audio import read_audio
+from mggdub.media.video import probe, read_video, write_video
+
+RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
+WIDTH, HEIGHT = 48, 32
+FPS = Fraction(25)
+
+
+def flat(level: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.3, 0.3, (2 * 22050, 2)), 22050)
+    return path
+
+
+@pytest.mark.parametrize("fps", RATES, ids=str)
+@pytest.mark.parametrize("duration", [0.3, 0.01, 1.517, 2.0, 2.345])  # the sound has 2 s: cut and padded
+def test_sound_and_picture_end_together(tmp_path: Path, sound: Path, fps: Fraction, duration: float) -> None:
+    out = tmp_path / "out.mp4"
+    report = write_video(out, repeat(flat(90)), fps=fps, size=(WIDTH, HEIGHT), audio=sound, duration=duration)
+    stamps = [stamp for stamp, _ in read_video(out)]
+    assert report.frames == len(stamps) == max(1, round(duration * fps))
+    np.testing.assert_allclose(stamps, np.arange(len(stamps)) / float(fps), atol=1e-4)
+    heard = read_audio(out)
+    assert abs(heard.duration - duration) < 2e-3
+    assert abs(heard.duration - report.duration) <= 1 / fps
+    assert probe(out).fps == fps and report.bytes == out.stat().st_size
+
+
+def test_colours_come_back(tmp_path: Path) -> None:
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    picture = np.kron(blocks, np.ones((32, 32, 1), np.uint8))
+    write_video(tmp_path / "a.mp4", repeat(picture, 3), fps=FPS, size=(192, 128), crf=1)
+    for _, frame in read_video(tmp_path / "a.mp4"):
+        assert np.abs(frame[16::32, 16::32].astype(int) - blocks).max() <= 4
+
+
+def test_frames_keep_their_order_and_their_sound(tmp_path: Path, sound: Path) -> None:
+    write_video(tmp_path / "a.mp4", (flat(8 * i) for i in range(30)), fps=FPS, size=(WIDTH, HEIGHT), audio=sound)
+    levels = [frame.mean() for _, frame in read_video(tmp_path / "a.mp4")]
+    np.testing.assert_allclose(levels, 8 * np.arange(30), atol=2)
+    given, heard = (read_audio(path).samples for path in (sound, tmp_path / "a.mp4"))
+    assert np.corrcoef(given[1000:15000], heard[1000:15000])[0, 1] > 0.95
+
+
+def test_odd_sizes_grow_by_their_own_edge(tmp_path: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (33, 47, 1), dtype=np.uint8).repeat(3, 2)
+    report = write_video(tmp_path / "a.mp4", repeat(picture, 2), fps=FPS, size=(47, 33), crf=1)
+    assert (report.width, report.height) == (48, 34)
+    frame = next(read_video(tmp_path / "a.mp4"))[1].astype(int)
+    assert np.abs(frame[:33, :47] - picture).max() <= 6
+    assert np.abs(frame[:, 47] - frame[:, 46]).max() <= 6 and np.abs(frame[33] - frame[32]).max() <= 6
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, sound: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, iter(noise), fps=FPS, size=(96, 64), audio=sound, duration=0.8)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_the_file_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", repeat(flat(1), 2), fps=FPS, size=(WIDTH, HEIGHT))
+    said = subprocess.run([process.binary(), "-i", str(tmp_path / "a.mp4")], capture_output=True, check=False).stderr
+    assert b"Synthetic video" in said and b"compositeWithTrainedAlgorithmicMedia" in said and b"bt709" in said
+
+
+def test_a_turned_video_is_read_upright(tmp_path: Path) -> None:
+    picture = flat(20)
+    picture[:, : WIDTH // 2] = 220
+    write_video(tmp_path / "a.mp4", repeat(picture, 3), fps=FPS, size=(WIDTH, HEIGHT))
+    argv = [process.binary(), "-v", "error", "-display_rotation", "90", "-i", str(tmp_path / "a.mp4")]
+    subprocess.run([*argv, "-c", "copy", str(tmp_path / "b.mp4")], check=True)
+    info = probe(tmp_path / "b.mp4")
+    assert (info.width, info.height, abs(info.rotation)) == (HEIGHT, WIDTH, 90)
+    frame = next(read_video(tmp_path / "b.mp4"))[1]
+    assert frame.shape == (WIDTH, HEIGHT, 3)
+    assert abs(int(frame[4].mean()) - int(frame[-4].mean())) > 150
+
+
+def test_uneven_time_stamps_are_the_containers(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", repeat(flat(50), 10), fps=FPS, size=(WIDTH, HEIGHT))
+    argv = [process.binary(), "-v", "error", "-i", str(tmp_path / "a.mp4"), "-vf", "setpts=N*N/100/TB"]
+    subprocess.run([*argv, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", str(tmp_path / "b.mkv")], check=True)
+    stamps = [stamp for stamp, _ in read_video(tmp_path / "b.mkv")]
+    np.testing.assert_allclose(stamps, np.arange(10) ** 2 / 100, atol=2e-3)
+
+
+def test_what_holds_no_pictures_says_so(tmp_path: Path, sound: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video\n" * 50)
+    for path in (sound, tmp_path / "text.mp4"):
+        with pytest.raises(InputError, match="holds no video"):
+            next(read_video(path))
+    with pytest.raises(UsageError, match="does not exist"):
+        probe(tmp_path / "none.mp4")
+
+
+def write(path: Path, frames: Iterator[np.ndarray], force: bool = False, audio: Path | None = None) -> None:
+    write_video(path, frames, fps=FPS, size=(WIDTH, HEIGHT), force=force, audio=audio)
+
+
+def test_an_existing_output_stays_unless_forced(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    out.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="--force"):
+        write(out, repeat(flat(1), 2))
+    assert out.read_bytes() == b"precious"
+    write(out, repeat(flat(1), 2), force=True)
+    assert probe(out).width == WIDTH
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    write(clip, repeat(flat(1), 2))
+    before = clip.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(clip)
+    with pytest.raises(OutputError, match="also an input"):
+        write(tmp_path / "link.mp4", repeat(flat(1), 2), force=True, audio=clip)
+    assert clip.read_bytes() == before
+
+
+def test_folders_that_are_missing_or_closed(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        write(tmp_path / "none" / "a.mp4", repeat(flat(1), 2))
+    with pytest.raises(OutputError, match="is a folder"):
+        (tmp_path / "b.mp4").mkdir()
+        write(tmp_path / "b.mp4", repeat(flat(1), 2))
+    with pytest.raises(UsageError, match="does not end in"):
+        write(tmp_path / "a.avi", repeat(flat(1), 2))
+    closed = Path("/proc") if os.geteuid() == 0 else tmp_path / "closed"  # root may write anywhere else
+    closed.mkdir(mode=0o500, exist_ok=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(closed / "a.mp4", repeat(flat(1), 2))
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, RuntimeError, GeneratorExit])
+def test_an_interruption_leaves_nothing(tmp_path: Path, sound: Path, problem: type[BaseException]) -> None:
+    def frames() -> Iterator[np.ndarray]:
+        yield from repeat(flat(7), 40)
+        raise problem
+
+    with pytest.raises(problem):
+        write(tmp_path / "a.mp4", frames(), audio=sound)
+    assert os.listdir(tmp_path) == [sound.name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mggdub.media.video.hidden_sibling", lambda path: path.with_name("partial.mp4"))
+    (tmp_path / "partial.mp4").symlink_to("/dev/full")
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    with pytest.raises(OutputError, match="disk is full"):
+        write(tmp_path / "a.mp4", repeat(noise, 2000))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: signal.Signals) -> None:
+    program = (
+        "import signal, sys, time, numpy as np\n"
+        "from fractions import Fraction\nfrom pathlib import Path\n"
+        "from mggdub.cli import _terminate\nfrom mggdub.media.video import write_video\n"
+        "signal.signal(signal.SIGTERM, _terminate)\n"
+        "def frames():\n    while True:\n        time.sleep(.002)\n        yield np.zeros((64, 64, 3), np.uint8)\n"
+        "write_video(Path(sys.argv[1]), frames(), fps=Fraction(25), size=(64, 64))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "a.mp4")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not os.listdir(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.listdir(tmp_path)[0].startswith(".a.")
+    child.send_signal(number)
+    assert child.wait(30) != 0
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,72 @@
+"""Imports only go down, and the front door opens at once."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "mggdub"
+VALUES = {"types", "errors", "config", "weights"}
+ROOMS = {"geometry", "media", "perception", "models", "render"}
+# What each part may import besides itself. Only `pipeline` brings the rooms together.
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "config": {"errors"},
+    "weights": {"errors"},
+    "geometry": VALUES,
+    "media": VALUES,
+    "perception": VALUES | {"geometry"},
+    "models": VALUES | {"geometry"},
+    "render": VALUES | {"geometry"},
+    "metrics": VALUES | ROOMS,
+    "pipeline": VALUES | ROOMS,
+    "doctor": VALUES | {"media", "render"},
+    "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
+    "__main__": {"cli"},
+    "train": VALUES | ROOMS | {"metrics", "pipeline"},
+}
+# Third-party packages that one file knows.
+KEEPERS = {
+    "ffmpeg": "media/process.py",
+    "imageio_ffmpeg": "media/process.py",
+    "ai_edge_litert": "perception/face.py",
+    "click": "cli.py",
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of the modules that a file imports anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    parts = {name.split(".")[1] for name in imported(path) if name.startswith("mggdub.")}
+    known = {p.stem for p in PACKAGE.iterdir()}
+    assert (parts & known) - {part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize("name", KEEPERS)
+def test_a_third_party_package_has_one_keeper(name: str) -> None:
+    users = {str(p.relative_to(PACKAGE)) for p in FILES if name in {i.split(".")[0] for i in imported(p)}}
+    assert users == {KEEPERS[name]}
+
+
+def test_the_front_door_is_light() -> None:
+    program = "import sys, mggdub.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numba", "numpy", "scipy", "librosa", "PIL", "ffmpeg", "tqdm"} & set(loaded)
