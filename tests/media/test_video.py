@@ -24,6 +24,10 @@ WIDTH, HEIGHT = 48, 32
 FPS = Fraction(25)
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def flat(level: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
@@ -163,7 +167,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, sound: Path, problem: ty
 
     with pytest.raises(problem):
         write(tmp_path / "a.mp4", frames(), audio=sound)
-    assert os.listdir(tmp_path) == [sound.name]
+    assert names(tmp_path) == [sound.name]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -173,7 +177,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with pytest.raises(OutputError, match="disk is full"):
         write(tmp_path / "a.mp4", repeat(noise, 2000))
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -189,9 +193,9 @@ def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: sign
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "a.mp4")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not os.listdir(tmp_path) and time.monotonic() < deadline:
+    while not names(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert os.listdir(tmp_path)[0].startswith(".a.")
+    assert names(tmp_path)[0].startswith(".a.")
     child.send_signal(number)
     assert child.wait(30) != 0
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
