@@ -1,0 +1,219 @@
+"""The command line's promises: exit codes, one sentence, results on stdout only, nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image, ImageFilter
+
+import mggdub
+from mggdub import cli
+from mggdub.config import RenderOptions, parse_fps
+from mggdub.errors import UsageError
+
+Run = Callable[..., SimpleNamespace]
+CAT = Path(__file__).parent / "data" / "cat.jpg"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line in this process: `code`, `out`, `err`."""
+
+    def call(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["mggdub", *map(str, arguments)])
+        capfd.readouterr()
+        code = cli._run()
+        said = capfd.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=said.err)
+
+    return call
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """In place of the real one: remembers what it was asked for, or fails as told."""
+    fake = SimpleNamespace(asked=[], problem=None)
+
+    def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Any) -> dict[str, Any]:
+        fake.asked.append((photo, speech, output, options))
+        for done in range(21):
+            progress("render", done, 20)
+        if fake.problem:
+            raise fake.problem
+        return {"output": str(output), "silent": False}
+
+    fake.render_file = render_file
+    monkeypatch.setitem(sys.modules, "mggdub.pipeline", fake)
+    monkeypatch.setattr(mggdub, "pipeline", fake, raising=False)
+    return fake
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, head_png: Path, speech_wav: Path) -> dict[str, Path]:
+    """Good and bad files by name."""
+    samples, rate = soundfile.read(speech_wav)
+    soundfile.write(tmp_path / "short.wav", samples[rate : rate + rate // 3], rate)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    (tmp_path / "text.wav").write_text("this is text\n" * 50)
+    (tmp_path / "zero.png").write_bytes(b"")
+    (tmp_path / "half.png").write_bytes(head_png.read_bytes()[:9000])
+    Image.effect_noise((400, 300), 40).convert("RGB").filter(ImageFilter.GaussianBlur(3)).save(tmp_path / "wall.png")
+    (tmp_path / "old.mp4").write_bytes(b"precious")
+    made = {path.name: path for path in tmp_path.iterdir()}
+    return made | {
+        "head": head_png,
+        "cat": CAT,
+        "missing": tmp_path / "missing.png",
+        "folder": tmp_path,
+        "out": tmp_path / "out.mp4",
+        "nowhere": tmp_path / "nowhere" / "out.mp4",
+        "avi": tmp_path / "out.avi",
+        "proc": Path("/proc/out.mp4"),
+    }
+
+
+# photo, speech, output, exit code, what is said
+TABLE = [
+    ("missing", "short.wav", "out", 2, "does not exist"),
+    ("head", "missing", "out", 2, "does not exist"),
+    ("folder", "short.wav", "out", 2, "is a folder"),
+    ("head", "short.wav", "avi", 2, "does not end in"),
+    ("cat", "short.wav", "out", 3, "face"),
+    ("wall.png", "short.wav", "out", 3, "face"),
+    ("half.png", "short.wav", "out", 3, "damaged"),
+    ("zero.png", "short.wav", "out", 3, "0 bytes"),
+    ("text.wav", "short.wav", "out", 3, "not a picture"),
+    ("head", "text.wav", "out", 3, "cannot be read as sound"),
+    ("head", "none.wav", "out", 3, "no audio samples"),
+    ("head", "cat", "out", 3, "no sound|cannot be read as sound"),
+    ("head", "short.wav", "old.mp4", 4, "--force"),
+    ("head", "short.wav", "nowhere", 4, "does not exist"),
+    pytest.param("head", "short.wav", "proc", 4, "cannot be written", marks=pytest.mark.skipif(
+        not Path("/proc").is_dir(), reason="needs a folder where nobody may write")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("photo", "speech", "output", "code", "words"), TABLE)
+def test_bad_input_gets_a_code_and_a_sentence(
+    run: Run, inputs: dict[str, Path], photo: str, speech: str, output: str, code: int, words: str
+) -> None:
+    before = {path: path.read_bytes() for path in inputs["folder"].iterdir()}
+    said = run("render", inputs[photo], inputs[speech], "-o", inputs[output], "--quiet")
+    lines = [line for line in said.err.splitlines() if line.startswith("Error")]
+    assert said.code == code, said.err
+    assert said.out == "" and len(lines) == 1 and lines[0].endswith(".")
+    assert any(word in lines[0] for word in words.split("|")), lines
+    assert {path: path.read_bytes() for path in inputs["folder"].iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--fps", "abc"], ["--fps", "1/0"], ["--fps", "500"], ["--size", "5"], ["--size", "x"], ["--pose", "wild"],
+     ["--crf", "99"], ["--mouth-scale", "-1"], ["--mouth-scale", "nan"], ["--face", "middle"], ["--background", "red"],
+     ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], pipeline: Any, wrong: list[str]) -> None:
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], *wrong)
+    assert said.code == 2 and wrong[0].lstrip("-") in said.err and not pipeline.asked
+
+
+def test_options_arrive(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
+    paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
+    wanted = RenderOptions(
+        preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
+        expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
+    )  # fmt: skip
+    said = run(
+        "render", *paths[:2], "-o", paths[2], "--preview", "--size", 256, "--fps", "29.97", "--pose", "still",
+        "--blink", "none", "--mouth-scale", 1.2, "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
+        "--device", "cpu", "--crf", 20, "--seed", 7, "--force",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert pipeline.asked == [(*paths, wanted)]
+    assert said.out == f"{paths[2]}\n" and "20 of 20 frames" in said.err
+    assert wanted.background_color == (0, 255, 0)
+
+
+def test_the_environment_gives_defaults_but_never_overwrites(
+    run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MGGDUB_RENDER_FPS", "30")
+    monkeypatch.setenv("MGGDUB_RENDER_FORCE", "1")
+    assert run("render", inputs["head"], inputs["short.wav"], "-o", inputs["old.mp4"]).code == 4
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--json", "--quiet")
+    assert said.code == 0 and pipeline.asked[0][3].fps == 30
+    assert json.loads(said.out)["output"] == str(inputs["out"]) and said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "words"),
+    [(KeyboardInterrupt(), 130, "Interrupted"), (RuntimeError("odd"), 1, "bug"), (UsageError("No."), 2, "Error: No.")],
+)
+def test_what_goes_wrong_inside(
+    run: Run, inputs: dict[str, Path], pipeline: Any, problem: BaseException, code: int, words: str
+) -> None:
+    pipeline.problem = problem
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"])
+    assert said.code == code and words in said.err and said.out == "" and "Traceback" not in said.err
+
+
+def test_help_version_weights_and_doctor(run: Run) -> None:
+    assert all(word in run("--help").out for word in ("render", "doctor", "weights"))
+    assert run("--version").out == f"mggdub {mggdub.__version__}\n"
+    assert "face_landmarker.task" in run("weights").out
+    verified = run("weights", "verify")
+    assert verified.code == 0 and all(line.startswith("ok") for line in verified.out.splitlines())
+    examined = run("doctor", "--json")
+    findings = json.loads(examined.out)
+    assert examined.code == 0, findings
+    assert {"cpu", "torch", "ffmpeg", "weights"} <= {finding["name"] for finding in findings}
+
+
+def test_damaged_weights_are_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = {"file": "a.task", "sha256": "0" * 64, "licence": "none", "bytes": 4}
+    (tmp_path / "a.json").write_text(json.dumps(card))
+    monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path))
+    assert run("weights", "verify").code == 3
+    (tmp_path / "a.task").write_bytes(b"data")
+    said = run("weights", "verify")
+    assert said.code == 3 and "damaged" in said.out
+    assert run("doctor").code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "fps"),
+    [("25", Fraction(25)), ("29.97", Fraction(30000, 1001)), ("23.976", Fraction(24000, 1001)),
+     ("30000/1001", Fraction(30000, 1001)), ("12.5", Fraction(25, 2))],
+)  # fmt: skip
+def test_rates_are_exact(text: str, fps: Fraction) -> None:
+    assert parse_fps(text) == fps
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_ctrl_c_leaves_nothing(inputs: dict[str, Path], speech_wav: Path) -> None:
+    """The real thing, in a process of its own, interrupted while frames are being written."""
+    argv = [sys.executable, "-m", "mggdub", "render", inputs["head"], speech_wav, "-o", inputs["out"], "--preview"]
+    before = sorted(inputs["folder"].iterdir())
+    child = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while child.poll() is None and time.monotonic() < deadline:
+        if list(inputs["folder"].glob(".out.*.mp4")):
+            break
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert out == "" and "Interrupted" in err and "Traceback" not in err
+    assert sorted(inputs["folder"].iterdir()) == before
