@@ -43,8 +43,9 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
         status = running.wait()
     if not data:
         raise InputError(_silence_reason(path, status, "".join(running.said)))
-    samples = np.frombuffer(data, dtype="<f4", count=len(data) // 4)
-    return Waveform(np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32, copy=False), sample_rate)
+    samples = np.frombuffer(data, dtype="<f4", count=len(data) // 4)  # writable, since a bytearray is
+    np.nan_to_num(samples, copy=False)
+    return Waveform(np.clip(samples, -1.0, 1.0, out=samples), sample_rate)
 
 
 def _silence_reason(path: Path, status: int, said: str) -> str:
