@@ -28,6 +28,7 @@ OUTER_EYES = (33, 263)
 MOST_LOST = 0.1  # of a clip's frames may be without a face
 LARGEST_JUMP = 0.25  # face heights between frames; more is a cut
 SMOOTHING = 1.0  # frames, sigma of the pose's Gaussian; symmetric, so it does not lag
+POSE_RIDGE = 0.05  # rad^2, of a clip's head rotation about its mean; less motion than that says little
 RESTLESS = (  # units whose activity means that the mouth is not at rest
     *("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft"),
     *("mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"),
@@ -67,7 +68,7 @@ def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
         "translation_raw": translations.astype(np.float32),
         "mesh": meshes,
         "neutral": neutral.astype(np.float32),
-        "rest": rest_mesh(meshes, blendshapes).astype(np.float32),
+        "rest": np.median(meshes[calm_frames(meshes, blendshapes)], 0).astype(np.float32),
         "gap": gap.astype(np.float32),
     }
 
@@ -131,11 +132,30 @@ def lip_gap(meshes: Array) -> Array:
     return np.linalg.norm(meshes[:, INNER_UPPER_LIP] - meshes[:, INNER_LOWER_LIP], axis=-1)
 
 
-def rest_mesh(meshes: Array, blendshapes: Array, share: float = 0.1) -> Array:
-    """The face at rest with lips closed: the median of the frames that come nearest to it."""
-    unrest = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]].sum(1) + 4 * lip_gap(meshes)
-    calm = np.argsort(unrest, kind="stable")[: max(3, int(share * len(meshes)))]
-    return np.median(meshes[calm], 0)
+def calm_frames(meshes: Array, blendshapes: Array, share: float = 0.08) -> Array:
+    """Indices of the frames nearest to rest: lips closed, little smile, funnel or pucker."""
+    restless = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]]
+    unrest = np.maximum(restless - np.quantile(restless, 0.1, axis=0), 0).sum(1)
+    unrest += 8 * np.maximum(meshes[:, INNER_LOWER_LIP, 1] - meshes[:, INNER_UPPER_LIP, 1], 0)
+    return np.argsort(unrest, kind="stable")[: max(4, int(share * len(meshes)))]
+
+
+def displacement(track: dict[str, Array]) -> tuple[Array, Array]:
+    """(every frame's mesh minus rest [T, 478, 3] cm, rest [478, 3]) of a track.
+
+    What follows the head's rotation is taken out (ridge regression within the clip): it is the error of the
+    mesh's depth, not expression.
+    """
+    meshes = track["mesh"]
+    calm = calm_frames(meshes, track["blendshapes"])
+    rest = np.median(meshes[calm], 0)
+    move = (meshes - rest).reshape(len(meshes), -1)
+    turns = matrix_to_rotvec(track["rotation"] @ track["rotation"][calm[0]].T)  # [T, 3] radians
+    turns = turns - np.median(turns[calm], 0)
+    centred = turns - turns.mean(0)
+    moment = centred.T @ centred + POSE_RIDGE * np.eye(3)
+    slope = np.linalg.solve(moment, centred.T @ (move - move.mean(0)))
+    return (move - turns @ slope).reshape(meshes.shape).astype(np.float32), rest
 
 
 def load_track(path: Path) -> dict[str, Array]:
