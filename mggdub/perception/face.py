@@ -7,6 +7,7 @@ follows MediaPipe's published one, so that landmarks agree with the `mediapipe` 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ LARGEST_YAW = 50.0  # degrees
 DETECTOR_SIZE, MESH_SIZE = 128, 256
 DETECTION_SCORE, PRESENCE, OVERLAP = 0.5, 0.5, 0.3
 SURE = 0.9  # presence that a new face needs; colourful patterns reach 0.8
-SMALLEST_TILE = 480  # px: a face of 48 px is a tenth of it, the least the detector sees
+SMALLEST_TILE = 240  # px: the detector needs a face of a fifth of its view, 48 px here
 # What the blendshape net looks at.
 BLENDSHAPE_LANDMARKS = (
     *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70),
@@ -59,13 +60,21 @@ class FaceFinder:
         self._anchors = _anchors()
 
     def find(self, pixels: Array) -> list[Face]:
-        """Every face of a picture [H, W, 3] uint8, largest first."""
-        faces = []
-        for region in self._detections(pixels):
-            face = self._look(pixels, region)
-            refined = face and self.track(pixels, face)
-            if refined and refined.score > SURE:
-                faces.append(refined)
+        """The faces of a picture [H, W, 3] uint8, largest first.
+
+        Looks at the whole picture, then at ever smaller tiles until one level below the first that shows a face:
+        faces of one group picture are about as large.
+        """
+        faces: list[Face] = []
+        for tiles in _pyramid(pixels.shape[1], pixels.shape[0]):
+            last = bool(faces)
+            for region in self._detections(pixels, tiles):
+                face = self._look(pixels, region)
+                refined = face and self.track(pixels, face)
+                if refined and refined.score > SURE:
+                    faces.append(refined)
+            if last:
+                break
         faces.sort(key=lambda face: -face_height(face.landmarks))
         return _without_duplicates(faces)
 
@@ -73,10 +82,10 @@ class FaceFinder:
         """The face near where it was in the previous frame, or None when it is lost."""
         return self._look(pixels, _region_of(previous.landmarks))
 
-    def _detections(self, pixels: Array) -> list[Region]:
-        """Regions around likely faces, from the whole picture and from ever smaller overlapping tiles."""
+    def _detections(self, pixels: Array, tiles: list[Region]) -> list[Region]:
+        """Regions around likely faces in some tiles of a picture."""
         found = []
-        for tile in _tiles(pixels.shape[1], pixels.shape[0]):
+        for tile in tiles:
             view = _sample(pixels, tile, DETECTOR_SIZE, replicate=False) * 2.0 - 1.0
             boxes, scores = _run(self._detector, view[None])
             for box in _weighted_suppression(*_decode(boxes[0], scores[0, :, 0], self._anchors)):
@@ -278,20 +287,19 @@ def _without_duplicates(faces: list[Face]) -> list[Face]:
     return [faces[i] for i in sorted(kept)]
 
 
-def _tiles(width: int, height: int) -> list[Region]:
-    """The whole picture, then halves, quarters ... of its side, each overlapping the next by half."""
-    longest = max(width, height)
-    tiles = [Region(width / 2, height / 2, longest, longest)]
-    side = longest / 2
-    while side >= SMALLEST_TILE:
-        columns, rows = (max(1, round(2 * extent / side) - 1) for extent in (width, height))
-        for x in np.linspace(min(side, width) / 2, width - min(side, width) / 2, columns):
-            tiles += [
-                Region(float(x), float(y), side, side)
-                for y in np.linspace(min(side, height) / 2, height - min(side, height) / 2, rows)
-            ]
-        side /= 2
-    return tiles
+def _pyramid(width: int, height: int) -> Iterator[list[Region]]:
+    """The whole picture, then tiles of half its side, a quarter ..., each overlapping the next by half."""
+    side: float = max(width, height)
+    yield [Region(width / 2, height / 2, side, side)]
+    while (side := side / 2) >= SMALLEST_TILE:
+        columns, rows = (_places(extent, side) for extent in (width, height))
+        yield [Region(float(x), float(y), side, side) for y in rows for x in columns]
+
+
+def _places(extent: float, side: float) -> Array:
+    """Centres of tiles along one axis of a picture."""
+    margin = min(side, extent) / 2
+    return np.linspace(margin, extent - margin, max(1, int(np.ceil(2 * extent / side)) - 1))
 
 
 def _detected_region(box: Array, tile: Region) -> Region:
