@@ -33,7 +33,7 @@ LOG_FLOOR = -6.5  # log10 of mel power; Whisper's own floor for speech at this l
 class WhisperConfig:
     """Shape of the encoder that is kept."""
 
-    layers: int = 4
+    layers: int = 3
     width: int = 512
     heads: int = 8
     n_mels: int = 80
@@ -112,18 +112,18 @@ def level(samples: Array) -> Array:
 
 
 @torch.inference_mode()
-def feature_windows(encoder: WhisperEncoder, samples: Array) -> Iterator[Tensor]:
-    """Features of a levelled sound [N], window by window: [<= WINDOW, width] each, 50 a second.
+def token_windows(encoder: WhisperEncoder, samples: Array) -> Iterator[tuple[int, Tensor]]:
+    """(first token, features [CONTEXT + n + CONTEXT, width]) of a levelled sound [N], 50 a second; n <= WINDOW is even.
 
-    Silence stands before the beginning and after the end, so that every recording has its context.
+    Silence stands before the beginning and after the end, so that every window has its context.
     """
-    tokens = -(-len(samples) // TOKEN)
+    tokens = 2 * -(-len(samples) // (2 * TOKEN))
     for start in range(0, tokens, WINDOW):
         stop = min(start + WINDOW, tokens)
         first, last = (start - CONTEXT) * TOKEN, (stop + CONTEXT) * TOKEN
         piece = samples[max(first, 0) : last]
         piece = np.pad(piece, (max(-first, 0), last - max(first, 0) - len(piece)))
-        yield encoder(encoder.log_mel(torch.from_numpy(piece))[None])[0, CONTEXT : CONTEXT + stop - start]
+        yield start, encoder(encoder.log_mel(torch.from_numpy(piece))[None])[0]
 
 
 def load_whisper() -> WhisperEncoder:
