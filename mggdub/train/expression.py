@@ -207,7 +207,7 @@ def fit_motion(
             xx += talk.weight * x.T @ x
             xy += talk.weight * x.T @ y
     power = np.diag(xx).copy()
-    motion = np.linalg.solve(xx + ridge * np.diag(power + 0.01 * power.max()), xy).reshape(DRIVERS, LANDMARKS, 3)
+    motion = np.linalg.solve(xx + ridge * np.diag(power + 0.001 * power.max()), xy).reshape(DRIVERS, LANDMARKS, 3)
     motion[: len(DRIVING_UNITS), region] = 0
     motion[len(DRIVING_UNITS) :, region] = modes
     return motion
@@ -392,16 +392,17 @@ def measure_rest(basis: ExpressionBasis, talks: list[Talk]) -> dict[str, float]:
 
 
 def measure_motion(basis: ExpressionBasis, talks: list[Talk]) -> dict[str, float]:
-    """Root mean square of vertex motion and of what the 32 drivers leave, mm per vertex."""
+    """Root mean square of vertex motion in x and y, and of what the 32 drivers leave of it, mm per vertex."""
     left = total = lips = lips_total = weight = 0.0
     for talk in talks:
         units = driving_units(basis, talk.units) - driving_units(basis, talk.rest_units)
         drivers = np.concatenate([units, lip_modes(basis, talk.displacement)], 1)
-        error = talk.displacement - np.tensordot(drivers, basis.motion, 1)
-        left += talk.weight * float((error**2).sum((1, 2)).sum())
-        total += talk.weight * float((talk.displacement**2).sum((1, 2)).sum())
+        move = talk.displacement[..., :2]
+        error = move - np.tensordot(drivers, basis.motion[..., :2], 1)
+        left += talk.weight * float((error**2).sum())
+        total += talk.weight * float((move**2).sum())
         lips += talk.weight * float((error[:, list(LIPS)] ** 2).sum())
-        lips_total += talk.weight * float((talk.displacement[:, list(LIPS)] ** 2).sum())
+        lips_total += talk.weight * float((move[:, list(LIPS)] ** 2).sum())
         weight += talk.weight * len(error)
     return {
         "all_mm": 10 * float(np.sqrt(total / weight / LANDMARKS)),
