@@ -6,13 +6,17 @@ light (the white of the eye tells how bright teeth are). Dimensions are those of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
+import torch
+from scipy import ndimage, sparse
+from torch import Tensor, nn
 
-from mggdub.models.deform import CHIN, INNER_LIPS, follow
-from mggdub.types import LANDMARKS, Array
+from mggdub.geometry.camera import project
+from mggdub.models.deform import CHIN, INNER_LIPS, follow, inside
+from mggdub.types import LANDMARKS, Array, Portrait
+from mggdub.weights import load
 
 STEP = 0.05  # cm between the points of a layer
 UPPER_TEETH = (0.86, 0.66, 0.76, 0.70, 0.70)  # cm, widths from the middle outwards
@@ -109,6 +113,236 @@ def _tongue(half: float, skin: Array) -> Layer:
     return Layer(points, colors.astype(np.float32), radius, follow(len(points), CHIN))
 
 
+# --- the mouth's inside ----------------------------------------------------------------------------------------------
+
+NAME = "mouth"
+UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+CHEEKS = (50, 280, 101, 330, 205, 425, 36, 266)
+BEHIND = 0.4  # cm, teeth behind the inner lips
+SHAPE_INPUTS = 11
+MARGIN = (0.06, 0.08, 0.10)  # cm, points beyond the lips' edge
+COLUMNS, ROWS = 80, 32
+SEEN_GAP = 0.2  # cm, from which on a photo shows the inside of its mouth
+CANDIDATES, FIT_STEPS, FIT_COST = 4, 60, 2e-3
+OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
+
+
+@dataclass(frozen=True)
+class MouthConfig:
+    """Two pictures of features per person, one fixed to the skull (upper teeth), one to the jaw, and their decoder."""
+
+    identities: int = 0  # codes that are shipped
+    code: int = 32  # weights of the pictures' bases
+    features: int = 6
+    columns: int = 96  # of a picture
+    rows: int = 40
+    width: float = 6.0  # cm that a picture covers, centred on the closed lips
+    height: float = 2.6
+    above: float = 0.9  # cm of it above the closed lips (of the jaw's picture: below)
+    hidden: int = 64
+
+
+class MouthNet(nn.Module):
+    """Identity code and lip shape to colours relative to the skin's. B mouths, N points."""
+
+    def __init__(self, config: MouthConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.basis = nn.Parameter(torch.randn(1 + c.code, 2 * c.features, c.rows, c.columns) * 0.02)
+        self.inputs = nn.Linear(2 * c.features + SHAPE_INPUTS + c.code, c.hidden)
+        self.middle = nn.Linear(c.hidden, c.hidden)
+        self.output = nn.Linear(c.hidden, 3)
+        self.codes = nn.Parameter(torch.zeros(c.identities, c.code + 4))  # then the pictures' shifts x, y (cm)
+        self.skins = nn.Parameter(torch.zeros(c.identities, 3), requires_grad=False)  # sRGB of lit cheeks
+
+    def pictures(self, code: Tensor) -> Tensor:
+        """[B, code + 4] -> [B, 2 * features, rows, columns]."""
+        c = self.config
+        flat = code[:, : c.code] @ self.basis[1:].flatten(1) + self.basis[0].flatten()
+        return flat.reshape(-1, 2 * c.features, c.rows, c.columns)
+
+    def forward(self, code: Tensor, pictures: Tensor, place: Tensor, shape: Tensor) -> Tensor:
+        """code [B, code + 4], pictures [B, ...], place [B, N, 4] (x, y from the closed lips in cm, in the skull's frame
+        and in the jaw's), shape [B, N, SHAPE_INPUTS] -> [B, N, 3] colour / skin.
+        """
+        c = self.config
+        at = place + code[:, None, c.code :]
+        scale = place.new_tensor([2 / c.width, 2 / c.height])
+        middle = c.height / 2 - c.above  # cm, of the picture's centre below the closed lips
+        skull = (at[..., :2] - place.new_tensor([0.0, middle])) * scale
+        jaw = (at[..., 2:] + place.new_tensor([0.0, middle])) * scale
+        half = c.features
+        seen = torch.cat([_look(pictures[:, :half], skull), _look(pictures[:, half:], jaw)], -1)  # [B, N, 2F]
+        person = code[:, None, : c.code].expand(-1, seen.shape[1], -1)
+        hidden = nn.functional.silu(self.inputs(torch.cat([seen, shape, person], -1)))
+        return self.output(nn.functional.silu(self.middle(hidden)))
+
+
+def _look(pictures: Tensor, at: Tensor) -> Tensor:
+    """Bilinear samples [B, N, C] of [B, C, h, w] at [B, N, 2] in -1..1."""
+    found = nn.functional.grid_sample(pictures, at[:, None], padding_mode="border", align_corners=False)
+    return found[:, :, 0].transpose(1, 2)
+
+
+def chord_weights(along: Array) -> Array:
+    """[C, 11]: shares of the lip's vertices from corner to corner for `along` [C] in 0..1."""
+    place = np.clip(along, 0, 1) * (len(UPPER_LIP) - 1)
+    return np.maximum(1 - np.abs(place[:, None] - np.arange(len(UPPER_LIP))), 0).astype(np.float32)
+
+
+def chords(along: Array, down: Array, mesh: Array) -> Array:
+    """[..., R, C, 3]: points between the inner lips of mesh [..., 478, 3], down [R] from the upper to the lower lip."""
+    share = chord_weights(along)
+    upper, lower = share @ mesh[..., list(UPPER_LIP), :], share @ mesh[..., list(LOWER_LIP), :]
+    v = np.clip(down, 0, 1).astype(np.float32)[:, None, None]
+    return upper[..., None, :, :] * (1 - v) + lower[..., None, :, :] * v
+
+
+def chord_rows(along: Array, down: Array) -> sparse.csr_matrix:
+    """[N, 478]: the shares of the mesh's vertices that `chords` gives points at along [N], down [N]."""
+    share = chord_weights(along)[:, :, None] * np.stack([1 - np.clip(down, 0, 1), np.clip(down, 0, 1)], 1)[:, None]
+    matrix = np.zeros((len(along), LANDMARKS), np.float32)
+    for lip, vertices in enumerate((UPPER_LIP, LOWER_LIP)):
+        np.add.at(matrix.T, list(vertices), share[..., lip].T)
+    return sparse.csr_matrix(matrix)
+
+
+def mouth_inputs(along: Array, down: Array, mesh: Array, rest: Array) -> tuple[Array, Array]:
+    """What `MouthNet` sees of lip shapes: place [..., R, C, 4] and shape [..., R, C, SHAPE_INPUTS].
+
+    along [C] and down [R] as in `chords`; mesh and rest [..., 478, 3] cm in head space.
+    """
+    points = chords(along, down, mesh)
+    closed = rest[..., [*UPPER_LIP, *LOWER_LIP], :].mean(-2)[..., None, None, :]
+    jaw = (mesh[..., list(CHIN), :] - rest[..., list(CHIN), :]).mean(-2)[..., None, None, :]
+    edges = chords(along, np.array([0, 1]), mesh)
+    height = np.linalg.norm(edges[..., 1:, :, :2] - edges[..., :1, :, :2], axis=-1)[..., None]  # [..., 1, C, 1] cm
+    v = np.clip(down, 0, 1)[:, None, None]
+    wide = np.linalg.norm(mesh[..., UPPER_LIP[-1], :] - mesh[..., UPPER_LIP[0], :], axis=-1) / 5 - 1
+    gap = np.linalg.norm(mesh[..., 13, :] - mesh[..., 14, :], axis=-1)
+    out = mesh[..., 13, 2] - rest[..., 13, 2]
+    at = points - closed
+    own = [v * height, (1 - v) * height, np.exp(v * height / -0.12), np.exp((1 - v) * height / -0.12), height]
+    whole = [x[..., None, None, None] for x in (gap, wide, out)]
+    parts = [*own, np.abs(at[..., :1]), at[..., 1:2], jaw[..., 1:2], *whole]
+    shape = np.concatenate([np.broadcast_to(x, (*at.shape[:-1], 1)) for x in parts], -1)
+    return np.concatenate([at[..., :2], (at - jaw)[..., :2]], -1).astype(np.float32), shape.astype(np.float32)
+
+
+def cheek_colour(image: Array, landmarks: Array) -> Array:
+    """[3]: colour of lit skin of a picture [H, W, 3], landmarks [478, >=2] in its px."""
+    x, y = np.rint(landmarks[list(CHEEKS), :2] - 0.5).astype(int).T
+    height, width = image.shape[:2]
+    return np.median(image[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], 0).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class MouthLayer:
+    """The inside of one person's mouth. N points, ROWS by COLUMNS and their margins, row by row."""
+
+    means: Array  # [N, 3] float32 cm, at the photo's own expression
+    skin: sparse.csr_matrix  # [N, 478]
+    mesh: Array  # [478, 3] cm, the photo's own
+    rest: Array  # [478, 3] cm, the same person's with closed lips
+    code: Tensor  # [1, code + 4]
+    pictures: Tensor  # [1, 2 * features, rows, columns], of the code
+    light: Array  # [3] what the network's colours are multiplied with
+    residual: Array  # [N, 3] the photo minus what the network says of it; zero where the photo shows no mouth
+
+
+def load_mouth() -> MouthNet:
+    """The shipped network. Raises InputError if it is missing or damaged."""
+    tensors, config = load(NAME)
+    net = MouthNet(MouthConfig(**config))
+    net.load_state_dict(tensors, strict=True)
+    return net.eval()
+
+
+def _grid() -> tuple[Array, Array, Array]:
+    """along [C] and down [R] of a layer's points, and how far they lie beyond the lips [R, C, 3] cm."""
+    margin = np.array(MARGIN)
+    after, columns, rows = margin.cumsum(), np.zeros(len(margin)), (np.arange(ROWS) + 0.5) / ROWS
+    along = np.concatenate([columns, (np.arange(COLUMNS) + 0.5) / COLUMNS, columns + 1])
+    down = np.concatenate([columns, rows, columns + 1])
+    beyond = np.zeros((len(down), len(along), 3), np.float32)
+    beyond[..., 0] += np.concatenate([-after[::-1], np.zeros(COLUMNS), after])
+    beyond[..., 1] += np.concatenate([-after[::-1], np.zeros(ROWS), after])[:, None]
+    return along, down, beyond
+
+
+def build_mouth(net: MouthNet, head: Portrait, mesh: Array, rest: Array, lips_z: float) -> MouthLayer:
+    """The mouth's inside of a photo's person.
+
+    mesh [478, 3] the photo's own in head space and rest [478, 3] the same with closed lips; lips_z cm, the deepest
+    point of the lips' surface. An open mouth is fitted; for a closed one the code of a person in similar light is used.
+    """
+    along, down, beyond = _grid()
+    lift = max(0.0, lips_z - float(mesh[list(INNER_LIPS), 2].max())) + BEHIND
+    means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
+    rows = [chord_rows(along, np.full(len(along), v)) for v in down]
+    image = head.image.astype(np.float32) / 255
+    light = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
+    at = project(means.reshape(-1, 3), head.camera)
+    seen = inside(at, head.landmarks[list(INNER_LIPS), :2])  # [N]
+    shown = [ndimage.map_coordinates(image[..., c], [at[:, 1] - 0.5, at[:, 0] - 0.5], order=1) for c in range(3)]
+    truth = np.stack(shown, 1).astype(np.float32)
+    nearest = np.abs(np.log(net.skins.numpy() + 0.02) - np.log(light + 0.02)).sum(1)
+    code = net.codes.detach()[[int(nearest.argmin())]]
+    gap = float(np.linalg.norm(mesh[13] - mesh[14]))
+    layer = MouthLayer(
+        means.reshape(-1, 3).astype(np.float32), sparse.vstack(rows, format="csr"), mesh, rest,
+        code, net.pictures(code).detach(), light, np.zeros_like(truth),
+    )  # fmt: skip
+    if gap < SEEN_GAP or seen.sum() < 100:
+        return layer
+    layer = _fit(net, layer, truth, seen, net.codes.detach()[nearest.argsort()[:CANDIDATES].copy()])
+    painted = paint_mouth(net, layer, np.zeros_like(mesh))[0]
+    return replace(layer, residual=(truth - painted) * seen[:, None])
+
+
+def _fit(net: MouthNet, layer: MouthLayer, truth: Array, seen: Array, codes: Tensor) -> MouthLayer:
+    """The layer with the code and the light that explain an open mouth: truth [N, 3] where seen [N]."""
+    along, down, _ = _grid()
+    place, shape = (
+        torch.from_numpy(x).flatten(0, 1)[seen][None] for x in mouth_inputs(along, down, layer.mesh, layer.rest)
+    )
+    target, count = torch.from_numpy(truth[seen]), len(codes)
+    code = codes.clone().requires_grad_()
+    gain = torch.zeros(count, 1, 3, requires_grad=True)
+    adam = torch.optim.Adam([{"params": code, "lr": 0.03}, {"params": gain, "lr": 0.02}])
+    place, shape = place.expand(count, -1, -1), shape.expand(count, -1, -1)
+    for _ in range(FIT_STEPS):
+        ratio = net(code, net.pictures(code), place, shape)
+        error = (ratio * torch.from_numpy(layer.light) * gain.exp() - target).abs().mean((1, 2))
+        cost = error + FIT_COST * (code - codes).square().mean(1) + FIT_COST * gain.square().mean((1, 2))
+        adam.zero_grad()
+        cost.sum().backward()
+        adam.step()
+    best = int(cost.argmin())
+    chosen = code.detach()[[best]]
+    light = layer.light * gain.detach()[best, 0].exp().numpy()
+    return replace(layer, code=chosen, pictures=net.pictures(chosen).detach(), light=light)
+
+
+@torch.no_grad()
+def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
+    """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
+    along, down, _ = _grid()
+    mesh = layer.mesh + displacement
+    place, shape = (torch.from_numpy(x).flatten(0, 1)[None] for x in mouth_inputs(along, down, mesh, layer.rest))
+    ratio = net(layer.code, layer.pictures, place, shape)[0].numpy()
+    moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
+    own = np.exp(-((moved / OWN_REACH) ** 2))  # how much this is still the photo's expression
+    colors = np.clip(ratio * layer.light + own * layer.residual, 0, 1).astype(np.float32)
+    edges = chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
+    tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
+    wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
+    radius = 0.6 * np.maximum(np.maximum(tall, wide), 0.04)
+    return colors, np.repeat(radius[None], len(down), 0).ravel().astype(np.float32)
+
+
 def eyelid(side: str, mesh: Array, lift: Array, colour: Array) -> tuple[Layer, Array]:
     """The upper lid of one eye ('Left' or 'Right'), folded above the eye in the photo.
 
@@ -117,8 +351,8 @@ def eyelid(side: str, mesh: Array, lift: Array, colour: Array) -> tuple[Layer, A
     lies on the lid: 0 at the lashes, 1 at the fold.
     """
     lashes, fold = (np.array(ring) for ring in UPPER_LASHES[side])
-    along, up = np.meshgrid(np.linspace(0, len(lashes) - 1.001, 64), np.linspace(0, 0.7, 22))
-    along, up = along.ravel(), up.ravel()
+    grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, 64), np.linspace(0, 0.7, 22))
+    along, up = (x.ravel() for x in grid)
     first = along.astype(int)
     t = along - first
     corners = np.stack([lashes[first], lashes[first + 1], fold[first], fold[first + 1]], 1)  # [N, 4]
