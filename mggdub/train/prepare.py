@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,12 +169,21 @@ def crop_of(track: dict[str, Array]) -> Crop:
     return Crop(float(left), float(top), float(side), int(size))
 
 
-def clips(folder: Path) -> Iterator[dict[str, str]]:
-    """Rows of the manifest: training clips with sound, then validation, extra and silent ones."""
+def clips(folder: Path) -> list[dict[str, str]]:
+    """Rows of the manifest: training clips with sound, then validation, extra and silent ones.
+
+    Within each, the first clip of every person comes first, then the second of each, so that a run that is
+    cut short has seen everybody.
+    """
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     order = {("train", "yes"): 0, ("val", "yes"): 1, ("extra", "yes"): 2}
-    yield from sorted(rows, key=lambda row: order.get((row["split"], row["audio"]), 3))
+    seen: dict[str, int] = {}
+    ranked = []
+    for row in rows:
+        seen[row["identity"]] = seen.get(row["identity"], 0) + 1
+        ranked.append((order.get((row["split"], row["audio"]), 3), seen[row["identity"]], row))
+    return [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
 
 
 def main() -> None:
