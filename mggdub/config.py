@@ -32,7 +32,7 @@ class RenderOptions:
     blink: str = "natural"
     mouth_scale: float = 1.0
     expression_scale: float = 1.0
-    face: str = "largest"  # or the number of a face, from the left, starting at 0
+    face: str = "largest"  # or the number of a face, the largest is 0
     background: str = "keep"  # or #RRGGBB
     device: str = "auto"
     crf: int = 18  # x264: lower is better and bigger
@@ -51,7 +51,7 @@ class RenderOptions:
         if self.size is not None:
             _within("--size", self.size, *SIZE_RANGE)
         if self.face != "largest" and not self.face.isdecimal():
-            raise UsageError(f"--face is {self.face!r}; give 'largest' or the number of a face, from the left, from 0.")
+            raise UsageError(f"--face is {self.face!r}; give 'largest' or the number of a face (the largest is 0).")
         if self.background != "keep" and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
             raise UsageError(f"--background is {self.background!r}; give 'keep' or a colour such as '#00ff00'.")
 

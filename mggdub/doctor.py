@@ -16,7 +16,7 @@ from mggdub import __version__, weights
 from mggdub.errors import MggdubError
 from mggdub.media import process
 
-PACKAGES = ("torch", "numba", "numpy", "ai-edge-litert", "librosa", "pillow")
+PACKAGES = ("torch", "numba", "numpy", "scipy", "ai-edge-litert", "pillow")
 
 
 @dataclass(frozen=True)
