@@ -55,7 +55,7 @@ def cli() -> None:
 @click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
 @click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
 @click.option("--expression-scale", type=float, default=1.0, show_default=True, help="How much brows and eyes move.")
-@click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="Counted from the largest, from 0.")
+@click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="0 is the largest.")
 @click.option("--background", default="keep", show_default=True, metavar="keep|#RRGGBB")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
