@@ -71,7 +71,7 @@ def render(photo: Path, speech: Path, output: Path, as_json: bool, quiet: bool, 
     options = RenderOptions(**choices)
     _check_paths(photo, speech, output, options.force)
     _calm_threads()
-    with _progress(quiet) as progress:
+    with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
 
         report = pipeline.render_file(photo, speech, output, options, progress)
@@ -167,6 +167,26 @@ def _calm_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what native libraries print by themselves off stderr, where only our own sentences belong."""
+    if os.environ.get("MGGDUB_DEBUG"):
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    real, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        with os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False) as sys.stderr:
+            yield
+    finally:
+        sys.stderr = before
+        os.dup2(real, 2)
+        os.close(real)
 
 
 def _say(sentence: str) -> None:
