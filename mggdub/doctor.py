@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mggdub import __version__, weights
 from mggdub.errors import MggdubError
 from mggdub.media import process
+from mggdub.types import Camera, Gaussians
 
 PACKAGES = ("torch", "numba", "numpy", "scipy", "ai-edge-litert", "pillow")
 
@@ -76,8 +78,22 @@ def _weights() -> Iterator[Finding]:
 
 
 def _warm_up() -> Finding:
-    from mggdub.render import rasterize
+    from mggdub.render.rasterize import rasterize
 
     start = time.perf_counter()
-    rasterize.warm_up()
-    return Finding("renderer", True, f"compiled and ready after {time.perf_counter() - start:.1f} s")
+    count, size = 1000, 256
+    means = torch.linspace(-5, 5, count)[:, None].expand(count, 3).clone().requires_grad_()
+    quats = torch.tensor([[1.0, 0, 0, 0]]).expand(count, 4)
+    cloud = Gaussians(means, quats, torch.full((count, 3), 0.3), torch.full((count,), 0.5), torch.full((count, 3), 0.5))
+    K = np.array([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1]], np.float32)
+    viewmat = np.eye(4, dtype=np.float32)
+    viewmat[2, 3] = 20.0
+    camera = Camera(K, viewmat, size, size)
+    rasterize(cloud, camera).colors.sum().backward()  # type: ignore[no-untyped-call]
+    compiled = time.perf_counter()
+    rasterize(cloud, camera)
+    ready = time.perf_counter()
+    drawn = means.grad is not None and bool(means.grad.abs().sum() > 0)
+    return Finding(
+        "renderer", drawn, f"ready after {compiled - start:.1f} s, then {1000 * (ready - compiled):.1f} ms a picture"
+    )
