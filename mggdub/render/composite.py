@@ -18,9 +18,9 @@ def composite(colors: Array, alphas: Array, plate: Array, picture: Array, left: 
     """
     height, width = plate.shape[:2]
     if alphas.shape != (height, width):
-        both = torch.from_numpy(np.dstack([colors, alphas])).permute(2, 0, 1)[None]
-        both = functional.interpolate(both, size=(height, width), mode="bicubic", align_corners=False)
-        both = both[0].permute(1, 2, 0).clamp_(0, 1).numpy()
+        small = torch.from_numpy(np.dstack([colors, alphas])).permute(2, 0, 1)[None]
+        large = functional.interpolate(small, size=(height, width), mode="bicubic", align_corners=False)
+        both = large[0].permute(1, 2, 0).clamp_(0, 1).numpy()
         colors, alphas = both[..., :3], both[..., 3]
     frame = picture.copy()
     mixed = (plate * (1 - alphas[..., None]) + colors) * 255 + 0.5

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from mggdub.render.strips import LANES, SUMS, add_strip, gather_strip, prefetch
+from mggdub.render import strips
+from mggdub.render.strips import LANES, SUMS
 from mggdub.types import Array
 
 SHIFT = 5  # tiles of 32 px
@@ -28,6 +29,10 @@ PITCH = TILE + LANES
 CHECK_EVERY = 63  # Gaussians between two looks whether a tile is full
 _L2E = np.float32(1.4426950408889634)
 _LOG2_ALPHA_MIN = np.float32(7.994353437)
+# Intrinsics take a context that numba supplies, which a type checker cannot know.
+add_strip: Any = strips.add_strip
+gather_strip: Any = strips.gather_strip
+prefetch: Any = strips.prefetch
 _FAST: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "cache": True, "boundscheck": False}
 _F = np.float32
 

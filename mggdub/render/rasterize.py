@@ -88,7 +88,7 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         drawn, camera = ctx.drawn, ctx.camera
-        means, quats, scales, opacities, colors = ctx.fields
+        means, quats, scales = ctx.fields[:3]
         g_colors, g_alphas, g_depths = (g.to(torch.float32).numpy() for g in gradients)
         incoming = np.concatenate([g_colors, g_depths[..., None], g_alphas[..., None]], 2)
         results = np.concatenate([drawn.colors, drawn.depths[..., None], drawn.alphas[..., None]], 2)

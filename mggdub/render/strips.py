@@ -150,8 +150,8 @@ def _arguments(buffer: Any, gaussian: Any) -> list[Any]:
     return [buffer, whole, whole, whole, whole, whole, real, real, real, gaussian, whole]
 
 
-@intrinsic  # type: ignore[misc]
-def add_strip(context, buffer, at, pitch, first, last, column, dx, dy, width, gaussians, row):  # type: ignore[no-untyped-def]  # noqa: ARG001, E501
+@intrinsic
+def add_strip(context, buffer, at, pitch, first, last, column, dx, dy, width, gaussians, row):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Blend one Gaussian, front to back, into the rows of one strip. Buffer [(row * 5 + channel) * pitch + column]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -172,8 +172,8 @@ def add_strip(context, buffer, at, pitch, first, last, column, dx, dy, width, ga
     return types.void(*_arguments(buffer, gaussians)), generate
 
 
-@intrinsic  # type: ignore[misc]
-def gather_strip(context, buffer, at, pitch, first, last, column, dx, dy, width, gaussians, row, sums, sums_at):  # type: ignore[no-untyped-def]  # noqa: ARG001, E501
+@intrinsic
+def gather_strip(context, buffer, at, pitch, first, last, column, dx, dy, width, gaussians, row, sums, sums_at):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Add one Gaussian's gradient sums over one strip to `sums` [10 * LANES]; walks front to back as the forward did.
 
     Buffer [(row * 7 + channel) * pitch + column]. With w = alpha T and g the gradient of what the Gaussian adds, the
@@ -227,7 +227,7 @@ def gather_strip(context, buffer, at, pitch, first, last, column, dx, dy, width,
     return types.void(*_arguments(buffer, gaussians), sums, types.int64), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def prefetch(context, array, index):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Ask for the cache line of array[index] ahead of its use."""
 
