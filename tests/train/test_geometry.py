@@ -1,0 +1,107 @@
+"""The geometry network's training: jitter keeps normals true, and a resumed run equals an unbroken one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.nn import functional as F
+
+from mggdub.train import geometry
+from mggdub.train.geometry_data import MARGIN, OUTSIDE, SYNTH_SIZE, UNSURE, real_label
+from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN
+
+
+@pytest.fixture
+def packs(tmp_path: Path) -> Path:
+    """Three noisy synthetic views."""
+    rng = np.random.default_rng(0)
+    size, folder = SYNTH_SIZE, tmp_path / "packs" / "synth"
+    folder.mkdir(parents=True)
+    np.save(folder / "image.npy", rng.integers(0, 255, (3, size, size, 3), dtype=np.uint8))
+    np.save(folder / "alpha.npy", rng.integers(0, 255, (3, size, size), dtype=np.uint8))
+    np.save(folder / "label.npy", rng.integers(0, 6, (3, size, size), dtype=np.uint8))
+    np.save(folder / "depth.npy", rng.normal(0, 3, (3, size, size)).astype(np.float16))
+    np.save(folder / "normal_xy.npy", rng.integers(-80, 80, (3, 2, size, size), dtype=np.int8))
+    np.save(folder / "head.npy", np.array([0, 1, geometry.HELD_OUT - 1], np.int32))
+    return tmp_path / "packs"
+
+
+def test_a_turned_picture_has_turned_normals() -> None:
+    """The normals of a jittered dome are those of the jittered depth."""
+    size = 128
+    rows, columns = np.mgrid[:size, :size] / (size / 2) - 1
+    depth = 0.5 * columns**2 + 0.3 * rows * columns + 0.2 * rows  # in units of half a picture
+    slope = np.stack([columns + 0.3 * rows, 0.3 * columns + 0.2], 0)
+    normal = np.concatenate([slope, -np.ones((1, size, size))]) / np.sqrt(1 + (slope**2).sum(0))
+    rng = np.random.default_rng(5)
+    matrices = geometry.jitter(rng, 4)
+    assert (torch.linalg.det(matrices[:, :, :2]) < 0).any()  # at least one is mirrored
+    grid = F.affine_grid(matrices, [4, 1, size, size], align_corners=False)
+
+    def seen(values: np.ndarray) -> torch.Tensor:
+        return F.grid_sample(torch.from_numpy(values).float()[None].expand(4, -1, -1, -1), grid, align_corners=False)
+
+    turned = geometry.turn(seen(normal[:2]), matrices)
+    scale = torch.linalg.vector_norm(matrices[:, :, 0], dim=1)[:, None, None]
+    z = seen(depth[None])[:, 0]
+    across = (z[:, 40:-40, 41:-39] - z[:, 40:-40, 39:-41]) / (4 / size) / scale
+    along = (z[:, 41:-39, 40:-40] - z[:, 39:-41, 40:-40]) / (4 / size) / scale
+    inner = turned[:, :, 40:-40, 40:-40]
+    assert torch.allclose(-inner[:, 0] / inner[:, 2], across, atol=0.02)
+    assert torch.allclose(-inner[:, 1] / inner[:, 2], along, atol=0.02)
+
+
+def test_points_move_with_the_picture() -> None:
+    matrices = geometry.jitter(np.random.default_rng(2), 3)
+    points = np.random.default_rng(3).random((3, 478, 3)).astype(np.float32)
+    moved = geometry.move_points(points, matrices)
+    back = moved[..., :2] @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
+    assert torch.allclose(back, torch.from_numpy(points[..., :2]) * 2 - 1, atol=1e-5)
+
+
+def test_resumed_run_equals_an_unbroken_one(packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry, "SYNTH_BATCH", 2)
+    monkeypatch.setattr(geometry, "BACKGROUNDS", 4)
+
+    def train(run: str, stop: int) -> None:
+        words = [str(packs), str(tmp_path / run), "--steps", "4", "--stop", str(stop)]
+        result = CliRunner().invoke(geometry.main, words, catch_exceptions=False)
+        assert result.exit_code == 0
+
+    train("whole", 4)
+    train("parts", 2)
+    train("parts", 4)
+    whole, parts = (torch.load(tmp_path / run / "state.pt", weights_only=True) for run in ("whole", "parts"))
+    assert whole["step"] == parts["step"] == 4
+    assert all(torch.equal(whole["mean"][name], parts["mean"][name]) for name in whole["mean"])
+    held = json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[-1])
+    assert held["depth_cm"] > 0
+
+
+def test_held_out_heads_are_never_trained_on(packs: Path) -> None:
+    pack = geometry.open_pack(packs / "synth", real=False)
+    assert set(pack.held.tolist()) == {2}
+    assert set(pack.train.tolist()) == {0, 1}
+    assert pack.weights.sum() == pytest.approx(1)
+
+
+def test_teachers_that_disagree_teach_nothing() -> None:
+    size = 100
+    parts = np.zeros((3, size, size), np.float32)
+    alpha = np.zeros((size, size), np.uint8)
+    alpha[10:] = 255
+    parts[2, 10:30] = 1  # hair
+    parts[0, 30:70] = 1  # skin
+    parts[1, 90:] = 1  # clothes
+    marks = np.tile(np.array([50.0, 50.0, 0.0]), (478, 1))
+    marks[152], marks[10] = (50, 80, 0), (50, 30, 0)
+    label = real_label(parts, alpha, marks)
+    assert (label[:10] == BACKGROUND).all()
+    assert (label[12:28, 2:40] == HAIR).all()
+    assert (label[32:48, 2:30] == UNSURE).all()  # skin beside the face's oval might be thin hair
+    assert (label[92:] == CLOTHES).all()
+    assert {SKIN, EYES, MOUTH, OUTSIDE}.isdisjoint(np.unique(label[81:90]))
+    assert MARGIN > 1
