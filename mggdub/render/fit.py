@@ -1,50 +1,62 @@
-"""A few gradient steps, so that the photo's own pose and expression draw the photo."""
+"""Gaussians that reproduce a photo: a few gradient steps through the renderer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from mggdub.render.rasterize import rasterize
 from mggdub.types import Array, Camera, Gaussians, as_tensor
 
-STEPS = 20
-RATES = {"colors": 0.02, "opacities": 0.02, "scales": 0.02}  # Adam, the last on log scales
-SMALLEST, LARGEST = 0.85, 1.5  # of the first scale: smaller ones would crack when the skin moves
+# How a field is stepped: into an unbounded space and back, with Adam's step there.
+_SPACES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], float]] = {
+    "colors": (torch.clone, torch.clone, 0.04),
+    "scales": (torch.log, torch.exp, 0.03),
+    "opacities": (lambda o: torch.logit(o, 1e-4), torch.sigmoid, 0.1),
+}
 
 
 def fit_photo(
-    gaussians: Gaussians, camera: Camera, target: Array, mask: Array, background: Array, steps: int = STEPS
+    gaussians: Gaussians,
+    camera: Camera,
+    target: Array,
+    mask: Array,
+    steps: int = 20,
+    background: Array | None = None,
+    min_scale: float = 0.7,
+    fields: tuple[str, ...] = ("colors", "scales", "opacities"),
 ) -> Gaussians:
-    """Gaussians whose rendering over `background` is nearer to `target` within `mask`.
+    """Step `fields` (colors, scales, opacities) so that the picture over `background` is the photo within the mask.
 
-    target and background [H, W, 3] float32 0..1, mask [H, W] bool. Moves colours, opacities and scales; scales stay
-    within bounds of what they were.
+    target, background [H, W, 3] float32 0..1 (no background is black), mask [H, W] bool or weights. No scale falls below
+    `min_scale` times what it was, or moved skin would crack; colours stay in 0..1.
     """
-    picture, behind, weight = as_tensor(target), as_tensor(background), as_tensor(mask)[..., None]
-    colors = gaussians.colors.clone().requires_grad_()
-    opacities = gaussians.opacities.clone().requires_grad_()
-    growth = torch.zeros(len(gaussians), 1, requires_grad=True)
-    values = {"colors": colors, "opacities": opacities, "scales": growth}
-    optimiser = torch.optim.Adam([{"params": [values[name]], "lr": rate} for name, rate in RATES.items()])
-    bounds = torch.log(torch.tensor([SMALLEST, LARGEST]))
-    for step in range(steps):
-        for group, rate in zip(optimiser.param_groups, RATES.values(), strict=True):
-            group["lr"] = rate * (1 - 0.9 * step / steps)
-        optimiser.zero_grad()
-        current = replace(gaussians, colors=colors, opacities=opacities, scales=gaussians.scales * growth.exp())
-        drawn = rasterize(current, camera)
-        error = (drawn.colors + (1 - drawn.alphas[..., None]) * behind - picture) * weight
-        (error**2).sum().backward()
-        optimiser.step()
+    goal, weight = as_tensor(target), as_tensor(mask)[..., None]
+    weight = weight / weight.sum().clamp(min=1)
+    behind = torch.zeros_like(goal) if background is None else as_tensor(background)
+    parameters = {name: _SPACES[name][0](getattr(gaussians, name).detach()).requires_grad_() for name in fields}
+    floor = torch.log(gaussians.scales * min_scale)
+    groups = [{"params": [parameters[name]], "lr": _SPACES[name][2]} for name in fields]
+    adam = torch.optim.Adam(groups, betas=(0.8, 0.95), fused=True)
+    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.8 * step / max(1, steps))
+
+    def current() -> Gaussians:
+        return replace(gaussians, **{name: _SPACES[name][1](parameters[name]) for name in fields})
+
+    for _ in range(steps):
+        drawn = rasterize(current(), camera)
+        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
+        adam.zero_grad()
+        ((picture - goal).square() * weight).sum().backward()
+        adam.step()
+        decay.step()
         with torch.no_grad():
-            colors.clamp_(-0.2, 1.2)
-            opacities.clamp_(0.005, 0.995)
-            growth.clamp_(bounds[0], bounds[1])
-    return replace(
-        gaussians,
-        colors=colors.detach(),
-        opacities=opacities.detach(),
-        scales=(gaussians.scales * growth.exp()).detach(),
-    )
+            if "scales" in fields:
+                parameters["scales"].copy_(torch.maximum(parameters["scales"], floor))
+            if "colors" in fields:
+                parameters["colors"].clamp_(0, 1)
+    with torch.no_grad():
+        return current()

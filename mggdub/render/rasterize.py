@@ -1,111 +1,154 @@
-"""Gaussians to pictures: one signature over our CPU kernel and gsplat on CUDA.
+"""Gaussians to a picture: `rasterize` is differentiable, `render_frame` is the same picture for animation.
 
-Both follow gsplat 1.5.3's classic rasterisation: 0.3 px² blur on the projected covariance, alpha at most 0.999, alphas
-below 1/255 skipped, blending front to back until the transmittance is below 1e-4, pixel centres at .5.
+CPU tensors are drawn by our own kernels, CUDA tensors by gsplat; both keep gsplat 1.5.3's constants. The kernels run on
+numba's threads: set GOMP_SPINCOUNT (2000) before torch is imported, or idle OpenMP threads spin and double the time of
+a frame. A lock keeps one picture at a time in the kernels, since not every threading layer can be entered twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from mggdub.render import kernels
+from mggdub.render import numba_kernels as kernels
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
+_ONE_AT_A_TIME = Lock()
 
-def rasterize(gaussians: Gaussians, camera: Camera) -> Rendering:
-    """Draw Gaussians as the camera sees them; differentiable with respect to all five fields.
 
-    CUDA tensors go through gsplat (extra `cuda`), others through the CPU kernel. Gaussians behind the camera, too faint
-    or not finite are not drawn.
+@dataclass(frozen=True, eq=False)
+class _Splats:
+    """Gaussians of one picture after projection, sorting and binning. M drawn, P pairs of a tile and a Gaussian."""
+
+    rows: Array  # [N * 16] float32, the first M in depth order
+    order: Array  # [N] int32, where the first M came from
+    drawn: int  # M
+    listed: Array  # [P] int32
+    ends: Array  # [tiles + 1] int32
+    across: int  # tiles
+
+
+def rasterize(gaussians: Gaussians, camera: Camera, *, backend: str | None = None) -> Rendering:
+    """Splat Gaussians; gradients of colours, alphas and depths reach every field.
+
+    backend is "numba" or "gsplat", by default what the tensors' device can use. Pixel centres are at .5. Gaussians that
+    are behind the camera, fainter than 1/255 or not finite are not drawn and get zero gradients. The same values give
+    the same bytes on the same machine, whatever the number of threads. Raises ValueError for an unknown backend.
     """
-    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors)
-    if gaussians.means.is_cuda:
-        from mggdub.render.cuda import rasterize_cuda
+    chosen = backend or ("gsplat" if gaussians.means.is_cuda else "numba")
+    if chosen == "gsplat":
+        from mggdub.render.gsplat_backend import rasterize_gsplat
 
-        return rasterize_cuda(gaussians, camera)
+        return rasterize_gsplat(gaussians, camera)
+    if chosen != "numba":
+        raise ValueError(f"backend is {chosen!r}, expected 'numba' or 'gsplat'")
+    g = gaussians
+    fields = (t.to("cpu", torch.float32).contiguous() for t in (g.means, g.quats, g.scales, g.opacities, g.colors))
     return Rendering(*_Rasterize.apply(*fields, camera))
 
 
 def render_frame(
     means: Array, quats: Array, scales: Array, opacities: Array, colors: Array, camera: Camera
 ) -> tuple[Array, Array]:
-    """The same for numpy arrays, without gradients: colors [H, W, 3] premultiplied, alphas [H, W], float32."""
-    drawn = _draw([np.ascontiguousarray(a, np.float32) for a in (means, quats, scales, opacities, colors)], camera)
-    return drawn.colors, drawn.alphas
+    """The picture without depth and gradients: arrays as in Gaussians -> premultiplied [H, W, 3], alpha [H, W]."""
+    fields = [_ready(field) for field in (means, quats, scales, opacities, colors)]
+    with _ONE_AT_A_TIME:
+        return _draw(_splats(fields, camera), camera, deep=False)[:2]
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A picture and what the way back needs. M visible Gaussians, P pairs of Gaussian and tile."""
-
-    colors: Array  # [H, W, 3]
-    alphas: Array  # [H, W]
-    depths: Array  # [H, W]
-    order: Array  # [N] int32, the first M are visible, near to far
-    rows: Array  # [M, 16]
-    lists: Array  # [P] int32
-    offsets: Array  # [tiles + 1]
+def warm_up() -> None:
+    """Compile (or load from the disk cache) everything that a render needs."""
+    ones = torch.ones(1, 3)
+    tensors = [torch.tensor([[0.0, 0, 9]]), torch.ones(1, 4), ones, torch.ones(1), ones]
+    camera = Camera(np.diag([9, 9, 1]).astype(np.float32), np.eye(4, dtype=np.float32), 8, 8)
+    gaussians = Gaussians(*(tensor.requires_grad_() for tensor in tensors))
+    rasterize(gaussians, camera, backend="numba").colors.sum().backward()
 
 
-def _lens(camera: Camera) -> tuple[Array, Array]:
-    K = camera.K
-    return camera.viewmat[:3].astype(np.float32), np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], np.float32)
+def _ready(array: Array) -> Array:
+    return np.require(array, np.float32, ["C", "W"])  # a read-only array is another type to numba: a recompile
 
 
-def _draw(fields: list[Array], camera: Camera) -> _Drawn:
-    width, height, count = camera.width, camera.height, len(fields[0])
+def _camera_row(camera: Camera) -> Array:
+    K, view = camera.K, camera.viewmat
+    return np.concatenate([[K[0, 0], K[1, 1], K[0, 2], K[1, 2]], view[:3, :3].ravel(), view[:3, 3]]).astype(np.float32)
+
+
+def _splats(fields: list[Array], camera: Camera) -> _Splats:
+    count, width, height = len(fields[0]), camera.width, camera.height
     across, down = -(-width // kernels.TILE), -(-height // kernels.TILE)
-    buffers, offsets, threads = kernels.workspace(across * down)
-    rows, keys = np.empty((count, kernels.ROW), np.float32), np.empty(count, np.float32)
-    kernels.project(*fields, *_lens(camera), width, height, rows, keys)
-    order = np.empty(count, np.int32)
-    visible = kernels.sort_by_depth(keys, order)
-    ordered = np.empty((visible, kernels.ROW), np.float32)
-    lists = kernels.bin_tiles(visible, rows, order, ordered, across, across * down, threads, offsets)
-    colors = np.empty((height, width, 3), np.float32)
-    alphas, depths = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-    kernels.blend(ordered.reshape(-1), lists, offsets, across, width, height, buffers, colors, alphas, depths)
-    return _Drawn(colors, alphas, depths, order, ordered, lists, offsets)
+    rows, keys = np.empty(count * kernels.ROW, np.float32), np.empty(count, np.float32)
+    order, ends = np.empty(count, np.int32), np.empty(across * down + 1, np.int32)
+    kernels.project(*fields, _camera_row(camera), width, height, rows, keys)
+    drawn = kernels.sort_by_depth(keys, order)
+    in_order = np.empty(drawn * kernels.ROW, np.float32)
+    listed = kernels.bin_tiles(rows, order, drawn, across, down, in_order, ends, numba.get_num_threads())
+    return _Splats(in_order, order, drawn, listed, ends, across)
+
+
+def _draw(splats: _Splats, camera: Camera, deep: bool) -> tuple[Array, Array, Array]:
+    height, width = camera.height, camera.width
+    colors, alphas = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
+    depths = np.empty((height, width) if deep else (0, 0), np.float32)
+    kernels.blend(
+        splats.rows,
+        splats.listed,
+        splats.ends,
+        splats.across,
+        width,
+        height,
+        colors,
+        alphas,
+        depths,
+        deep,
+        numba.get_num_threads(),
+    )
+    return colors, alphas, depths
 
 
 class _Rasterize(torch.autograd.Function):
-    """The CPU kernel for autograd."""
-
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         *tensors, camera = inputs
-        fields = [t.detach().to(torch.float32).contiguous().numpy() for t in tensors]
-        drawn = _draw(fields, camera)
+        with _ONE_AT_A_TIME:
+            splats = _splats([_ready(t.detach().numpy()) for t in tensors], camera)
+            pictures = [torch.from_numpy(picture) for picture in _draw(splats, camera, deep=True)]
         if any(ctx.needs_input_grad):
-            ctx.fields, ctx.drawn, ctx.camera = fields, drawn, camera
-        return torch.from_numpy(drawn.colors), torch.from_numpy(drawn.alphas), torch.from_numpy(drawn.depths)
+            ctx.save_for_backward(*tensors[:3], *pictures)
+            ctx.splats, ctx.camera = splats, camera
+        return tuple(pictures)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        drawn, camera = ctx.drawn, ctx.camera
-        means, quats, scales = ctx.fields[:3]
-        g_colors, g_alphas, g_depths = (g.to(torch.float32).numpy() for g in gradients)
-        incoming = np.concatenate([g_colors, g_depths[..., None], g_alphas[..., None]], 2)
-        results = np.concatenate([drawn.colors, drawn.depths[..., None], drawn.alphas[..., None]], 2)
-        across = -(-camera.width // kernels.TILE)
-        threads = kernels.workspace(0)[2]
-        buffers = np.empty(threads * kernels.TILE * 7 * kernels.PITCH + kernels.LANES, np.float32)
-        sums = np.empty(threads * kernels.SUMS * kernels.LANES, np.float32)
-        slots = np.empty((len(drawn.lists), kernels.SUMS), np.float32)
-        kernels.gather(
-            drawn.rows.reshape(-1), drawn.lists, drawn.offsets, across, camera.width, camera.height,
-            results, incoming, buffers, sums, slots,
-        )  # fmt: skip
-        totals = np.zeros((len(drawn.rows), kernels.SUMS), np.float32)
-        kernels.sum_slots(drawn.lists, slots, totals)
-        back = [np.zeros_like(field) for field in ctx.fields]
-        kernels.project_back(
-            means, quats, scales, *_lens(camera), camera.width, camera.height,
-            drawn.order, len(drawn.rows), drawn.rows, totals, *back,
-        )  # fmt: skip
-        return (*(torch.from_numpy(g) for g in back), None)
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        means, quats, scales, *pictures = (_ready(t.detach().numpy()) for t in ctx.saved_tensors)
+        splats, camera, count = ctx.splats, ctx.camera, len(means)
+        width, height = camera.width, camera.height
+        incoming = [_ready(g.contiguous().numpy()) for g in gradients]
+        slots = np.empty((len(splats.listed), kernels.SUMS), np.float32)
+        out = [np.zeros((count, *shape), np.float32) for shape in ((3,), (4,), (3,), (), (3,))]
+        threads = numba.get_num_threads()
+        with _ONE_AT_A_TIME:
+            kernels.blend_backward(
+                splats.rows,
+                splats.listed,
+                splats.ends,
+                splats.across,
+                width,
+                height,
+                *pictures,
+                *incoming,
+                slots,
+                threads,
+            )
+            kernels.project_backward(
+                means, quats, scales, _camera_row(camera), width, height,
+                splats.order, splats.rows, splats.listed, slots, splats.drawn, *out, threads,
+            )  # fmt: skip
+        return *(torch.from_numpy(array) for array in out), None
