@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from mggdub.config import RenderOptions
-from mggdub.geometry.camera import head_mesh
+from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
+from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
 from mggdub.media.video import check_output, write_video
-from mggdub.models import deform, expression, mouth
+from mggdub.models import deform, expression
+from mggdub.models.layers import Layer, join, upper_lid
+from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
 from mggdub.perception.face import FaceFinder, choose_face, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
-from mggdub.perception.inpaint import make_plate, push_pull
+from mggdub.perception.inpaint import make_plate
 from mggdub.render.composite import composite, foreground
 from mggdub.render.fit import fit_photo
 from mggdub.render.rasterize import render_frame
@@ -31,11 +35,8 @@ from mggdub.types import (
     CLOTHES,
     CROP_SIZE,
     DRIVERS,
-    EYES,
     FOCAL,
     LIP_MODES,
-    MOUTH,
-    SKIN,
     Array,
     Camera,
     ExpressionTrack,
@@ -52,6 +53,8 @@ from mggdub.types import (
 RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
 PREVIEW_SIZE = 256
 EASE = 0.3  # s in which the photo's own expression gives way to the track
+LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
+SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -63,12 +66,13 @@ class Models:
     faces: FaceFinder
     geometry: GeometryNet
     expression: expression.ExpressionBasis
+    mouth: MouthNet
     speech: SpeechModel
 
 
 def load_models() -> Models:
     """All shipped networks. Raises InputError if a weight file is missing or damaged."""
-    return Models(FaceFinder(), load_geometry(), expression.load_expression(), load_speech())
+    return Models(FaceFinder(), load_geometry(), expression.load_expression(), load_mouth(), load_speech())
 
 
 # --- the avatar ------------------------------------------------------------------------------------------------------
@@ -82,7 +86,7 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     picture = _resize(photo.pixels, _output_size(photo.size, options))
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     frame = _frame(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE)
-    return _Builder(head, maps, picture, scale, frame, models.expression).build()
+    return _Builder(head, maps, picture, scale, frame, models).build()
 
 
 def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:
@@ -116,10 +120,10 @@ class _Builder:
     picture: Array
     scale: float  # output px per photo px
     frame: Frame
-    basis: expression.ExpressionBasis
+    models: Models
 
     def build(self) -> HeadAvatar:
-        head, frame, basis = self.head, self.frame, self.basis
+        head, frame, basis = self.head, self.frame, self.models.expression
         box = self.picture[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         target = _resize(box, (frame.render_width, frame.render_height)).astype(np.float32) / 255
         crop_px = self._crop_pixels()  # [h, w, 2]
@@ -133,53 +137,74 @@ class _Builder:
         matte = person * (1 - _sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
 
         plate = self._plate(target, crop_px, matte, person, neck, cm_per_px)
-        rows, columns = np.nonzero(matte > 0.03)
-        pixels = crop_px[rows, columns]  # [N, 2] crop px
-        means = _to_head(pixels, _sample(surface, crop_px)[rows, columns], head.camera)
-        own = foreground(target, matte, plate)[rows, columns]
-        depth = _sample(surface, crop_px)[rows, columns]
-        render_focal = camera.K[0, 0]
-        gaussians = Gaussians(
-            as_tensor(means),
-            as_tensor(np.tile([1.0, 0, 0, 0], (len(means), 1))),
-            as_tensor(np.repeat((SPLAT * depth / render_focal)[:, None], 3, 1)),
-            as_tensor(np.clip(matte[rows, columns], 0.02, 0.98)),
-            as_tensor(own),
-        )
-        gaussians = fit_photo(gaussians, camera, target, matte > 0.03, background=plate)
-        skin = deform.skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px)
-
         mesh = head_mesh(head.landmarks, head.camera)
-        drivers = _photo_drivers(basis, mesh, head.blendshapes)
-        layers, lids, inside = self._layers(mesh, drivers, surface, len(means))
-        behind = _behind(head.landmarks, pixels, means)
-        gaussians = replace(gaussians, means=gaussians.means + as_tensor(behind))
-        hidden = mouth.join(layers)
-        everything = Gaussians(
-            torch.cat([gaussians.means, as_tensor(hidden.means)]),
-            torch.cat([gaussians.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(hidden.means), 1)))]),
-            torch.cat([gaussians.scales, as_tensor(np.repeat(hidden.radius[:, None], 3, 1))]),
-            torch.cat([gaussians.opacities, torch.full((len(hidden.means),), 0.95)]),
-            torch.cat([gaussians.colors, as_tensor(hidden.colors)]),
+        drivers = expression.rest_drivers(basis, mesh, head.blendshapes)
+        drawn = matte > 0.03
+        if np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP:  # the mouth's layer holds what is seen of its inside
+            lips = head.landmarks[list(deform.INNER_LIPS), :2]
+            drawn &= ~deform.inside(crop_px.reshape(-1, 2), lips).reshape(drawn.shape)
+        rows, columns = np.nonzero(drawn)
+        pixels = crop_px[rows, columns]  # [N, 2] crop px
+        depth = _sample(surface, crop_px)[rows, columns]
+        seen = Gaussians(
+            as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels)),
+            as_tensor(np.tile([1.0, 0, 0, 0], (len(pixels), 1))),
+            as_tensor(np.repeat((SPLAT * depth / camera.K[0, 0])[:, None], 3, 1)),
+            as_tensor(np.clip(matte[rows, columns], 0.02, 0.98)),
+            as_tensor(foreground(target, matte, plate)[rows, columns]),
         )
-        full = _resize_float(plate, (frame.width, frame.height))
+        seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST)
+
+        hidden = self._hidden(surface, share, cm_per_px)
+        at_rest = mesh - expression.vertex_motion(basis, drivers)
+        inside, left, right, painter = self._layers(mesh, at_rest, surface)
+        rest = join([hidden, inside, left, right])
+        ends = np.cumsum([len(seen) + len(hidden), len(inside), len(left), len(right)]).tolist()
+        mouth_at, left_at, right_at = (slice(a, b) for a, b in pairwise(ends))
+        skin = deform.skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px)
+        gaussians = Gaussians(
+            torch.cat([seen.means, as_tensor(rest.means)]),
+            torch.cat([seen.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(rest), 1)))]),
+            torch.cat([seen.scales, as_tensor(np.repeat(rest.radius[:, None], 3, 1))]),
+            torch.cat([seen.opacities, torch.full((len(rest),), 0.95)]),
+            torch.cat([seen.colors, as_tensor(rest.colors)]),
+        )
+        hole = self._hole(matte, cm_per_px).astype(np.float32)[..., None]
+        touched = np.clip(_resize_float(hole, (frame.width, frame.height)), 0, 1)
         original = box.astype(np.float32) / 255
-        touched = _resize_float(
-            (self._hole(matte, cm_per_px)).astype(np.float32)[..., None], (frame.width, frame.height)
-        )
         return HeadAvatar(
-            everything,
-            deform.sparse.vstack([skin, hidden.skin], format="csr").astype(np.float32),
-            np.concatenate([neck[rows, columns], np.ones(len(hidden.means))]).astype(np.float32),
+            gaussians,
+            sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
+            np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32),
             mesh,
             drivers,
-            lids,
-            inside,
+            (left_at, right_at),
+            mouth_at,
+            painter,
             camera,
             frame,
-            original + (full - original) * np.clip(touched, 0, 1),
+            original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
             self.picture,
         )
+
+    def _hidden(self, surface: Array, share: Array, cm_per_px: float) -> Layer:
+        """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
+        head, camera = self.head, _halved(self.head.camera)
+        depth = surface[::2, ::2]
+        solid = self.maps.matte[::2, ::2] > 0.9
+        above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[152, 1])[:, None]
+        mask = solid & (self.maps.labels[..., CLOTHES] < 0.5) & above
+        visible = surface_points(mask, depth, camera)
+        mirrored = mirror(visible)
+        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, depth)
+        shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
+        image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
+        colors = np.concatenate([image[mask.ravel()][keep], _inner(image, mask, shell.rim)])
+        means = np.concatenate([mirrored[keep], shell.points]).astype(np.float32)
+        radius = np.concatenate([np.full(int(keep.sum()), 0.11), np.full(len(shell.points), 0.2)]).astype(np.float32)
+        at = project(means, head.camera)
+        skin = deform.skin_weights(at, head.landmarks, self.models.expression.triangles, cm_per_px)
+        return Layer(means, colors.astype(np.float32), radius, skin, _sample(share, at))
 
     def _crop_pixels(self) -> Array:
         """[h, w, 2] crop px of every rendered pixel's centre."""
@@ -223,33 +248,18 @@ class _Builder:
         under = below[:, None] * column[None] * person  # outside the matte it can only be background
         return make_plate(target, hole, person, under.astype(np.float32))
 
-    def _layers(
-        self, mesh: Array, drivers: Array, surface: Array, start: int
-    ) -> tuple[list[mouth.Layer], tuple[slice, slice], slice]:
-        """Mouth and lids; where they lie among the Gaussians."""
+    def _layers(self, mesh: Array, rest: Array, surface: Array) -> tuple[Layer, Layer, Layer, MouthLayer]:
+        """The mouth's inside, the left and the right lid; and what paints the mouth in every frame."""
         head, marks = self.head, self.head.landmarks[:, :2]
-        image = head.image.astype(np.float32) / 255
-        smooth = ndimage.gaussian_filter(image, (2, 2, 0))
-        at_mesh = _sample(smooth, marks)  # [478, 3]
-        on_surface = _to_head(marks, _sample(surface, marks), head.camera)
-        to_rest = expression.vertex_motion(self.basis, np.zeros(DRIVERS, np.float32)) - expression.vertex_motion(
-            self.basis, drivers
-        )
-        labels = ndimage.zoom(self.maps.labels, (2, 2, 1), order=1)
-        skin = np.median(image[labels[..., SKIN] > 0.9], 0) if (labels[..., SKIN] > 0.9).any() else np.full(3, 0.6)
-        inside = mouth.mouth_interior(
-            mesh,
-            to_rest,
-            float(on_surface[list(deform.INNER_LIPS), 2].max()),
-            _white(image, labels, skin),
-            skin.astype(np.float32),
-        )
-        lift = on_surface[:, 2] - mesh[:, 2]
-        left, right = (mouth.eyelid(side, mesh, lift, at_mesh)[0] for side in ("Left", "Right"))
-        layers = [inside, left, right]
-        ends = np.cumsum([start, *(len(layer.means) for layer in layers)])
-        inside_at, left_at, right_at = (slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
-        return layers, (left_at, right_at), inside_at
+        on_surface = unproject(marks, _sample(surface, marks), head.camera)
+        deepest = float(on_surface[list(deform.INNER_LIPS), 2].max())
+        inside = build_mouth(self.models.mouth, head, mesh, rest, deepest)
+        colors, radius = paint_mouth(self.models.mouth, inside, np.zeros_like(mesh))
+        layer = Layer(inside.means, colors, radius, inside.skin, np.ones(len(colors), np.float32))
+        smooth = ndimage.gaussian_filter(head.image.astype(np.float32) / 255, (2, 2, 0))
+        lift, around = on_surface[:, 2] - mesh[:, 2], _sample(smooth, marks)
+        left, right = (upper_lid(side, mesh, lift, around) for side in ("Left", "Right"))
+        return layer, left, right, inside
 
 
 def _surface(head: Portrait, maps: GeometryMaps) -> Array:
@@ -264,41 +274,29 @@ def _surface(head: Portrait, maps: GeometryMaps) -> Array:
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
 
-def _photo_drivers(basis: expression.ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:
-    """[32]: the photo's own expression, its lip modes agreeing with the gap that is seen."""
-    drivers = expression.rest_drivers(basis, mesh, blendshapes)
-    modes = drivers[-LIP_MODES:]
-    seen = float(mesh[14, 1] - mesh[13, 1])
-    drivers[-LIP_MODES:] = expression.set_gap(basis, modes, max(seen, 0.0))
-    return drivers
+def _behind(landmarks: Array, pixels: Array) -> Array:
+    """[N, 3] cm: eyeballs lie behind the lids."""
+    offset = np.zeros((len(pixels), 3), np.float32)
+    for ring in (deform.LEFT_EYE, deform.RIGHT_EYE):
+        offset[deform.inside(pixels, landmarks[list(ring), :2]), 2] = 0.3
+    return offset
 
 
-def _white(image: Array, labels: Array, skin: Array) -> Array:
-    """[3] colour of lit teeth, judged by the whites of the eyes and what teeth are seen."""
-    skin_light = float(skin.mean())
-    light = [1.15 * skin_light + 0.05]
-    for part, share in ((EYES, 80), (MOUTH, 85)):
-        seen = image[labels[..., part] > 0.6]
-        if len(seen) >= 40:
-            light.append(float(np.percentile(seen.mean(1), share)))
-    level = np.clip(max(light), 0.25, 0.88)
-    tint = skin / max(skin_light, 1e-3)
-    return (level * (0.75 * np.array([1.02, 1.0, 0.94]) + 0.25 * tint)).astype(np.float32)
+def _halved(camera: Camera) -> Camera:
+    """The same view with half the pixels."""
+    K = camera.K.copy()
+    K[:2] /= 2
+    return Camera(K, camera.viewmat, camera.width // 2, camera.height // 2)
 
 
-def _behind(landmarks: Array, pixels: Array, means: Array) -> Array:
-    """[N, 3] cm: eyeballs lie behind the lids, the inside of an open mouth behind the lips."""
-    offset = np.zeros_like(means)
-    for ring, back in ((deform.LEFT_EYE, 0.3), (deform.RIGHT_EYE, 0.3), (deform.INNER_LIPS, 0.25)):
-        offset[deform.inside(pixels, landmarks[list(ring), :2]), 2] = back
-    return offset.astype(np.float32)
-
-
-def _to_head(pixels: Array, depth: Array, camera: Camera) -> Array:
-    """Crop px [N, 2] at camera z [N] cm to head space [N, 3]."""
-    rays = np.concatenate([(pixels - camera.K[:2, 2]) / camera.K[[0, 1], [0, 1]], np.ones((len(pixels), 1))], 1)
-    seen = rays * depth[:, None] - camera.viewmat[:3, 3]
-    return (seen @ camera.viewmat[:3, :3]).astype(np.float32)
+def _inner(image: Array, mask: Array, rim: Array) -> Array:
+    """Colours [N, 3] a little inside the outline, where no background is mixed in; image [H * W, 3]."""
+    deep = ndimage.binary_erosion(mask, iterations=3)
+    if not deep.any():
+        return image[np.ravel_multi_index(tuple(rim.T), mask.shape)]
+    nearest = ndimage.distance_transform_edt(~deep, return_distances=False, return_indices=True)
+    rows, columns = nearest[:, rim[:, 0], rim[:, 1]]
+    return image[rows * mask.shape[1] + columns]
 
 
 def _sample(image: Array, points: Array) -> Array:
@@ -321,28 +319,29 @@ def _resize_float(image: Array, size: tuple[int, int]) -> Array:
 # --- animation -------------------------------------------------------------------------------------------------------
 
 
-def animate(avatar: HeadAvatar, basis: expression.ExpressionBasis, track: ExpressionTrack) -> Iterator[Array]:
+def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack) -> Iterator[Array]:
     """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other."""
+    basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
+    gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
     triangles = deform.open_triangles(basis.triangles)
-    arrays = [
-        np.ascontiguousarray(getattr(avatar.gaussians, name).numpy())
-        for name in ("means", "quats", "scales", "opacities", "colors")
-    ]
-    means, quats, scales, opacities, colors = arrays
+    gaussians = avatar.gaussians
+    means, quats, colors = (t.numpy().copy() for t in (gaussians.means, gaussians.quats, gaussians.colors))
+    scales, opacities = gaussians.scales.numpy(), gaussians.opacities.numpy()
     for drivers, rotation, translation in zip(_eased(avatar, track), track.rotation, track.translation, strict=True):
+        closing = drivers[list(expression.BLINKS)]
+        drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
         moved = deform.move_points(means, avatar.skin, avatar.neck, displacement, rotation, translation)
         growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles) - 1
         grown = scales * (1 + avatar.skin @ growth)[:, None]
+        colors[avatar.mouth], radius = paint_mouth(models.mouth, avatar.painter, displacement)
+        grown[avatar.mouth] = radius[:, None]
         shown = opacities.copy()
-        for where, lid, unit in zip(avatar.lids, LID_UNITS, LID_UNITS, strict=True):
-            shown[where] *= np.clip((drivers[unit] - avatar.drivers[lid]) / 0.2, 0, 1)
+        for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
+            shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
         rgb, alpha = render_frame(moved, quats, grown, shown, colors, avatar.camera)
         yield composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
-
-
-LID_UNITS = (8, 9)  # eyeBlinkLeft, eyeBlinkRight among the drivers
 
 
 def _eased(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
@@ -396,7 +395,7 @@ def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions,
     heard = time.perf_counter()
 
     def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models.expression, track)):
+        for index, frame in enumerate(animate(avatar, models, track)):
             progress("render", index, len(track))
             yield frame
         progress("render", len(track), len(track))

@@ -38,9 +38,7 @@ BLENDSHAPES = (
     "noseSneerRight tongueOut"
 ).split()
 # The 24 units that drive; the 28 of jaw, mouth and tongue are exchange only (lip modes drive there).
-DRIVING_UNITS = tuple(
-    i for i, name in enumerate(BLENDSHAPES) if name.startswith(("brow", "cheek", "eye", "nose"))
-)
+DRIVING_UNITS = tuple(i for i, name in enumerate(BLENDSHAPES) if name.startswith(("brow", "cheek", "eye", "nose")))
 MOUTH_UNITS = tuple(i for i in range(len(BLENDSHAPES)) if i not in DRIVING_UNITS)
 DRIVERS = len(DRIVING_UNITS) + LIP_MODES  # 32 numbers move a head
 
@@ -263,6 +261,7 @@ class HeadAvatar:
     drivers: Array  # [32] float32, the photo's own expression
     lids: tuple[slice, slice]  # the points of the left and the right lid
     mouth: slice  # the points of the mouth's inside
+    painter: Any  # models.mouth.MouthLayer, what colours them in every frame
     camera: Camera  # of the rendered box
     frame: Frame
     plate: Array  # [height, width, 3] float32 0..1, the box without the head

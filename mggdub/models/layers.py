@@ -1,0 +1,72 @@
+"""Layers of points that are not pixels of the photo, and the one that folds above each eye: the upper lid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from mggdub.types import LANDMARKS, Array
+
+# (lashes, fold) of each upper lid, inner and outer corner included; from the outer corner inwards.
+UPPER_LIDS = {
+    "Left": ((263, 466, 388, 387, 386, 385, 384, 398, 362), (359, 467, 260, 259, 257, 258, 286, 414, 463)),
+    "Right": ((33, 246, 161, 160, 159, 158, 157, 173, 133), (130, 247, 30, 29, 27, 28, 56, 190, 243)),
+}
+LID_GRID = (64, 22)  # points along the lashes and up to the fold
+LID_REACH = 0.7  # of the way from the lashes to the fold
+LID_RADIUS = 0.045  # cm
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """N points in head space at the photo's own expression."""
+
+    means: Array  # [N, 3] float32, cm
+    colors: Array  # [N, 3] float32, 0..1
+    radius: Array  # [N] float32, cm, standard deviation of the splats
+    skin: sparse.csr_matrix  # [N, 478]
+    neck: Array  # [N] float32, share of the head's rigid motion
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+def join(layers: list[Layer]) -> Layer:
+    """One layer of several, in their order."""
+    return Layer(
+        np.concatenate([layer.means for layer in layers]).astype(np.float32),
+        np.concatenate([layer.colors for layer in layers]).astype(np.float32),
+        np.concatenate([layer.radius for layer in layers]).astype(np.float32),
+        sparse.vstack([layer.skin for layer in layers], format="csr").astype(np.float32),
+        np.concatenate([layer.neck for layer in layers]).astype(np.float32),
+    )
+
+
+def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
+    """The upper lid of the 'Left' or 'Right' eye, folded above it in the photo; it unfolds as the lashes go down.
+
+    mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colors [478, 3], the photo
+    around each vertex. Lashes darken the lower edge; the skin's colour is that near the fold, where the photo shows it.
+    """
+    lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
+    grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, LID_GRID[0]), np.linspace(0, LID_REACH, LID_GRID[1]))
+    along, up = (x.ravel() for x in grid)
+    first = along.astype(int)
+    corners = np.stack([lashes[first], lashes[first + 1], fold[first], fold[first + 1]], 1)  # [N, 4]
+
+    def shares(height: Array) -> Array:
+        t = along - first
+        return np.stack([(1 - t) * (1 - height), t * (1 - height), (1 - t) * height, t * height], 1)
+
+    surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift], 1)
+    shade = 1 - 0.5 * np.exp(-((up / 0.06) ** 2))
+    rows = np.repeat(np.arange(len(along)), 4)
+    return Layer(
+        np.einsum("nk,nkc->nc", shares(up), surface[corners]).astype(np.float32),
+        (np.einsum("nk,nkc->nc", shares(np.full(len(up), 1.0)), colors[corners]) * shade[:, None]).astype(np.float32),
+        np.full(len(along), LID_RADIUS, np.float32),
+        sparse.csr_matrix((shares(up).ravel(), (rows, corners.ravel())), shape=(len(along), LANDMARKS)),
+        np.ones(len(along), np.float32),
+    )
