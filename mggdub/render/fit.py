@@ -31,8 +31,8 @@ def fit_photo(
 ) -> Gaussians:
     """Step `fields` (colors, scales, opacities) so that the picture over `background` is the photo within the mask.
 
-    target, background [H, W, 3] float32 0..1 (no background is black), mask [H, W] bool or weights. No scale falls below
-    `min_scale` times what it was, or moved skin would crack; colours stay in 0..1.
+    target, background [H, W, 3] float32 0..1 (no background is black), mask [H, W] bool or weights. No scale falls
+    below `min_scale` times what it was, or moved skin would crack; colours stay in 0..1.
     """
     goal, weight = as_tensor(target), as_tensor(mask)[..., None]
     weight = weight / weight.sum().clamp(min=1)

@@ -48,10 +48,6 @@ def _kernel(parallel: bool) -> Callable[[Any], Any]:
     """njit with a disk cache where there is a folder for one; NaN keeps its meaning, or bad inputs would pass."""
     math = {"contract", "arcp", "afn", "nsz", "reassoc"}
     options: dict[str, Any] = {"parallel": parallel, "fastmath": math, "error_model": "numpy"}
-        "parallel": parallel,
-        "fastmath": {"contract", "arcp", "afn", "nsz", "reassoc"},
-        "error_model": "numpy",
-    }
 
     def decorate(function: Any) -> Any:
         try:
