@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from mggdub.config import RenderOptions
+from mggdub.errors import UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
@@ -30,8 +32,9 @@ from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geom
 from mggdub.perception.inpaint import make_plate
 from mggdub.render.composite import composite, foreground
 from mggdub.render.fit import fit_photo
-from mggdub.render.rasterize import render_frame
+from mggdub.render.rasterize import rasterize, render_frame
 from mggdub.types import (
+    BLENDSHAPES,
     CLOTHES,
     CROP_SIZE,
     DRIVERS,
@@ -319,7 +322,23 @@ def _resize_float(image: Array, size: tuple[int, int]) -> Array:
 # --- animation -------------------------------------------------------------------------------------------------------
 
 
-def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack) -> Iterator[Array]:
+def choose_device(wanted: str) -> str:
+    """'cpu' or 'cuda'. Raises UsageError if CUDA is asked for and cannot be used."""
+    usable = torch.cuda.is_available() and find_spec("gsplat") is not None
+    if wanted == "cuda" and not usable:
+        raise UsageError("--device cuda needs a CUDA build of torch and gsplat; pip install 'mggdub[cuda]' or use cpu.")
+    return "cuda" if usable and wanted != "cpu" else "cpu"
+
+
+def _draw(fields: tuple[Array, Array, Array, Array, Array], camera: Camera, device: str) -> tuple[Array, Array]:
+    """Premultiplied colours [h, w, 3] and alphas [h, w] of one frame."""
+    if device == "cpu":
+        return render_frame(*fields, camera)
+    drawn = rasterize(Gaussians(*(torch.from_numpy(field).to(device) for field in fields)), camera)
+    return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
+
+
+def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu") -> Iterator[Array]:
     """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other."""
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
@@ -340,7 +359,7 @@ def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack) -> Itera
         shown = opacities.copy()
         for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
-        rgb, alpha = render_frame(moved, quats, grown, shown, colors, avatar.camera)
+        rgb, alpha = _draw((moved, quats, grown, shown, colors), avatar.camera, device)
         yield composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
 
 
@@ -366,7 +385,7 @@ def _eased(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
 def make_track(speech: Waveform, models: Models, options: RenderOptions) -> ExpressionTrack:
     """What the head does while this is said."""
     frames = max(1, round(speech.duration * float(options.fps)))
-    return speech_track(
+    track = speech_track(
         models.speech,
         speech,
         float(options.fps),
@@ -376,13 +395,22 @@ def make_track(speech: Waveform, models: Models, options: RenderOptions) -> Expr
         pose=options.pose,
         seed=options.seed,
     )
+    scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
+    return replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
+
+
+def _with_background(picture: Photo, path: Path, options: RenderOptions) -> Photo:
+    if options.background_color and picture.alpha is None:
+        raise UsageError(f"{path} has no transparent background to fill; leave out --background.")
+    return picture
 
 
 def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Progress) -> dict[str, Any]:
     """Dub `photo` with `speech` into the video `output`; returns the report. Raises MggdubError."""
     clock = time.perf_counter()
     check_output(output, options.force)
-    picture = read_image(photo)
+    device = choose_device(options.device)
+    picture = _with_background(read_image(photo, options.background_color or (255, 255, 255)), photo, options)
     sound = read_audio(speech)
     progress("load", 0, 1)
     models = load_models()
@@ -395,7 +423,7 @@ def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions,
     heard = time.perf_counter()
 
     def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models, track)):
+        for index, frame in enumerate(animate(avatar, models, track, device)):
             progress("render", index, len(track))
             yield frame
         progress("render", len(track), len(track))
@@ -419,6 +447,7 @@ def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions,
         "seconds": round(sound.duration, 3),
         "size": [width, height],
         "gaussians": len(avatar.gaussians),
+        "device": device,
         "silent": not bool(track.lip_modes.any()),
         "times": {
             "load": round(loaded - clock, 3),

@@ -1,0 +1,139 @@
+"""The whole way on a synthetic head: what a user sees, at a size that takes seconds."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mggdub import pipeline
+from mggdub.config import RenderOptions
+from mggdub.errors import InputError, UsageError
+from mggdub.media.image import read_image
+from mggdub.media.video import probe, read_video
+from mggdub.metrics.face import lip_aperture
+from mggdub.models import expression
+from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, HeadAvatar, Photo, Waveform
+
+SMALL = RenderOptions(size=256, preview=True)
+
+
+@pytest.fixture(scope="module")
+def models() -> pipeline.Models:
+    return pipeline.load_models()
+
+
+@pytest.fixture(scope="module")
+def avatar(models: pipeline.Models, head_png: Path) -> HeadAvatar:
+    return pipeline.build_avatar(read_image(head_png), models, SMALL)
+
+
+def a_track(avatar: HeadAvatar, frames: int = 1) -> ExpressionTrack:
+    """The photo's own state: the track that changes nothing."""
+    still = np.zeros((frames, 52), np.float32)
+    return ExpressionTrack(np.arange(frames) * 1.0, still, np.tile(avatar.drivers[24:], (frames, 1)))
+
+
+def frames_of(avatar: HeadAvatar, models: pipeline.Models, track: ExpressionTrack) -> list[Array]:
+    return list(pipeline.animate(avatar, models, track))
+
+
+def landmarks_of(models: pipeline.Models, frame: Array) -> Array:
+    large = np.kron(frame, np.ones((2, 2, 1), np.uint8))
+    return models.faces.find(large)[0].landmarks
+
+
+def test_the_photos_own_state_is_the_photo(models: pipeline.Models, avatar: HeadAvatar) -> None:
+    (frame,) = frames_of(avatar, models, a_track(avatar))
+    error = (frame.astype(float) - avatar.picture) / 255
+    assert -10 * np.log10((error**2).mean()) > 33
+    assert frame.shape == avatar.picture.shape == (256, 256, 3)
+
+
+def test_the_mouth_opens_closes_and_the_eyes_blink(models: pipeline.Models, avatar: HeadAvatar) -> None:
+    track = a_track(avatar, 4)
+    blink = track.blendshapes.copy()
+    blink[3, [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]] = 1
+    modes = track.lip_modes.copy()
+    modes[1] = models.expression.opening * 1.2
+    modes[2] = 0
+    marks = np.stack(
+        [landmarks_of(models, f) for f in frames_of(avatar, models, replace(track, lip_modes=modes, blendshapes=blink))]
+    )
+    gap = lip_aperture(marks)
+    assert gap[1] > 0.07
+    assert gap[2] < 0.03
+    eyes = np.abs(marks[:, 159, 1] - marks[:, 145, 1])
+    assert eyes[3] < 0.45 * eyes[0]
+
+
+def test_a_turn_moves_the_nose_and_leaves_collar_and_wall(models: pipeline.Models, avatar: HeadAvatar) -> None:
+    turned = replace(a_track(avatar), rotation=np.array([[0, 6, 0]], np.float32))
+    (frame,) = frames_of(avatar, models, turned)
+    before, after = landmarks_of(models, avatar.picture), landmarks_of(models, frame)
+    assert after[1, 0] - before[1, 0] > 2  # px of a picture twice the size: the nose goes to the viewer's right
+    assert (
+        np.array_equal(frame[-8:], avatar.picture[-8:])
+        or np.abs(frame[-8:].astype(int) - avatar.picture[-8:]).max() < 12
+    )
+    assert np.array_equal(frame[:, :6], avatar.picture[:, :6])
+
+
+def test_two_people_stay_two_people(models: pipeline.Models, avatar: HeadAvatar, head_png: Path) -> None:
+    photo = read_image(head_png)
+    other = pipeline.build_avatar(Photo(np.ascontiguousarray(photo.pixels[:, ::-1])), models, SMALL)
+    first = frames_of(avatar, models, a_track(avatar))[0]
+    frames_of(other, models, a_track(other))
+    assert np.array_equal(first, frames_of(avatar, models, a_track(avatar))[0])
+
+
+def test_silence_keeps_the_mouth_shut(models: pipeline.Models, avatar: HeadAvatar) -> None:
+    silence = Waveform(np.zeros(16000, np.float32), 16000)
+    track = pipeline.make_track(silence, models, replace(SMALL, pose="still", blink="none"))
+    assert not track.lip_modes.any() and not track.rotation.any()
+    late = frames_of(avatar, models, track)[10:]
+    assert all(np.array_equal(frame, late[0]) for frame in late)
+
+
+def test_a_photo_becomes_a_video_that_ends_with_its_sound(head_png: Path, tmp_path: Path) -> None:
+    sound, rate = tmp_path / "hum.wav", 22050
+    time = np.arange(int(rate * 0.5)) / rate
+    soundfile.write(sound, 0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2, rate)
+    seen: list[str] = []
+    options = replace(SMALL, fps=Fraction(25))
+    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    reports = [
+        pipeline.render_file(head_png, sound, path, options, lambda stage, *_: seen.append(stage)) for path in paths
+    ]
+    info = probe(paths[0])
+    assert (info.width, info.height, info.fps, info.has_audio) == (256, 256, 25, True)
+    assert len(list(read_video(paths[0]))) == reports[0]["frames"] == round(0.5 * 25)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert {"photo", "speech", "render"} <= set(seen)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hum.wav", "one.mp4", "two.mp4"]
+
+
+def test_what_cannot_be_used_is_said(models: pipeline.Models, head_png: Path, tmp_path: Path) -> None:
+    wall = Photo(np.full((200, 300, 3), 128, np.uint8))
+    with pytest.raises(InputError, match="face"):
+        pipeline.build_avatar(wall, models, SMALL)
+    with pytest.raises(UsageError, match="transparent"):
+        pipeline.render_file(
+            head_png, head_png, tmp_path / "x.mp4", replace(SMALL, background="#00ff00"), lambda *_: None
+        )
+    if pipeline.choose_device("auto") == "cpu":
+        with pytest.raises(UsageError, match="CUDA"):
+            pipeline.choose_device("cuda")
+
+
+def test_lips_ease_from_the_photo_to_the_track(models: pipeline.Models, avatar: HeadAvatar) -> None:
+    count = 12
+    modes = np.tile(models.expression.opening, (count, 1)).astype(np.float32)
+    track = ExpressionTrack(0.02 + np.arange(count) / 25, np.zeros((count, 52), np.float32), modes)
+    drivers = pipeline._eased(avatar, track)
+    gaps = expression.lip_gap(models.expression, drivers[:, 24:])
+    own = float(expression.lip_gap(models.expression, avatar.drivers[24:]))
+    assert gaps[0] == pytest.approx(own, abs=1e-4) and gaps[-1] == pytest.approx(1, abs=1e-3)
+    assert (np.diff(gaps) >= -1e-5).all()
