@@ -47,6 +47,7 @@ OTHER_WEIGHT = 0.3  # of region vertices that are not lips
 IDENTITY_CAP = 400  # frames: a person with more counts no more than that
 SHAPE_AXES = 60  # of a lone mesh that the rest estimate looks at
 REST_RIDGE = 0.02
+DEAD = 0.03  # units that never move more say nothing
 PAIR_WEIGHT = 8.0  # a smiling photo counts like so many frames
 HELD_OUT = 3  # every third person of the photo pairs is only measured on
 LARGEST_REST_GAP = 0.2  # cm; a clip whose rest gapes more never closes its lips
@@ -138,7 +139,8 @@ def fit_modes(talks: list[Talk], region: Array, weights: Array, mirror: Array) -
     analysis = np.concatenate([analysis, np.zeros((LIP_MODES, count, 1))], -1).reshape(LIP_MODES, -1).T
     where = {int(v): i for i, v in enumerate(region)}
     gap = modes[:, where[INNER_LOWER_LIP], 1] - modes[:, where[INNER_UPPER_LIP], 1]
-    sign = np.where(gap < 0, -1.0, 1.0)
+    lean = np.where(np.abs(gap) > 1e-3, gap, -modes[..., 0].mean(1))
+    sign = np.where(lean < 0, -1.0, 1.0)  # even modes open, odd ones go to the viewer's left
     return modes * sign[:, None, None], analysis * sign
 
 
@@ -244,7 +246,7 @@ def fit_rest(basis: ExpressionBasis, meshes: Array, units: Array, modes: Array, 
     power, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes.T[::-1][:SHAPE_AXES] / np.sqrt(power[::-1][:SHAPE_AXES, None] / weights.sum())  # whitened [S, 1434]
     extra = unit_features(basis, units)
-    size = np.sqrt(np.average(extra**2, axis=0, weights=weights)) + 1e-3
+    size = np.sqrt(np.average(extra**2, axis=0, weights=weights)) + DEAD
     features = np.concatenate([(shape - middle) @ axes.T, extra / size, np.ones((len(shape), 1))], 1)
     penalty = np.full(features.shape[1], REST_RIDGE * weights.sum())
     penalty[-1] = 0
@@ -260,7 +262,7 @@ def fit_rest(basis: ExpressionBasis, meshes: Array, units: Array, modes: Array, 
 
 
 def read_pairs(photos_dir: Path) -> list[Talk]:
-    """Neutral and smiling photos of the same people as talks of one frame, the smile."""
+    """Neutral and smiling photos of the same people, each as a talk of one frame."""
     finder = FaceFinder(1)
     pairs = []
     for path in sorted(photos_dir.glob("*_neutral_*.jpg")):
@@ -270,7 +272,9 @@ def read_pairs(photos_dir: Path) -> list[Talk]:
             continue
         person = path.stem.rsplit("_", 1)[-1]
         move = (_onto(smile, rest) - rest)[None]
-        pairs.append(Talk(f"photo_{person}", move, rest, units[None], rest_units, smile[None], PAIR_WEIGHT))
+        about = (f"photo_{person}", move, rest, units[None], rest_units, smile[None], PAIR_WEIGHT)
+        smiling = Talk(*about)
+        pairs += [smiling, replace(smiling, displacement=0 * move, units=rest_units[None], single=rest[None])]
     return pairs
 
 
@@ -363,10 +367,10 @@ def _lone_samples(basis: ExpressionBasis, talks: list[Talk]) -> tuple[Array, Arr
 
 
 def _ridge(x: Array, y: Array, weights: Array, ridge: float = 0.01) -> Array:
+    """Linear map [X, Y]; inputs that vary by less than DEAD have little say."""
     moment = (x * weights[:, None]).T @ x
-    return np.linalg.solve(
-        moment + ridge * np.diag(np.diag(moment) + 1e-3 * np.diag(moment).max()), (x * weights[:, None]).T @ y
-    )
+    penalty = ridge * np.diag(moment) + weights.sum() * DEAD**2
+    return np.linalg.solve(moment + np.diag(penalty), (x * weights[:, None]).T @ y)
 
 
 def measure_rest(basis: ExpressionBasis, talks: list[Talk]) -> dict[str, float]:
@@ -438,13 +442,14 @@ def main() -> None:
     basis = from_tensors({k: t.half().float() if t.is_floating_point() else t for k, t in tensors.items()})
     region, weights = mouth_region(basis.canonical)
     metrics = explained(talks, region, weights, basis.mirror) | cross_validate(talks)
-    smiles = measure_rest(basis, [pair for pair in pairs if is_held_out(pair)])
-    metrics |= {f"unseen_smiles_{key}": round(value, 4) for key, value in smiles.items()}
+    unseen = [pair for pair in pairs if is_held_out(pair)]
+    for name, photos in (("smiles", unseen[::2]), ("neutrals", unseen[1::2])):
+        metrics |= {f"unseen_{name}_{key}": round(value, 4) for key, value in measure_rest(basis, photos).items()}
     for key, value in metrics.items():
         print(f"{key}: {value:.4f}")
     card = {
         "what": "Lip modes, vertex motion of 32 drivers, rest estimate and exchange map",
-        "trained_on": f"{len(talks)} talking clips and photo pairs of {len({t.identity for t in talks})} people, "
+        "trained on": f"{len(talks)} talking clips and photo pairs of {len({t.identity for t in talks})} people, "
         f"{frames} frames; London Set photo pairs (CC BY 4.0) without every third person",
         "method": "closed form (PCA and ridge regression), under five minutes on two CPU cores",
         "licence": "research use only, see weights/LICENSE",

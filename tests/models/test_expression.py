@@ -119,3 +119,9 @@ def test_the_mesh_is_symmetric(basis):
     assert mirrored == pytest.approx(basis.mean_rest, abs=0.02)
     assert basis.triangles.max() == 477
     assert gap_of_modes(basis)[0] > 0  # the first mode opens the mouth
+
+
+def test_no_single_unit_tears_the_face(basis):
+    for unit in np.eye(len(BLENDSHAPES), dtype=np.float32):
+        motion = vertex_motion(basis, drivers_of(modes_from_units(basis, unit)))
+        assert np.abs(motion).max() < 5, BLENDSHAPES[int(unit.argmax())]  # cm
