@@ -55,6 +55,7 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], config: dict[str, 
     half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in tensors.items()}
     path = folder / f"{name}.safetensors"
     save_file(half, path, metadata={"config": json.dumps(config, sort_keys=True)})
+    path.chmod(0o644)  # safetensors writes for the owner alone
     about = {**card, "name": name, "file": path.name, "sha256": digest(path), "bytes": path.stat().st_size}
     (folder / f"{name}.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
