@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from mggdub.types import Array
 
-PRIOR_WEIGHT = 3e-3  # against one squared pixel of slope; chosen on held-out synthetic heads
+PRIOR_WEIGHT = 3e-2  # against one squared pixel of slope; chosen on held-out synthetic heads
 
 
 @dataclass(frozen=True, eq=False)
