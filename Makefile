@@ -20,7 +20,7 @@ check: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev-ready
-	$(BIN)/python -m mggdub.metrics.bench
+	$(BIN)/python -m mggdub.render.bench
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from scipy import ndimage, sparse
 
-from mggdub.config import RenderOptions
+from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.errors import UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
@@ -93,7 +93,7 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
 
 
 def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:
-    longest = options.size or (min(max(size), PREVIEW_SIZE * 2) if options.preview else max(size))
+    longest = options.size or min(max(size), PREVIEW_SIZE * 2 if options.preview else SIZE_RANGE[1])
     ratio = longest / max(size)
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
 
@@ -138,6 +138,7 @@ class _Builder:
         share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], self._edge(crop_px), cm_per_px)
         neck = _sample(share, crop_px)
         matte = person * (1 - _sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
+        matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
 
         plate = self._plate(target, crop_px, matte, person, neck, cm_per_px)
         mesh = head_mesh(head.landmarks, head.camera)
@@ -217,6 +218,12 @@ class _Builder:
         grid = np.stack(np.meshgrid(x, y), -1) / self.scale  # photo px
         return crop.to_crop(grid)
 
+    def _at_face(self, crop_px: Array) -> tuple[int, int]:
+        """Row and column of the rendered pixel nearest to the tip of the nose."""
+        distance = np.abs(crop_px - self.head.landmarks[1, :2]).sum(-1)
+        row, column = np.unravel_index(distance.argmin(), distance.shape)
+        return int(row), int(column)
+
     def _edge(self, crop_px: Array) -> Array:
         """[512, 512] px from every crop pixel to the nearest edge of the rendered box."""
         (left, top), (right, bottom) = crop_px[0, 0], crop_px[-1, -1]
@@ -283,6 +290,15 @@ def _behind(landmarks: Array, pixels: Array) -> Array:
     for ring in (deform.LEFT_EYE, deform.RIGHT_EYE):
         offset[deform.inside(pixels, landmarks[list(ring), :2]), 2] = 0.3
     return offset
+
+
+def _connected(matte: Array, start: tuple[int, int], reach: int) -> Array:
+    """The matte without what does not hang together with `start`; loose hair within `reach` px stays."""
+    parts, _ = ndimage.label(matte > 0.5)
+    if not parts[start]:
+        return matte
+    near = ndimage.distance_transform_edt(parts != parts[start])
+    return matte * np.clip(2 - near / max(reach, 1), 0, 1).astype(np.float32)
 
 
 def _halved(camera: Camera) -> Camera:
