@@ -124,7 +124,10 @@ SHAPE_INPUTS = 11
 MARGIN = (0.06, 0.08, 0.10)  # cm, points beyond the lips' edge
 COLUMNS, ROWS = 80, 32
 SEEN_GAP = 0.2  # cm, from which on a photo shows the inside of its mouth
-CANDIDATES, FIT_STEPS, FIT_COST = 4, 60, 2e-3
+SMALLEST_RADIUS = 0.04  # cm
+UNSEEN_LIGHT = 0.9  # of the exemplars', who were chosen for teeth that show
+FEWEST = 100  # points of a layer that must be seen to fit a code
+CANDIDATES, FIT_STEPS, FIT_COST, TINT_COST = 3, 50, 1e-2, 0.05
 OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
 
 
@@ -151,7 +154,8 @@ class MouthNet(nn.Module):
         c = config
         self.config = c
         self.basis = nn.Parameter(torch.randn(1 + c.code, 2 * c.features, c.rows, c.columns) * 0.02)
-        self.inputs = nn.Linear(2 * c.features + SHAPE_INPUTS + c.code, c.hidden)
+        self.inputs = nn.Linear(2 * c.features + SHAPE_INPUTS, c.hidden)
+        self.person = nn.Linear(c.code, c.hidden, bias=False)
         self.middle = nn.Linear(c.hidden, c.hidden)
         self.output = nn.Linear(c.hidden, 3)
         self.codes = nn.Parameter(torch.zeros(c.identities, c.code + 4))  # then the pictures' shifts x, y (cm)
@@ -175,8 +179,8 @@ class MouthNet(nn.Module):
         jaw = (at[..., 2:] + place.new_tensor([0.0, middle])) * scale
         half = c.features
         seen = torch.cat([_look(pictures[:, :half], skull), _look(pictures[:, half:], jaw)], -1)  # [B, N, 2F]
-        person = code[:, None, : c.code].expand(-1, seen.shape[1], -1)
-        hidden = nn.functional.silu(self.inputs(torch.cat([seen, shape, person], -1)))
+        hidden = self.inputs(torch.cat([seen, shape], -1)) + self.person(code[:, None, : c.code])
+        hidden = nn.functional.silu(hidden, inplace=True)
         return self.output(nn.functional.silu(self.middle(hidden)))
 
 
@@ -257,7 +261,7 @@ def load_mouth() -> MouthNet:
     tensors, config = load(NAME)
     net = MouthNet(MouthConfig(**config))
     net.load_state_dict(tensors, strict=True)
-    return net.eval()
+    return net.eval().requires_grad_(False)
 
 
 def _grid() -> tuple[Array, Array, Array]:
@@ -288,42 +292,57 @@ def build_mouth(net: MouthNet, head: Portrait, mesh: Array, rest: Array, lips_z:
     seen = inside(at, head.landmarks[list(INNER_LIPS), :2])  # [N]
     shown = [ndimage.map_coordinates(image[..., c], [at[:, 1] - 0.5, at[:, 0] - 0.5], order=1) for c in range(3)]
     truth = np.stack(shown, 1).astype(np.float32)
-    nearest = np.abs(np.log(net.skins.numpy() + 0.02) - np.log(light + 0.02)).sum(1)
-    code = net.codes.detach()[[int(nearest.argmin())]]
-    gap = float(np.linalg.norm(mesh[13] - mesh[14]))
+    codes = net.codes.detach()[nearest_people(net, light)]
+    code, skin = codes[:1], light * UNSEEN_LIGHT
+    fits = float(np.linalg.norm(mesh[13] - mesh[14])) > SEEN_GAP and seen.sum() > FEWEST
+    if fits:
+        place, shape = (torch.from_numpy(x).flatten(0, 1)[seen] for x in mouth_inputs(along, down, mesh, rest))
+        code, fitted = fit_code(net, codes, place, shape, torch.from_numpy(truth[seen]), torch.from_numpy(light))
+        skin = fitted.numpy()
     layer = MouthLayer(
-        means.reshape(-1, 3).astype(np.float32), sparse.vstack(rows, format="csr"), mesh, rest,
-        code, net.pictures(code).detach(), light, np.zeros_like(truth),
-    )  # fmt: skip
-    if gap < SEEN_GAP or seen.sum() < 100:
+        means=means.reshape(-1, 3).astype(np.float32),
+        skin=sparse.vstack(rows, format="csr"),
+        mesh=mesh,
+        rest=rest,
+        code=code,
+        pictures=net.pictures(code).detach(),
+        light=skin,
+        residual=np.zeros_like(truth),
+    )
+    if not fits:
         return layer
-    layer = _fit(net, layer, truth, seen, net.codes.detach()[nearest.argsort()[:CANDIDATES].copy()])
     painted = paint_mouth(net, layer, np.zeros_like(mesh))[0]
     return replace(layer, residual=(truth - painted) * seen[:, None])
 
 
-def _fit(net: MouthNet, layer: MouthLayer, truth: Array, seen: Array, codes: Tensor) -> MouthLayer:
-    """The layer with the code and the light that explain an open mouth: truth [N, 3] where seen [N]."""
-    along, down, _ = _grid()
-    place, shape = (
-        torch.from_numpy(x).flatten(0, 1)[seen][None] for x in mouth_inputs(along, down, layer.mesh, layer.rest)
-    )
-    target, count = torch.from_numpy(truth[seen]), len(codes)
+def nearest_people(net: MouthNet, light: Array) -> Array:
+    """[CANDIDATES]: the people whose skin is lit most like light [3], the best first."""
+    apart = np.abs(np.log(net.skins.numpy() + 0.02) - np.log(light + 0.02)).sum(1)
+    return apart.argsort(kind="stable")[:CANDIDATES].copy()
+
+
+def fit_code(
+    net: MouthNet, codes: Tensor, place: Tensor, shape: Tensor, truth: Tensor, light: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The code [1, code + 4] and light [3] that explain colours truth [N, 3], starting from several codes [B, ...].
+
+    place [N, 4] and shape [N, SHAPE_INPUTS] as in `mouth_inputs`; light [3] is the skin's colour.
+    """
+    place, shape = place.expand(len(codes), -1, -1), shape.expand(len(codes), -1, -1)
     code = codes.clone().requires_grad_()
-    gain = torch.zeros(count, 1, 3, requires_grad=True)
+    gain = torch.zeros(len(codes), 1, 3, requires_grad=True)
     adam = torch.optim.Adam([{"params": code, "lr": 0.03}, {"params": gain, "lr": 0.02}])
-    place, shape = place.expand(count, -1, -1), shape.expand(count, -1, -1)
+    cost = torch.zeros(len(codes))
     for _ in range(FIT_STEPS):
-        ratio = net(code, net.pictures(code), place, shape)
-        error = (ratio * torch.from_numpy(layer.light) * gain.exp() - target).abs().mean((1, 2))
-        cost = error + FIT_COST * (code - codes).square().mean(1) + FIT_COST * gain.square().mean((1, 2))
+        seen = net(code, net.pictures(code), place, shape) * light * gain.exp()
+        cost = (seen - truth).abs().mean((1, 2)) + FIT_COST * (code - codes).square().mean(1)
+        level = gain.mean(2, keepdim=True)
+        cost = cost + FIT_COST * level.square().mean((1, 2)) + TINT_COST * (gain - level).square().mean((1, 2))
         adam.zero_grad()
         cost.sum().backward()
         adam.step()
     best = int(cost.argmin())
-    chosen = code.detach()[[best]]
-    light = layer.light * gain.detach()[best, 0].exp().numpy()
-    return replace(layer, code=chosen, pictures=net.pictures(chosen).detach(), light=light)
+    return code.detach()[[best]], light * gain.detach()[best, 0].exp()
 
 
 @torch.no_grad()
@@ -339,7 +358,7 @@ def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[
     edges = chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
-    radius = 0.6 * np.maximum(np.maximum(tall, wide), 0.04)
+    radius = np.maximum(0.6 * np.maximum(tall, wide), SMALLEST_RADIUS)
     return colors, np.repeat(radius[None], len(down), 0).ravel().astype(np.float32)
 
 
