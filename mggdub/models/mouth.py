@@ -1,12 +1,13 @@
-"""What the photo does not show: the inside of a closed mouth and the skin of raised eyelids.
+"""The inside of the mouth: teeth, tongue and dark, as a layer of points hung between the inner lips.
 
-Both are layers of points behind or upon the skin, placed on the person's own mesh and coloured from the photo's own
-light (the white of the eye tells how bright teeth are). Dimensions are those of average adult teeth.
+A small network colours the points in every frame from an identity code and the shape of the lips. The code of an open
+mouth is fitted to the photo; a closed one gets the code of a person whose skin is lit alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,106 +15,9 @@ from scipy import ndimage, sparse
 from torch import Tensor, nn
 
 from mggdub.geometry.camera import project
-from mggdub.models.deform import CHIN, INNER_LIPS, follow, inside
+from mggdub.models.deform import CHIN, INNER_LIPS, inside
 from mggdub.types import LANDMARKS, Array, Portrait
 from mggdub.weights import load
-
-STEP = 0.05  # cm between the points of a layer
-UPPER_TEETH = (0.86, 0.66, 0.76, 0.70, 0.70)  # cm, widths from the middle outwards
-LOWER_TEETH = (0.54, 0.60, 0.70, 0.70, 0.70)
-UPPER_LASHES = {
-    "Right": ((33, 246, 161, 160, 159, 158, 157, 173, 133), (130, 247, 30, 29, 27, 28, 56, 190, 243)),
-    "Left": ((263, 466, 388, 387, 386, 385, 384, 398, 362), (359, 467, 260, 259, 257, 258, 286, 414, 463)),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """Points that are not pixels of the photo. N points in head space at the photo's own expression."""
-
-    means: Array  # [N, 3] float32, cm
-    colors: Array  # [N, 3] float32, 0..1
-    radius: Array  # [N] float32, cm, standard deviation of the splats
-    skin: sparse.csr_matrix  # [N, 478]
-
-
-def join(layers: list[Layer]) -> Layer:
-    """One layer of several."""
-    return Layer(
-        np.concatenate([layer.means for layer in layers]).astype(np.float32),
-        np.concatenate([layer.colors for layer in layers]).astype(np.float32),
-        np.concatenate([layer.radius for layer in layers]).astype(np.float32),
-        sparse.vstack([layer.skin for layer in layers], format="csr"),
-    )
-
-
-def mouth_interior(mesh: Array, to_rest: Array, lips_z: float, white: Array, skin: Array) -> Layer:
-    """Teeth, tongue and the dark behind them.
-
-    mesh [478, 3] at the photo's expression; to_rest [478, 3] takes it to closed lips; lips_z cm, the deepest point of
-    the lips' surface; white [3] colour of lit teeth, skin [3] colour of lit skin.
-    """
-    rest = mesh + to_rest
-    middle = rest[list(INNER_LIPS)].mean(0)
-    half = float(np.ptp(rest[list(INNER_LIPS), 0]) / 2)
-    jaw = -to_rest[list(CHIN)].mean(0)  # the photo's jaw against the resting one
-    width = max(half * 0.95, 1.8)
-    upper = _teeth(UPPER_TEETH, width, 0.95, white, edge_up=False)
-    lower = _teeth(LOWER_TEETH, width * 0.9, 0.75, white * 0.86, edge_up=True)
-    upper.means[:] += (middle[0], middle[1] + 0.12, lips_z + 0.35)
-    lower.means[:] += (middle[0], middle[1] + 0.20, lips_z + 0.60)
-    lower.means[:] += jaw
-    tongue = _tongue(width * 0.8, skin)
-    tongue.means[:] += (middle[0], middle[1] + 0.75, lips_z + 1.0)
-    tongue.means[:] += jaw
-    cave = _sheet(half + 0.4, 1.2, 3.5, 0.12)
-    dark = skin * np.array([0.20, 0.11, 0.11], np.float32)
-    cavity = Layer(
-        cave + np.array([middle[0], middle[1], lips_z + 2.2], np.float32),
-        np.repeat(dark[None], len(cave), 0),
-        np.full(len(cave), 0.12, np.float32),
-        follow(len(cave), ()),
-    )
-    return join([upper, lower, tongue, cavity])
-
-
-def _sheet(half_width: float, up: float, down: float, step: float) -> Array:
-    x, y = np.meshgrid(np.arange(-half_width, half_width + step, step), np.arange(-up, down + step, step))
-    return np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], 1).astype(np.float32)
-
-
-def _teeth(widths: tuple[float, ...], half: float, height: float, white: Array, *, edge_up: bool) -> Layer:
-    """A row of teeth; y = 0 is the biting edge, z = 0 the front of the middle ones."""
-    points = _sheet(half, 0.0 if edge_up else height, height if edge_up else 0.0, STEP)
-    arc = np.abs(points[:, 0]) * (1 + 0.06 * points[:, 0] ** 2)  # along the dental arch
-    ends = np.cumsum(widths)
-    tooth = np.clip(np.searchsorted(ends, arc), 0, len(widths) - 1)
-    centre = ends[tooth] - np.array(widths)[tooth] / 2
-    across = np.clip((arc - centre) / (np.array(widths)[tooth] / 2), -1, 1)  # -1..1 over one tooth
-    from_edge = np.abs(points[:, 1]) - 0.05 * across**2 - np.where(tooth == 1, 0.05, 0.0)  # rounded, laterals shorter
-    keep = from_edge >= 0
-    light = 1 - 0.30 * np.exp(-(((1 - np.abs(across)) / 0.14) ** 2))  # the gaps between teeth
-    light *= 1 - 0.65 * np.clip(np.abs(points[:, 0]) / 2.3, 0, 1) ** 1.6  # side teeth lie in shadow
-    light *= 1 - 0.25 * np.clip(from_edge / height, 0, 1)  # and so does what the lips overhang
-    colors = np.clip(white * light[:, None], 0, 1)
-    points[:, 2] = 0.16 * points[:, 0] ** 2
-    count = int(keep.sum())
-    anchor = follow(count, CHIN) if edge_up else follow(count, ())
-    return Layer(points[keep], colors[keep].astype(np.float32), np.full(count, 0.6 * STEP, np.float32), anchor)
-
-
-def _tongue(half: float, skin: Array) -> Layer:
-    points = _sheet(half, 0.0, 1.6, STEP * 1.6)
-    keep = (points[:, 0] / half) ** 2 + ((points[:, 1] - 1.6) / 1.6) ** 2 < 1
-    points = points[keep]
-    points[:, 2] = 0.35 * (points[:, 0] / half) ** 2 - 0.25 * points[:, 1]
-    shade = 0.62 * (1 - 0.35 * (points[:, 0] / half) ** 2) * (1 - 0.2 * np.exp(-((points[:, 0] / 0.12) ** 2)))
-    colors = np.clip(skin * np.array([1.0, 0.62, 0.62]) * shade[:, None], 0, 1)
-    radius = np.full(len(points), STEP, np.float32)
-    return Layer(points, colors.astype(np.float32), radius, follow(len(points), CHIN))
-
-
-# --- the mouth's inside ----------------------------------------------------------------------------------------------
 
 NAME = "mouth"
 UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -122,7 +26,7 @@ CHEEKS = (50, 280, 101, 330, 205, 425, 36, 266)
 BEHIND = 0.4  # cm, teeth behind the inner lips
 SHAPE_INPUTS = 11
 MARGIN = (0.06, 0.08, 0.10)  # cm, points beyond the lips' edge
-COLUMNS, ROWS = 80, 32
+COLUMNS, ROWS = 72, 28
 SEEN_GAP = 0.2  # cm, from which on a photo shows the inside of its mouth
 SMALLEST_RADIUS = 0.04  # cm
 UNSEEN_LIGHT = 0.9  # of the exemplars', who were chosen for teeth that show
@@ -264,6 +168,7 @@ def load_mouth() -> MouthNet:
     return net.eval().requires_grad_(False)
 
 
+@cache
 def _grid() -> tuple[Array, Array, Array]:
     """along [C] and down [R] of a layer's points, and how far they lie beyond the lips [R, C, 3] cm."""
     margin = np.array(MARGIN)
@@ -360,29 +265,3 @@ def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
     radius = np.maximum(0.6 * np.maximum(tall, wide), SMALLEST_RADIUS)
     return colors, np.repeat(radius[None], len(down), 0).ravel().astype(np.float32)
-
-
-def eyelid(side: str, mesh: Array, lift: Array, colour: Array) -> tuple[Layer, Array]:
-    """The upper lid of one eye ('Left' or 'Right'), folded above the eye in the photo.
-
-    mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colour is a function's
-    worth of samples: [478, 3] colours of the photo around each vertex. Returns the layer and, for each point, where it
-    lies on the lid: 0 at the lashes, 1 at the fold.
-    """
-    lashes, fold = (np.array(ring) for ring in UPPER_LASHES[side])
-    grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, 64), np.linspace(0, 0.7, 22))
-    along, up = (x.ravel() for x in grid)
-    first = along.astype(int)
-    t = along - first
-    corners = np.stack([lashes[first], lashes[first + 1], fold[first], fold[first + 1]], 1)  # [N, 4]
-    share = np.stack([(1 - t) * (1 - up), t * (1 - up), (1 - t) * up, t * up], 1).astype(np.float32)
-    surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift], 1)
-    means = np.einsum("nk,nkc->nc", share, surface[corners])
-    high = np.stack([(1 - t) * (1 - np.maximum(up, 0.8)), t * (1 - np.maximum(up, 0.8))], 1)
-    high = np.concatenate([high, np.stack([(1 - t), t], 1) * np.maximum(up, 0.8)[:, None]], 1)
-    colors = np.einsum("nk,nkc->nc", high, colour[corners])
-    colors *= (1 - 0.55 * np.exp(-((up / 0.06) ** 2)))[:, None]  # the lashes' line
-    rows = np.repeat(np.arange(len(along)), 4)
-    skin = sparse.csr_matrix((share.ravel(), (rows, corners.ravel())), shape=(len(along), LANDMARKS))
-    radius = np.full(len(along), 0.045, np.float32)
-    return Layer(means.astype(np.float32), colors.astype(np.float32), radius, skin), up.astype(np.float32)
