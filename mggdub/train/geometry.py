@@ -1,6 +1,6 @@
 """Trains the geometry network: synthetic heads teach depth and normals, real faces teach matte and classes.
 
-    python -m mggdub.train.geometry PACKS RUN --steps 1150
+    python -m mggdub.train.geometry PACKS RUN --steps 1600
 
 PACKS holds the folders `synth` and `real` of `geometry_data`; RUN keeps the state and the log. The same
 command goes on where it stopped, and a resumed run equals an unbroken one: every step has its own seed.
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.perception.geometry import GeometryNet, GeometryOutput
+from mggdub.perception.geometry import GeometryNet, GeometryOutput, full_matte
 from mggdub.perception.inpaint import push_pull
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, UNSURE
 from mggdub.types import Array
@@ -30,13 +30,12 @@ from mggdub.weights import save
 SYNTH_BATCH, REAL_BATCH = 10, 6
 LEARNING_RATE, WEIGHT_DECAY = 2.5e-3, 1e-2
 WARM_UP = 100  # steps
-SMALL_SHARE, SMALL_SIZE = (
-    0.5,
-    128,
-)  # the first part of the run sees 128² pictures: cheap, and the layout is learned there
-FINE_SHARE, FINE_SIZE = 0.7, 256  # the last part also trains the matte's fine head, on windows of the 512² picture
+# The first part of the run sees 128² pictures: cheap, and the layout is learned there.
+SMALL_SHARE, SMALL_SIZE = 0.35, 128
+# The last part also trains the matte's fine head, on windows of the 512² picture.
+FINE_SHARE, FINE_SIZE = 0.5, 256
 AVERAGE = 0.995  # decay of the running mean of the weights, which is what is saved
-CLASS_WEIGHTS = (1.0, 1.0, 1.0, 3.0, 3.0, 1.0)
+CLASS_WEIGHTS = (1.0, 1.0, 1.0, 30.0, 30.0, 1.0)  # eyes and mouths cover two pixels in a thousand
 BACKGROUNDS = 600
 CARD = {
     "what": "Depth, normals, classes and matte of a head crop",
@@ -221,7 +220,7 @@ def _fine(
     real: Pack, rows: Array, matrices: Tensor, window: tuple[float, float], behind: Tensor, swap: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same window of each real picture and matte at full sharpness."""
-    linear, centre = matrices[:, :, :2], torch.tensor([2 * window[0] + 0.5 - 1, 2 * window[1] + 0.5 - 1])
+    linear, centre = matrices[:, :, :2], torch.tensor([2 * window[0] - 0.5, 2 * window[1] - 0.5], dtype=torch.float32)
     part = torch.cat([linear * 0.5, linear @ centre[:, None] + matrices[:, :, 2:]], 2)
     grid = F.affine_grid(part, [len(rows), 1, FINE_SIZE, FINE_SIZE], align_corners=False)
     own, clean, alpha = (_pictures(real, rows, f"fine_{name}", grid) for name in ("image", "clean", "alpha"))
@@ -314,7 +313,7 @@ def _fine_loss(net: GeometryNet, seen: GeometryOutput, batch: Batch) -> Tensor:
     """The fine head's matte inside the window, the U-Net's features cut to it."""
     count, size = len(batch.fine_image), seen.matte.shape[2]
     left, top = batch.window
-    centre = torch.tensor([2 * left + 0.5 - 1, 2 * top + 0.5 - 1])
+    centre = torch.tensor([2 * left - 0.5, 2 * top - 0.5], dtype=torch.float32)
     part = torch.cat([0.5 * torch.eye(2), centre[:, None]], 1)[None].expand(count, -1, -1)
     grid = F.affine_grid(part, [count, 1, size // 2, size // 2], align_corners=False)
     matte = F.grid_sample(seen.matte[-count:], grid, align_corners=False, padding_mode="border")
@@ -364,7 +363,7 @@ def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200)
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         wide = F.affine_grid(matrix, [1, 1, 512, 512], align_corners=False)
         seen = net(_pictures(real, rows, "image", grid))
-        fine = net.fine_matte(_pictures(real, rows, "fine_image", wide), seen.matte, seen.features).sigmoid()[0, 0]
+        fine = full_matte(net, _pictures(real, rows, "fine_image", wide), seen)[0, 0]
         label = _nearest(real.arrays["label"][rows][:, None], grid, OUTSIDE)[0, 0]
         fine_known = _nearest(real.arrays["label"][rows][:, None], wide, OUTSIDE)[0, 0] != OUTSIDE
         known = label < UNSURE
@@ -389,7 +388,7 @@ def _overlap(name: str, matte: Tensor, alpha: Tensor, known: Tensor) -> dict[str
 @click.command()
 @click.argument("packs", type=click.Path(path_type=Path, exists=True))
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--steps", default=1150, show_default=True)
+@click.option("--steps", default=1600, show_default=True)
 @click.option("--backgrounds", type=click.Path(path_type=Path), help="Folder of .jpg photos without people.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--stop", default=10**9, help="Leave after this step; the same command goes on.")
