@@ -367,9 +367,9 @@ def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: 
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
-        moved = deform.move_points(means, avatar.skin, avatar.neck, displacement, rotation, translation)
-        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles) - 1
-        grown = scales * (1 + avatar.skin @ growth)[:, None]
+        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles)
+        moved, grows = deform.move_points(means, avatar.skin, avatar.neck, displacement, growth, rotation, translation)
+        grown = scales * grows[:, None]
         colors[avatar.mouth], radius = paint_mouth(models.mouth, avatar.painter, displacement)
         grown[avatar.mouth] = radius[:, None]
         shown = opacities.copy()

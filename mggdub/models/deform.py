@@ -7,6 +7,7 @@ head by a share that fades to zero along the neck. Factorised: everything but tw
 from __future__ import annotations
 
 import numpy as np
+from numba import njit, prange
 from scipy import ndimage, sparse
 
 from mggdub.geometry.rotation import euler_to_matrix
@@ -19,7 +20,7 @@ LEFT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373
 CHIN = (152, 175, 199, 200)
 MAX_STRETCH = 3.0  # a splat grows at most this much where skin stretches
 
-PIVOT = np.array([0.0, 10.0, 9.0], np.float32)  # cm, head space: where the skull sits on the spine
+PIVOT = (np.float32(0), np.float32(10), np.float32(9))  # cm, head space: where the skull sits on the spine
 FADE_ABOVE = 2.0  # cm over which hair above the brow stops following the skin
 EDGE_FADE = 40.0  # crop px
 FADE_BELOW = 6.0  # cm over which the neck below the jaw stops following the skin
@@ -138,18 +139,42 @@ def neck_weights(landmarks: Array, clothes: Array, edge: Array, cm_per_px: float
 
 
 def move_points(
-    means: Array, skin: sparse.csr_matrix, neck: Array, displacement: Array, rotation: Array, translation: Array
-) -> Array:
-    """Points after expression and pose.
+    means: Array,
+    skin: sparse.csr_matrix,
+    neck: Array,
+    displacement: Array,
+    growth: Array,
+    rotation: Array,
+    translation: Array,
+) -> tuple[Array, Array]:
+    """Points after expression and pose, and how much each splat grows.
 
-    means [N, 3] cm, skin [N, 478], neck [N], displacement [478, 3] cm of the mesh, rotation [3] degrees,
-    translation [3] cm -> [N, 3] float32.
+    means [N, 3] cm, skin [N, 478], neck [N], displacement [478, 3] cm and growth [478] of the mesh (1 is none),
+    rotation [3] degrees, translation [3] cm -> [N, 3] and [N] float32.
     """
-    moved = means + skin @ displacement.astype(np.float32)
+    mesh = np.concatenate([displacement, growth[:, None] - 1], 1).astype(np.float32)  # [478, 4]
     turn = (euler_to_matrix(rotation) - np.eye(3)).astype(np.float32)
-    rigid = (moved - PIVOT) @ turn.T + translation.astype(np.float32)
-    rigid *= neck[:, None]
-    return (moved + rigid).astype(np.float32)
+    moved, grown = np.empty_like(means), np.empty(len(means), np.float32)
+    _move(means, skin.indptr, skin.indices, skin.data, neck, mesh, turn, translation.astype(np.float32), moved, grown)
+    return moved, grown
+
+
+@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+def _move(means, starts, vertices, weights, neck, mesh, turn, shift, moved, grown):  # type: ignore[no-untyped-def]
+    for i in prange(means.shape[0]):
+        x, y, z, growth = means[i, 0], means[i, 1], means[i, 2], np.float32(1)
+        for k in range(starts[i], starts[i + 1]):
+            vertex, weight = vertices[k], weights[k]
+            x += weight * mesh[vertex, 0]
+            y += weight * mesh[vertex, 1]
+            z += weight * mesh[vertex, 2]
+            growth += weight * mesh[vertex, 3]
+        dx, dy, dz = x - PIVOT[0], y - PIVOT[1], z - PIVOT[2]
+        share = neck[i]
+        moved[i, 0] = x + share * (turn[0, 0] * dx + turn[0, 1] * dy + turn[0, 2] * dz + shift[0])
+        moved[i, 1] = y + share * (turn[1, 0] * dx + turn[1, 1] * dy + turn[1, 2] * dz + shift[1])
+        moved[i, 2] = z + share * (turn[2, 0] * dx + turn[2, 1] * dy + turn[2, 2] * dz + shift[2])
+        grown[i] = growth
 
 
 def stretch(mesh: Array, moved: Array, triangles: Array) -> Array:

@@ -5,6 +5,7 @@ from mggdub.models import deform
 from mggdub.perception.face import canonical_face
 
 ZERO = np.zeros(3, np.float32)
+SAME = np.ones(478, np.float32)  # no growth
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +47,21 @@ def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
     skin = deform.follow(50, deform.CHIN)
     still = np.zeros((478, 3), np.float32)
     neck = np.linspace(0, 1, 50).astype(np.float32)
-    assert deform.move_points(means, skin, neck, still, ZERO, ZERO) == pytest.approx(means, abs=1e-5)
-    turned = deform.move_points(means, skin, neck, still, np.array([3.0, 10, 2]), ZERO)
+    moved, grown = deform.move_points(means, skin, neck, still, SAME, ZERO, ZERO)
+    assert moved == pytest.approx(means, abs=1e-5) and (grown == 1).all()
+    turned, _ = deform.move_points(means, skin, neck, still, SAME, np.array([3.0, 10, 2]), ZERO)
     assert turned[0] == pytest.approx(means[0], abs=1e-5)
-    far = np.linalg.norm(turned[-1] - deform.PIVOT)
-    assert far == pytest.approx(np.linalg.norm(means[-1] - deform.PIVOT), rel=1e-4)
+    pivot = np.array(deform.PIVOT)
+    assert np.linalg.norm(turned[-1] - pivot) == pytest.approx(np.linalg.norm(means[-1] - pivot), rel=1e-4)
 
 
 def test_followers_go_where_the_chin_goes() -> None:
     down = np.zeros((478, 3), np.float32)
     down[list(deform.CHIN), 1] = 2
     points = np.zeros((4, 3), np.float32)
-    moved = deform.move_points(points, deform.follow(4, deform.CHIN), np.ones(4, np.float32), down, ZERO, ZERO)
+    follow, whole = deform.follow(4, deform.CHIN), np.ones(4, np.float32)
+    moved, grown = deform.move_points(points, follow, whole, down, SAME * 1.5, ZERO, ZERO)
+    assert grown == pytest.approx(1.5)
     assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
 
 
