@@ -40,7 +40,7 @@ BACKGROUNDS = 600
 CARD = {
     "what": "Depth, normals, classes and matte of a head crop",
     "licence": "research use only, see weights/LICENSE",
-    "trained_on": "synthetic heads (exact maps) and frames of talking clips and London Set photos (CC BY 4.0), whose "
+    "trained on": "synthetic heads (exact maps) and frames of talking clips and London Set photos (CC BY 4.0), whose "
     "matte and classes come from Robust Video Matting and a skin-clothes-hair parser; neither is shipped",
     "limits": "One face, within 45 degrees of frontal; beards and glasses count as skin, lenses show the eye; hats, "
     "hands and microphones were rare; depth of hair and of the far side is a guess.",
