@@ -40,7 +40,7 @@ from mggdub.types import Array
 
 ALONG = (np.arange(64) + 0.5) / 64
 DOWN = (np.arange(24) + 0.5) / 24
-OPEN = 0.2  # cm, smallest gap that is looked into
+OPEN = 0.15  # cm, smallest gap that is looked into
 SMALLEST = 40.0  # px, width of a mouth in the clip
 WIDE = 0.4  # cm, from which on frames are judged
 MOST_FRAMES = 48  # of a clip
