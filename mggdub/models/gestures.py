@@ -29,8 +29,8 @@ class BlinkStyle:
     spread: float = 0.5  # of the logarithm
     shortest_interval: float = 0.9
     closing: float = 0.08
-    held: float = 0.04
-    opening: float = 0.16
+    held: float = 0.05
+    opening: float = 0.17
     snap: float = 0.7  # a blink this near to the end of a phrase moves there ...
     snap_chance: float = 0.6  # ... this often
 
@@ -39,7 +39,7 @@ class BlinkStyle:
 class HeadStyle:
     """Pitch, yaw, roll in degrees."""
 
-    spread: tuple[float, float, float] = (0.9, 1.2, 0.7)  # standard deviation while speaking
+    spread: tuple[float, float, float] = (1.2, 1.7, 1.0)  # standard deviation while speaking
     limit: tuple[float, float, float] = (3.0, 4.0, 2.0)
     smoothness: float = 0.3  # s, time constant of each of the two low-pass stages
     nod: float = 1.1  # degrees down at a strong syllable

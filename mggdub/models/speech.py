@@ -1,8 +1,8 @@
 """Speech to expression: Whisper features become lip modes and a voice probability, 25 a second, then a track.
 
-The network reads the same windows as Whisper (8 s and up to 1 s of context on both sides); where windows
-meet, their predictions are blended over one second, so a long recording has no steps and needs no more
-memory than a short one.
+From these features lips are heard by a linear map of the tokens around a moment; convolutional networks on
+top did not hear unseen people better. Where the encoder's windows meet, their predictions are blended over
+one second, so a long recording has no steps and needs no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -27,53 +27,33 @@ QUIETEST = 1e-7  # mean power of a levelled frame (45 dB below speech) that can 
 
 
 @dataclass(frozen=True)
-class LipNetConfig:
-    """Shape of the temporal network."""
+class LipMapConfig:
+    """What the map sees."""
 
     features: int = 512
-    width: int = 160
-    kernel: int = 3
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
-    dropout: float = 0.2
-    members: int = 1  # networks whose predictions are averaged
+    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)  # tokens around a prediction's own
 
 
-class Residual(nn.Module):
-    """A dilated convolution over time and a mix of channels, added to what comes in."""
-
-    def __init__(self, config: LipNetConfig, dilation: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.width)
-        reach = dilation * (config.kernel // 2)
-        self.conv = nn.Conv1d(config.width, config.width, config.kernel, padding=reach, dilation=dilation)
-        self.mix = nn.Linear(config.width, config.width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        heard = functional.gelu(self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2))
-        return x + self.dropout(self.mix(heard))
-
-
-class LipNet(nn.Module):
-    """Features [B, 2 T, features] to [B, T, 8 + 1]: lip modes in standard deviations, and a voice logit.
+class LipMap(nn.Module):
+    """Features [2 T, features] to [T, 8 + 1]: lip modes, and a voice logit.
 
     Prediction j belongs to the time (j + 0.5) / 25 s, which is the centre of token 2 j + 1.
     """
 
-    def __init__(self, config: LipNetConfig) -> None:
+    def __init__(self, config: LipMapConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.features)
-        self.inlet = nn.Conv1d(config.features, config.width, 3, stride=2)
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Residual(config, dilation) for dilation in config.dilations)
-        self.outlet = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, LIP_MODES + 1))
+        self.offsets = config.offsets
+        self.linear = nn.Linear(config.features * len(config.offsets), LIP_MODES + 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = functional.pad(self.norm(features).transpose(1, 2), (0, 1), mode="replicate")  # [B, features, 2 T + 1]
-        x = self.dropout(functional.gelu(self.inlet(x).transpose(1, 2)))  # [B, T, width]
-        for layer in self.layers:
-            x = layer(x)
-        return self.outlet(x)
+        return self.linear(around(features, self.offsets))
+
+
+def around(features: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    """[2 T, F] to [T, len(offsets) * F]: for each prediction the normalised tokens around its own, ends repeated."""
+    tokens = functional.layer_norm(features, features.shape[-1:])
+    centres = torch.arange(1, len(tokens), 2)[:, None] + torch.tensor(offsets)
+    return tokens[centres.clamp(0, len(tokens) - 1)].flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,26 +61,16 @@ class SpeechModel:
     """All that turns sound into a track."""
 
     encoder: WhisperEncoder
-    members: tuple[LipNet, ...]
-    mode_scale: Array  # [8] modes per unit of the networks' output, calibrated so that motion keeps its size ...
-    mode_bias: Array  # [8] ... and the mouth its mean opening
+    lips: LipMap
     basis: ExpressionBasis
 
 
 def load_speech() -> SpeechModel:
     """The shipped model. Raises InputError if a weight file is missing or damaged."""
-    tensors, shape = weights.load("speech")
-    config = LipNetConfig(**{**shape, "dilations": tuple(shape["dilations"])})
-    scale, bias = tensors.pop("mode_scale").numpy(), tensors.pop("mode_bias").numpy()
-    members = []
-    for index in range(config.members):
-        network = LipNet(config)
-        prefix = f"{index}."
-        own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-        network.load_state_dict(own, strict=True)
-        members.append(network.eval().requires_grad_(False))
-    assert not tensors, list(tensors)
-    return SpeechModel(load_whisper(), tuple(members), scale, bias, load_expression())
+    tensors, config = weights.load("speech")
+    lips = LipMap(LipMapConfig(config["features"], tuple(config["offsets"])))
+    lips.load_state_dict(tensors, strict=True)
+    return SpeechModel(load_whisper(), lips.eval().requires_grad_(False), load_expression())
 
 
 @torch.inference_mode()
@@ -109,7 +79,7 @@ def predict(model: SpeechModel, samples: Array) -> tuple[Array, Array]:
     count = -(-len(samples) // FRAME)
     total, weight = np.zeros((count, LIP_MODES + 1)), np.zeros(count)
     for token, features in token_windows(model.encoder, samples):
-        out = torch.stack([member(features[None])[0] for member in model.members]).mean(0).double().numpy()
+        out = model.lips(features).double().numpy()
         place = token // 2 - CONTEXT // 2 + np.arange(len(out))
         edge = np.minimum(np.arange(len(out)), np.arange(len(out))[::-1]) - CONTEXT / 4 + 0.5
         share = np.clip(edge / (CONTEXT / 2), 0.0, 1.0)  # one window fades out while the next fades in
@@ -117,7 +87,7 @@ def predict(model: SpeechModel, samples: Array) -> tuple[Array, Array]:
         total[place[inside]] += share[inside, None] * out[inside]
         weight[place[inside]] += share[inside]
     mean = total / weight[:, None]
-    return mean[:, :LIP_MODES] * model.mode_scale + model.mode_bias, 1.0 / (1.0 + np.exp(-mean[:, LIP_MODES]))
+    return mean[:, :LIP_MODES], 1.0 / (1.0 + np.exp(-mean[:, LIP_MODES]))
 
 
 def speech_track(

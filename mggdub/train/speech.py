@@ -1,44 +1,50 @@
 """The speech model, from talking clips with sound: `python -m mggdub.train.speech CLIPS_DIR TRACKS_DIR CACHE_DIR`.
 
-Features of every clip and of altered copies of its sound are kept in CACHE_DIR. A cross-validated ridge
-regression finds each clip's sound lag and drops clips whose lips do not follow their sound. Then small
-networks are trained, with people left out in turn to measure, and on everyone to ship.
+Features of every clip and of altered copies of its sound are kept in CACHE_DIR. A first map, fitted on other
+people, finds each clip's sound lag and drops clips whose lips do not follow their sound. The second is fitted
+on the rest in closed form, with people left out in turn to measure, and on everyone to ship.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_closing
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 from torch import Tensor
 
 from mggdub import weights
 from mggdub.errors import MggdubError
 from mggdub.media.audio import read_audio
-from mggdub.models.expression import ExpressionBasis, gap_of_modes, lip_gap, lip_modes, load_expression
-from mggdub.models.speech import FRAME, RATE, LipNet, LipNetConfig, frame_energy
+from mggdub.models.expression import (
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    ExpressionBasis,
+    gap_of_modes,
+    lip_modes,
+    load_expression,
+)
+from mggdub.models.speech import FRAME, RATE, LipMapConfig, around, frame_energy
 from mggdub.models.whisper import CONTEXT, SAMPLE_RATE, WhisperEncoder, level, load_whisper, token_windows
-from mggdub.train.prepare import clips, load_track
+from mggdub.train.prepare import clips, displacement, load_track
 from mggdub.types import LIP_MODES, Array
 
-VARIANTS = 3  # the clip as it is, and altered copies
+VARIANTS = 2  # the clip as it is, and altered copies
 FOLDS = 5
 MARGIN = CONTEXT // 2  # frames of context around a section
-CROP = 64  # frames of a training example
-REACH = 24  # frames of context around it
-BATCH = 16
-STEPS = 1400
-LEARNING_RATE = 2e-3
 PERSON_CAP = 1000.0  # frames; a person with more is heard no more often than that
 LARGEST_LAG = 4  # frames
-SIZE = 0.95  # how far the shipped lips move, against those seen
+LOOSEST_REST = 0.1  # cm between the inner lips of a mouth that still counts as closed
+RIDGE = 0.3  # of the mean square of what the map sees
+QUANTILES = (0.2, 0.9)  # of the opening while speaking: nearly closed, and wide
 LEAST_SYNC = 0.25  # correlation at the best lag
 OWN_LAG = 60  # frames of a clip that is long enough to tell its own lag
 CARD: dict[str, Any] = {
@@ -61,7 +67,7 @@ class Section:
     gap: Array  # [n] cm of inner-lip gap, measured
     voice: Array  # [n] 0 or 1
     seen: Array  # [n] 1 where the face was found
-    weight: float  # how often it is drawn
+    weight: float  # how much it counts
 
 
 # --- sound -----------------------------------------------------------------------------------------------------------
@@ -71,7 +77,8 @@ def voice_of(samples: Array) -> Array:
     """[n] 1 where a clean levelled sound holds speech, by its energy between quietest and loudest frames."""
     decibels = 10 * np.log10(frame_energy(samples) + 1e-9)
     quiet, loud = np.percentile(decibels, [5, 95])
-    return (decibels > np.clip(quiet + 9, loud - 32, loud - 18)).astype(np.float32)
+    loud_enough = decibels > np.clip(quiet + 9, loud - 32, loud - 18)
+    return binary_closing(np.pad(loud_enough, 5), np.ones(5))[5:-5].astype(np.float32)  # stops are speech
 
 
 def alter(samples: Array, rng: np.random.Generator) -> tuple[Array, float]:
@@ -147,29 +154,46 @@ def cache_noise(cache: Path, encoder: WhisperEncoder, count: int = 24) -> None:
 
 
 def read_lips(path: Path, basis: ExpressionBasis) -> dict[str, Array]:
-    """Mid-times [T], modes [T, 8], gap [T] (0 at rest) and whether the face was found [T] of one track."""
+    """Mid-times [T], modes [T, 8], gap [T] cm since rest, its height at rest, and whether the face was found [T]."""
     track = load_track(path)
     middle = track["times"] + np.median(np.diff(track["times"])) / 2
-    modes = lip_modes(basis, track["mesh"] - track["rest"])
-    height = track["mesh"][:, 14, 1] - track["mesh"][:, 13, 1]
-    rest = track["rest"][14, 1] - track["rest"][13, 1]
-    return {"times": middle, "modes": modes, "gap": height - rest, "seen": track["presence"] > 0}
+    move, rest = displacement(track)
+    opening = move[:, INNER_LOWER_LIP, 1] - move[:, INNER_UPPER_LIP, 1]
+    height = rest[INNER_LOWER_LIP, 1] - rest[INNER_UPPER_LIP, 1]
+    return {
+        "times": middle,
+        "modes": lip_modes(basis, move),
+        "gap": opening,
+        "rest": height,
+        "seen": track["presence"] > 0,
+    }
+
+
+def close_rest(lips: dict[str, Array], closed: float, basis: ExpressionBasis) -> dict[str, Array]:
+    """A clip whose rest is not closed, told from the lips' height when closed: opened by the difference."""
+    more = max(float(lips["rest"]) - closed, 0.0)
+    return lips | {"modes": lips["modes"] + more * basis.opening, "gap": lips["gap"] + more}
 
 
 def sections(
-    rows: list[dict[str, str]], tracks: Path, cache: Path, basis: ExpressionBasis, lags: dict[str, int] | None
+    rows: list[dict[str, str]], tracks: Path, cache: Path, basis: ExpressionBasis, lags: dict[str, float] | None
 ) -> list[list[Section]]:
     """Sections of every variant; `lags` in frames shift the lips, clips without one are left out."""
-    lips, spread = {}, defaultdict(list)
+    raw, clips_of = {}, defaultdict(list)
     for row in rows:
         stem = Path(row["file"]).stem
         path = tracks / row["split"] / f"{stem}.npz"
         if path.exists() and (lags is None or stem in lags):
-            lips[stem] = read_lips(path, basis)
-            spread[row["identity"]].append(lips[stem]["gap"])
-    ordinary = {person: np.sqrt(np.mean([gap.var() for gap in gaps])) for person, gaps in spread.items()}
+            raw[stem] = read_lips(path, basis)
+            clips_of[row["identity"]].append(stem)
+    lips: dict[str, dict[str, Array]] = {}
+    ordinary, frames = {}, {}
+    for person, stems in clips_of.items():
+        closed = min([float(basis.closed_gap) + LOOSEST_REST, *(float(raw[stem]["rest"]) for stem in stems)])
+        lips |= {stem: close_rest(raw[stem], closed, basis) for stem in stems}
+        ordinary[person] = np.sqrt(np.mean([lips[stem]["gap"].var() for stem in stems]))
+        frames[person] = sum(len(lips[stem]["gap"]) for stem in stems)
     middle = np.median(list(ordinary.values()))
-    frames = {person: sum(map(len, gaps)) for person, gaps in spread.items()}
     people = {Path(row["file"]).stem: row["identity"] for row in rows}
     found: list[list[Section]] = [[] for _ in range(VARIANTS)]
     for variant in range(VARIANTS):
@@ -179,7 +203,7 @@ def sections(
                 continue
             size = np.clip(middle / max(ordinary[people[stem]], 1e-3), 0.4, 2.5)
             share = min(1.0, PERSON_CAP / frames[people[stem]])
-            late = (lags[stem] if lags else 0) / RATE
+            late = (lags[stem] if lags else 0.0) / RATE
             with np.load(path) as file:
                 faster, voice = float(file["faster"]), file["voice"]
                 for name in [name for name in file.files if name.startswith("x")]:
@@ -232,28 +256,39 @@ def fold_of(people: list[str]) -> dict[str, int]:
     return {person: int(place) % FOLDS for person, place in zip(sorted(set(people)), order, strict=True)}
 
 
-def ridge_gap(found: list[Section]) -> list[Array]:
-    """The gap [n] of every section as a linear map of its features sees it, fitted on other people."""
-    folds = fold_of([section.person for section in found])
-    offsets = 2 * np.array([-2, -1, 0, 1, 2])
-    size = found[0].features.shape[1] * len(offsets) + 1
-    gram, side = np.zeros((FOLDS, size, size), np.float32), np.zeros((FOLDS, size), np.float32)
+def design(section: Section) -> Array:
+    """[n, features * offsets + 1]: what the map sees of a section, and 1."""
+    seen = around(torch.from_numpy(section.features.astype(np.float32)), LipMapConfig().offsets)[MARGIN:-MARGIN]
+    return torch.cat([seen, torch.ones(len(seen), 1)], 1).numpy()
 
-    def design(section: Section) -> Array:
-        x = section.features.astype(np.float32)
-        x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
-        tokens = 2 * (MARGIN + np.arange(len(section.gap)))[:, None] + 1 + offsets
-        return np.concatenate([x[tokens].reshape(len(tokens), -1), np.ones((len(tokens), 1), np.float32)], 1)
 
+def linear_maps(found: list[Section], basis: ExpressionBasis) -> list[Array]:
+    """Ridge regressions [features * offsets + 1, 9] to modes in standard deviations and voice -2..2, leaving out each
+    fold's people in turn; the last one is fitted on everyone.
+
+    A person's rest is uncertain, so most of a section's mean is replaced by everyone's.
+    """
+    folds = fold_of([section.person for section in found if section.person])
+    usual = np.average([s.modes.mean(0) for s in found], axis=0, weights=[s.weight for s in found])
+    size = len(LipMapConfig().offsets) * found[0].features.shape[1] + 1
+    gram, side = np.zeros((FOLDS, size, size), np.float32), np.zeros((FOLDS, size, LIP_MODES + 1), np.float32)
     for section in found:
-        x, fold = design(section), folds[section.person]
-        share = section.weight / len(section.gap) / max(section.gap.var(), 1e-3)
-        gram[fold] += share * (x.T @ x)
-        side[fold] += share * (x.T @ (section.gap - section.gap.mean()))
-    total, answer = gram.sum(0), side.sum(0)
-    ridge = 0.02 * np.trace(total) / size * np.eye(size, dtype=np.float32)
-    maps = [np.linalg.solve(total - gram[f] + ridge, answer - side[f]) for f in range(FOLDS)]
-    return [design(section) @ maps[folds[section.person]] for section in found]
+        x, fold = design(section), folds.get(section.person, 0)
+        modes = section.modes if not section.person else section.modes - 0.7 * (section.modes.mean(0) - usual)
+        wanted = np.concatenate([modes / basis.mode_std, 4 * section.voice[:, None] - 2], 1)
+        share = section.weight / len(section.gap) * section.seen[:, None]
+        gram[fold] += x.T @ (share * x)
+        side[fold] += x.T @ (share * wanted)
+    ridge = RIDGE * np.trace(gram.sum(0)) / size * np.eye(size, dtype=np.float32)
+    kept = [*(1.0 - np.eye(FOLDS, dtype=np.float32)), np.ones(FOLDS, np.float32)]
+    return [np.linalg.solve(np.tensordot(k, gram, 1) + ridge, np.tensordot(k, side, 1)) for k in kept]
+
+
+def linear_gap(found: list[Section], maps: list[Array], basis: ExpressionBasis) -> list[Array]:
+    """The gap [n] of every section as the map that left its person out hears it."""
+    folds = fold_of([section.person for section in found])
+    to_gap = gap_of_modes(basis) * basis.mode_std
+    return [design(section) @ (maps[folds[section.person]][:, :LIP_MODES] @ to_gap) for section in found]
 
 
 def correlation(a: Array, b: Array) -> float:
@@ -272,115 +307,39 @@ def lag_curve(heard: Array, seen: Array, reach: int = 10) -> Array:
     return np.array(curve)
 
 
-def find_lags(found: list[Section]) -> dict[str, int]:
-    """Each clip's lag in frames (positive: lips late); clips out of step are missing.
+def find_lags(found: list[Section], basis: ExpressionBasis) -> dict[str, float]:
+    """Each clip's lag in frames (positive: lips later than most people's); clips out of step are missing.
 
     Short clips share the lag of their person.
     """
+    heard = linear_gap(found, linear_maps(found, basis), basis)
+    frames: dict[str, int] = defaultdict(int)
+    for section in found:
+        frames[section.clip] += len(section.gap)
     curves: dict[str, list[tuple[int, Array]]] = defaultdict(list)
     groups: dict[str, set[str]] = defaultdict(set)
-    for section, heard in zip(found, ridge_gap(found), strict=True):
-        frames = sum(len(other.gap) for other in found if other.clip == section.clip)
-        group = section.clip if frames >= OWN_LAG else section.person
-        curves[group].append((len(heard), lag_curve(heard, section.gap)))
+    for section, said in zip(found, heard, strict=True):
+        group = section.clip if frames[section.clip] >= OWN_LAG else section.person
+        curves[group].append((len(said), lag_curve(said, section.gap)))
         groups[group].add(section.clip)
-    lags: dict[str, int] = {}
+    lags: dict[str, float] = {}
     for group, parts in curves.items():
         curve = np.average([c for _, c in parts], axis=0, weights=[n for n, _ in parts])
-        lag = int(curve.argmax()) - 10
-        if curve.max() >= LEAST_SYNC and abs(lag) <= LARGEST_LAG:
-            lags |= dict.fromkeys(groups[group], lag)
-    return lags
+        best = int(curve[1:-1].argmax()) + 1
+        before, peak, after = curve[best - 1 : best + 2]
+        lag = best - len(curve) // 2 + 0.5 * (before - after) / min(before - 2 * peak + after, -1e-3)
+        if peak >= LEAST_SYNC and abs(lag) <= LARGEST_LAG:
+            lags |= dict.fromkeys(groups[group], float(lag))
+    by_person: dict[str, list[float]] = defaultdict(list)
+    for section in found:
+        if section.clip in lags and frames[section.clip] >= OWN_LAG:
+            by_person[section.person].append(lags[section.clip])
+    usual = float(np.mean([np.mean(own) for own in by_person.values()]))
+    print(f"lips usually follow {usual:+.2f} frames later than the first map hears them", flush=True)
+    return {clip: lag - usual for clip, lag in lags.items()}
 
 
-# --- learning --------------------------------------------------------------------------------------------------------
-
-
-def draw(found: list[Section], chances: Array, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """A batch: features [B, 2 (CROP + 2 REACH), F], modes [B, CROP, 8], gap, voice and mask [B, CROP]."""
-    batch: list[list[Array]] = [[] for _ in range(5)]
-    for pick in rng.choice(len(found), BATCH, p=chances):
-        section = found[pick]
-        n = len(section.gap)
-        start = int(rng.integers(0, max(n - CROP, 0) + 1))
-        stop = min(start + CROP, n)
-        x = section.features[2 * (start + MARGIN - REACH) : 2 * (stop + MARGIN + REACH)].astype(np.float32)
-        parts = (
-            x,
-            section.modes[start:stop],
-            section.gap[start:stop],
-            section.voice[start:stop],
-            section.seen[start:stop],
-        )
-        for column, part in zip(batch, parts, strict=True):
-            length = CROP if column is not batch[0] else 2 * (CROP + 2 * REACH)
-            column.append(np.pad(part, ((0, length - len(part)), *[(0, 0)] * (part.ndim - 1))))
-    return tuple(torch.from_numpy(np.stack(column)) for column in batch)
-
-
-def loss_of(
-    out: Tensor, modes: Tensor, gap: Tensor, voice: Tensor, mask: Tensor, to_gap: Tensor, unit: float
-) -> Tensor:
-    """Modes, their speed, the opening of the lips (closures count more), and whether someone speaks.
-
-    out [B, T, 9]; modes [B, T, 8] in standard deviations; `to_gap` [8] and `unit` turn modes into unit gaps. A person's
-    rest is uncertain, so the mean error of a crop counts less than the error around it.
-    """
-    count = mask.sum().clamp(min=1)
-
-    def around(error: Tensor, share: Tensor) -> Tensor:
-        mean = (error * share).sum(1, keepdim=True) / share.sum(1, keepdim=True).clamp(min=1)
-        return (error - 0.7 * mean).square()
-
-    error = out[..., :LIP_MODES] - modes
-    pull = to_gap.abs() + 0.3 * to_gap.abs().max()  # modes that open the lips count most
-    shape = (around(error, mask[..., None]) * pull / pull.mean()).mean(-1)
-    speed = ((error[:, 1:] - error[:, :-1]).square() * pull / pull.mean()).mean(-1)
-    opening = (out[..., :LIP_MODES] @ to_gap - gap) / unit
-    closed = mask * (1 + 1.0 * ((gap < 0.12 * unit) & (voice > 0.5)))
-    total = (
-        (shape * mask).sum() + 1.5 * (speed * mask[:, 1:] * mask[:, :-1]).sum() + (around(opening, mask) * closed).sum()
-    )
-    speaks = torch.nn.functional.binary_cross_entropy_with_logits(out[..., LIP_MODES], voice, reduction="none")
-    return (total + 0.5 * (speaks * mask).sum()) / count
-
-
-def train(
-    variants: list[list[Section]], silent: list[Section], basis: ExpressionBasis, seed: int, steps: int
-) -> LipNet:
-    """One network, from its seed."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    found = [section for variant in variants for section in variant] + silent
-    chances = np.array([section.weight for section in found])
-    chances /= chances.sum()
-    std = torch.from_numpy(basis.mode_std).float()
-    to_gap = torch.from_numpy(gap_of_modes(basis)).float() * std
-    unit = float(np.median([section.gap.std() for section in variants[0]]))
-    network = LipNet(LipNetConfig(features=found[0].features.shape[1]))
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.15)
-    for step in range(steps):
-        features, modes, gap, voice, mask = draw(found, chances, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = network(features)[:, REACH : REACH + CROP].float()
-        loss = loss_of(out, modes / std, gap, voice, mask, to_gap, unit)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 200 == 0 or step == steps - 1:
-            print(f"seed {seed} step {step}: loss {loss.item():.3f}", flush=True)
-    return network.eval()
-
-
-@torch.inference_mode()
-def hear(networks: list[LipNet], section: Section, basis: ExpressionBasis) -> tuple[Array, Array]:
-    """Modes [n, 8] and voice logits [n] of one section."""
-    x = torch.from_numpy(section.features.astype(np.float32))[None]
-    out = torch.stack([network(x)[0, MARGIN:-MARGIN] for network in networks]).mean(0).numpy()
-    return out[:, :LIP_MODES] * basis.mode_std, out[:, LIP_MODES]
+# --- measuring, shipping ---------------------------------------------------------------------------------------------
 
 
 def by_clip(found: list[Section], values: list[Array]) -> dict[str, Array]:
@@ -391,64 +350,49 @@ def by_clip(found: list[Section], values: list[Array]) -> dict[str, Array]:
     return {clip: np.concatenate(parts) for clip, parts in joined.items()}
 
 
-def measure(found: list[Section], heard: list[Array], rng: np.random.Generator) -> dict[str, float]:
+def measure(found: list[Section], heard: list[Array]) -> dict[str, float]:
     """Opening of the lips, heard against seen, clip by clip; people count alike. Scrambled: others' sound."""
+    rng = np.random.default_rng(0)
     seen, said = by_clip(found, [s.gap for s in found]), by_clip(found, heard)
+    voice = by_clip(found, [s.voice for s in found])
     person = {section.clip: section.person for section in found}
     scores: dict[str, list[Array]] = defaultdict(list)
     for clip, gap in seen.items():
-        if len(gap) < 25:
+        if len(gap) < 25 or voice[clip].sum() < 12:
             continue
         others = [o for o in rng.permutation(sorted(said)) if person[o] != person[clip] and len(said[o]) >= 25][:12]
         own = correlation(said[clip], gap)
         scrambled = np.mean([correlation(said[o][: len(gap)], gap[: len(said[o])]) for o in others])
-        size = said[clip].std() / max(gap.std(), 1e-3)
-        scores[person[clip]].append(np.array([own, scrambled, size, said[clip].mean(), gap.mean()]))
-    table = np.array([np.mean(rows, axis=0) for rows in scores.values()])  # [P, 5]
+        speaking = voice[clip] > 0.5
+        spread = np.quantile([said[clip][speaking], gap[speaking]], QUANTILES, axis=1).T.ravel()
+        scores[person[clip]].append(np.array([own, scrambled, said[clip].std() / max(gap.std(), 1e-3), *spread]))
+    table = np.array([np.mean(rows, axis=0) for rows in scores.values()])  # [P, 7]
+    middle = np.median(table, 0)
     draws = [np.median(table[rng.integers(0, len(table), len(table)), 0]) for _ in range(1000)]
     return {
         "people": len(table),
-        "correlation": float(np.median(table[:, 0])),
+        "correlation": float(middle[0]),
         "low": float(np.quantile(draws, 0.025)),
         "high": float(np.quantile(draws, 0.975)),
-        "scrambled": float(np.median(table[:, 1])),
+        "scrambled": float(middle[1]),
         "difference": float(np.median(table[:, 0] - table[:, 1])),
-        "size": float(np.median(table[:, 2])),
-        "heard_open": float(np.median(table[:, 3])),
-        "seen_open": float(np.median(table[:, 4])),
+        "size": float(middle[2]),
+        **dict(zip(("heard_low", "heard_high", "seen_low", "seen_high"), map(float, middle[3:]), strict=True)),
     }
 
 
-def cross_validate(
-    variants: list[list[Section]], silent: list[Section], basis: ExpressionBasis, steps: int, seeds: int
-) -> dict[str, Any]:
-    """Every person heard by networks that never met them."""
-    fold = fold_of([section.person for section in variants[0]])
-    tested, heard = [], []
-    for left_out in range(FOLDS):
-        others = [[s for s in variant if fold[s.person] != left_out] for variant in variants]
-        networks = [train(others, silent, basis, seed, steps) for seed in range(seeds)]
-        for section in variants[0]:
-            if fold[section.person] == left_out:
-                modes, _ = hear(networks, section, basis)
-                tested.append(section)
-                heard.append(lip_gap(basis, modes))
-        print(json.dumps(measure(tested, heard, np.random.default_rng(0))), flush=True)
-    return measure(tested, heard, np.random.default_rng(0))
+def calibrate(linear: Array, scores: dict[str, float], basis: ExpressionBasis) -> dict[str, Tensor]:
+    """The state of a `LipMap`, from [features * offsets + 1, 9], whose lips close as often and open as far as seen.
 
-
-def calibrate(scores: dict[str, float], basis: ExpressionBasis) -> dict[str, Tensor]:
-    """`mode_scale` and `mode_bias` [8], so that lips move as far and stand as open as those seen.
-
-    Networks that are unsure move too little around an opening that is too wide; what the bias closes too far, the
+    A map that is unsure moves too little around an opening that is too wide. What the bias closes too far, the
     track's own clamp holds at closed.
     """
-    gain = SIZE / scores["size"]
-    shut = (gain * scores["heard_open"] - scores["seen_open"]) * basis.opening
-    return {
-        "mode_scale": torch.from_numpy(gain * basis.mode_std).float(),
-        "mode_bias": torch.from_numpy(-shut).float(),
-    }
+    gain = (scores["seen_high"] - scores["seen_low"]) / (scores["heard_high"] - scores["heard_low"])
+    shut = gain * scores["heard_low"] - scores["seen_low"]
+    scaled = linear * np.append(gain * basis.mode_std, 1.0)
+    scaled[-1, :LIP_MODES] -= shut * basis.opening
+    weight, bias = torch.from_numpy(scaled[:-1].T.copy()).float(), torch.from_numpy(scaled[-1]).float()
+    return {"linear.weight": weight, "linear.bias": bias}
 
 
 def main() -> None:
@@ -457,24 +401,23 @@ def main() -> None:
     parser.add_argument("tracks", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--out", type=Path, default=Path("weights"))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--members", type=int, default=2)
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     rows = [row for row in clips(given.clips) if row["audio"] == "yes" and row["split"] != "val"]
     basis, encoder = load_expression(), load_whisper()
     cache_features(rows, given.clips, given.cache, encoder)
     cache_noise(given.cache, encoder)
-    lags = find_lags(sections(rows, given.tracks, given.cache, basis, None)[0])
-    variants = sections(rows, given.tracks, given.cache, basis, lags)
-    silent = silent_sections(given.cache, 0.5)
-    print(f"{len(lags)} of {len(rows)} clips are in step", flush=True)
-    scores = cross_validate(variants, silent, basis, given.steps, given.members)
-    networks = [train(variants, silent, basis, seed, given.steps) for seed in range(given.members)]
-    state = {f"{i}.{name}": value for i, net in enumerate(networks) for name, value in net.state_dict().items()}
-    state |= calibrate(scores, basis)
-    config = vars(LipNetConfig(members=given.members))
-    weights.save(given.out, "speech", state, config, CARD | {"cross-validation": scores})
+    everyone = sections(rows, given.tracks, given.cache, basis, None)[0]
+    lags = find_lags(everyone, basis)
+    plain, *altered = sections(rows, given.tracks, given.cache, basis, lags)
+    print(f"{len(lags)} of {len({section.clip for section in everyone})} clips are in step", flush=True)
+    maps = linear_maps([*plain, *itertools.chain(*altered), *silent_sections(given.cache, 0.5)], basis)
+    scores = measure(plain, linear_gap(plain, maps, basis))
+    print(json.dumps(scores, indent=1), flush=True)
+    frames = sum(len(section.gap) for section in plain)
+    about = {"clips": len(lags), "people": len({s.person for s in plain}), "minutes": round(frames / RATE / 60, 1)}
+    state = calibrate(maps[-1], scores, basis)
+    weights.save(given.out, "speech", state, asdict(LipMapConfig()), CARD | about | {"cross-validation": scores})
 
 
 if __name__ == "__main__":
