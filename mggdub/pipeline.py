@@ -25,7 +25,7 @@ from mggdub.media.image import read_image
 from mggdub.media.video import check_output, write_video
 from mggdub.models import deform, expression
 from mggdub.models.layers import Layer, join, upper_lid
-from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, paint_mouth
+from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
 from mggdub.perception.face import FaceFinder, choose_face, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
@@ -58,6 +58,7 @@ PREVIEW_SIZE = 256
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
+HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -144,14 +145,13 @@ class _Builder:
         mesh = head_mesh(head.landmarks, head.camera)
         drivers = expression.rest_drivers(basis, mesh, head.blendshapes)
         drawn = matte > 0.03
-        if np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP:  # the mouth's layer holds what is seen of its inside
-            lips = head.landmarks[list(deform.INNER_LIPS), :2]
-            drawn &= ~deform.inside(crop_px.reshape(-1, 2), lips).reshape(drawn.shape)
         rows, columns = np.nonzero(drawn)
         pixels = crop_px[rows, columns]  # [N, 2] crop px
+        inner = deform.inside(pixels, head.landmarks[list(deform.INNER_LIPS), :2])
+        own_mouth = np.nonzero(inner & (np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP))[0]
         depth = _sample(surface, crop_px)[rows, columns]
         seen = Gaussians(
-            as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels)),
+            as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels, own_mouth)),
             as_tensor(np.tile([1.0, 0, 0, 0], (len(pixels), 1))),
             as_tensor(np.repeat((SPLAT * depth / camera.K[0, 0])[:, None], 3, 1)),
             as_tensor(np.clip(matte[rows, columns], 0.02, 0.98)),
@@ -182,6 +182,7 @@ class _Builder:
             np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32),
             mesh,
             drivers,
+            own_mouth,
             (left_at, right_at),
             mouth_at,
             painter,
@@ -195,17 +196,19 @@ class _Builder:
         """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
         head, camera = self.head, _halved(self.head.camera)
         depth = surface[::2, ::2]
-        solid = self.maps.matte[::2, ::2] > 0.9
+        solid = ndimage.binary_erosion(self.maps.matte[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
         above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[152, 1])[:, None]
         mask = solid & (self.maps.labels[..., CLOTHES] < 0.5) & above
         visible = surface_points(mask, depth, camera)
         mirrored = mirror(visible)
-        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, depth)
+        behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
+        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
         shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
+        closes = visible_filter(shell.points, camera, solid, behind)
         image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
-        colors = np.concatenate([image[mask.ravel()][keep], _inner(image, mask, shell.rim)])
-        means = np.concatenate([mirrored[keep], shell.points]).astype(np.float32)
-        radius = np.concatenate([np.full(int(keep.sum()), 0.11), np.full(len(shell.points), 0.2)]).astype(np.float32)
+        colors = np.concatenate([image[mask.ravel()][keep], _inner(image, mask, shell.rim[closes])])
+        means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
+        radius = np.repeat([0.11, 0.2], [keep.sum(), closes.sum()]).astype(np.float32)
         at = project(means, head.camera)
         skin = deform.skin_weights(at, head.landmarks, self.models.expression.triangles, cm_per_px)
         return Layer(means, colors.astype(np.float32), radius, skin, _sample(share, at))
@@ -267,7 +270,8 @@ class _Builder:
         colors, radius = paint_mouth(self.models.mouth, inside, np.zeros_like(mesh))
         layer = Layer(inside.means, colors, radius, inside.skin, np.ones(len(colors), np.float32))
         smooth = ndimage.gaussian_filter(head.image.astype(np.float32) / 255, (2, 2, 0))
-        lift, around = on_surface[:, 2] - mesh[:, 2], _sample(smooth, marks)
+        lift = on_surface[:, 2] - mesh[:, 2]
+        around = _sample(smooth, marks)
         left, right = (upper_lid(side, mesh, lift, around) for side in ("Left", "Right"))
         return layer, left, right, inside
 
@@ -284,9 +288,10 @@ def _surface(head: Portrait, maps: GeometryMaps) -> Array:
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
 
-def _behind(landmarks: Array, pixels: Array) -> Array:
-    """[N, 3] cm: eyeballs lie behind the lids."""
+def _behind(landmarks: Array, pixels: Array, mouth: Array) -> Array:
+    """[N, 3] cm: eyeballs lie behind the lids, the photo's own open mouth behind the lips."""
     offset = np.zeros((len(pixels), 3), np.float32)
+    offset[mouth, 2] = 0.25
     for ring in (deform.LEFT_EYE, deform.RIGHT_EYE):
         offset[deform.inside(pixels, landmarks[list(ring), :2]), 2] = 0.3
     return offset
@@ -373,6 +378,7 @@ def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: 
         colors[avatar.mouth], radius = paint_mouth(models.mouth, avatar.painter, displacement)
         grown[avatar.mouth] = radius[:, None]
         shown = opacities.copy()
+        shown[avatar.own_mouth] *= own_share(displacement)
         for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
         rgb, alpha = _draw((moved, quats, grown, shown, colors), avatar.camera, device)

@@ -259,6 +259,7 @@ class HeadAvatar:
     neck: Array  # [N] float32, share of the head's rigid motion
     mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
     drivers: Array  # [32] float32, the photo's own expression
+    own_mouth: Array  # [M] int64, those of the photo's own open mouth
     lids: tuple[slice, slice]  # the points of the left and the right lid
     mouth: slice  # the points of the mouth's inside
     painter: Any  # models.mouth.MouthLayer, what colours them in every frame

@@ -14,9 +14,12 @@ UPPER_LIDS = {
     "Left": ((263, 466, 388, 387, 386, 385, 384, 398, 362), (359, 467, 260, 259, 257, 258, 286, 414, 463)),
     "Right": ((33, 246, 161, 160, 159, 158, 157, 173, 133), (130, 247, 30, 29, 27, 28, 56, 190, 243)),
 }
+UNDER_EYES = {"Left": (261, 448, 449, 450, 451), "Right": (31, 228, 229, 230, 231)}
+LID_LIGHT = 0.87  # of the skin under the eye: a fold in shadow or a low brow says little of the lid
 LID_GRID = (64, 22)  # points along the lashes and up to the fold
 LID_REACH = 0.7  # of the way from the lashes to the fold
 LID_RADIUS = 0.045  # cm
+LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, whose fold would streak
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
     """The upper lid of the 'Left' or 'Right' eye, folded above it in the photo; it unfolds as the lashes go down.
 
     mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colors [478, 3], the photo
-    around each vertex. Lashes darken the lower edge; the skin's colour is that near the fold, where the photo shows it.
+    around each vertex. Lashes darken the lower edge; the skin has the colour of the fold or, where that is darker, of the
+    skin under the eye.
     """
     lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
     grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, LID_GRID[0]), np.linspace(0, LID_REACH, LID_GRID[1]))
@@ -60,7 +64,8 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
         t = along - first
         return np.stack([(1 - t) * (1 - height), t * (1 - height), (1 - t) * height, t * height], 1)
 
-    surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift], 1)
+    surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift - LID_FORWARD], 1)
+    colors = np.maximum(colors, LID_LIGHT * colors[list(UNDER_EYES[side])].mean(0))
     shade = 1 - 0.5 * np.exp(-((up / 0.06) ** 2))
     rows = np.repeat(np.arange(len(along)), 4)
     return Layer(

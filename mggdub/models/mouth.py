@@ -250,6 +250,12 @@ def fit_code(
     return code.detach()[[best]], light * gain.detach()[best, 0].exp()
 
 
+def own_share(displacement: Array) -> float:
+    """How much of the photo's own mouth is still seen, 1 at its own expression: of the mesh's motion [478, 3] cm."""
+    moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
+    return float(np.exp(-((moved / OWN_REACH) ** 2)))
+
+
 @torch.no_grad()
 def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
@@ -257,8 +263,7 @@ def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[
     mesh = layer.mesh + displacement
     place, shape = (torch.from_numpy(x).flatten(0, 1)[None] for x in mouth_inputs(along, down, mesh, layer.rest))
     ratio = net(layer.code, layer.pictures, place, shape)[0].numpy()
-    moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
-    own = np.exp(-((moved / OWN_REACH) ** 2))  # how much this is still the photo's expression
+    own = own_share(displacement)
     colors = np.clip(ratio * layer.light + own * layer.residual, 0, 1).astype(np.float32)
     edges = chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
