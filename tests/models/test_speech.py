@@ -45,9 +45,10 @@ def noise(seconds: float, loudness: float) -> Array:
         np.full(3 * SECOND, 0.4),
         noise(3, 1e-4),
         noise(3, 0.2),
+        0.01 * np.cumsum(noise(3, 0.1)),
         0.3 * np.sin(2 * np.pi * 50 * np.arange(3 * SECOND) / SECOND),
     ],
-    ids=["digital", "offset", "faint noise", "loud noise", "hum"],
+    ids=["digital", "offset", "faint noise", "loud noise", "rumble", "hum"],
 )
 def test_a_silent_recording_keeps_the_mouth_shut(model: SpeechModel, samples: Array) -> None:
     track = speech_track(model, sound(samples), 25.0, 75, pose="still")
