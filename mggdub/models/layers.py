@@ -51,8 +51,8 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
     """The upper lid of the 'Left' or 'Right' eye, folded above it in the photo; it unfolds as the lashes go down.
 
     mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colors [478, 3], the photo
-    around each vertex. Lashes darken the lower edge; the skin has the colour of the fold or, where that is darker, of the
-    skin under the eye.
+    around each vertex. Lashes darken the lower edge; the skin has the colour of the fold or, where that is darker, of
+    the skin under the eye.
     """
     lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
     grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, LID_GRID[0]), np.linspace(0, LID_REACH, LID_GRID[1]))
