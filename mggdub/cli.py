@@ -18,9 +18,14 @@ import click
 
 from mggdub import __version__
 from mggdub.config import BLINKS, DEVICES, POSES, RenderOptions, parse_fps
-from mggdub.errors import MggdubError
+from mggdub.errors import MggdubError, UsageError
 
-STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
+STAGES = {
+    "load": "Loading the networks",
+    "photo": "Building the head",
+    "speech": "Listening",
+    "drive": "Watching the driver",
+}
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 PATH = click.Path(path_type=Path)
 
@@ -46,8 +51,11 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("photo", type=PATH)
-@click.argument("speech", type=PATH)
+@click.argument("speech", type=PATH, required=False)
 @click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Video to write (.mp4).")
+@click.option(
+    "--drive", type=PATH, metavar="VIDEO|TRACK.csv", allow_from_autoenv=False, help="Move like this; keep its sound."
+)
 @click.option("--preview", is_flag=True, help="A small, quick look.")
 @click.option("--size", type=int, metavar="PIXELS", help="Longest side of the video.  [default: the photo's own]")
 @click.option("--fps", type=Rate(), default=Fraction(25), help="25, 29.97, 30000/1001 ...  [default: 25]")
@@ -63,13 +71,15 @@ def cli() -> None:
 @click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
-def render(photo: Path, speech: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
-    """Dub PHOTO with SPEECH.
+def render(photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+    """Dub PHOTO with SPEECH, or move it like a driving video.
 
-    PHOTO is any picture with a face; SPEECH is any recording or video with sound.
+    PHOTO is any picture with a face; SPEECH is any recording or video with sound. With --drive, SPEECH is only heard.
     """
     options = RenderOptions(**choices)
-    _check_paths(photo, speech, output, options.force)
+    if not speech and not options.drive:
+        raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
+    _check_paths(photo, speech, options.drive, output, options.force)
     _calm_threads()
     with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
@@ -78,7 +88,37 @@ def render(photo: Path, speech: Path, output: Path, as_json: bool, quiet: bool, 
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
+        _tell_of_gaps(options.drive, report)
+    if not quiet:
         _say(SYNTHETIC_NOTE)
+    click.echo(json.dumps(report) if as_json else str(output))
+
+
+@cli.command()
+@click.argument("source", type=PATH, metavar="VIDEO|SPEECH")
+@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Track to write (.csv).")
+@click.option("--fps", type=Rate(), default=Fraction(25), help="Of a recording's track; a video's is its own.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of a recording's blinks and nods.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+    """Write expression and head pose of a VIDEO, or those that SPEECH would get, as a CSV.
+
+    `mggdub render --drive` plays it.
+    """
+    options = RenderOptions(**choices)
+    from mggdub.media.files import check_input, check_output
+
+    check_input(source)
+    check_output(output, options.force, (source,), (".csv",))
+    _calm_threads()
+    with _hushed(), _progress(quiet) as progress:
+        from mggdub import pipeline
+
+        report = pipeline.track_file(source, output, options, progress)
+    if not quiet:
+        _tell_of_gaps(source, report)
     click.echo(json.dumps(report) if as_json else str(output))
 
 
@@ -153,12 +193,19 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise SystemExit(128 + number)  # unwinds, so that ffmpeg is reaped and its file removed
 
 
-def _check_paths(photo: Path, speech: Path, output: Path, force: bool) -> None:
+def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: Path, force: bool) -> None:
     from mggdub.media.files import check_input, check_output
 
-    check_input(photo)
-    check_input(speech)
-    check_output(output, force, (photo, speech))
+    inputs = tuple(check_input(path) for path in (photo, speech, drive) if path)
+    check_output(output, force, inputs)
+
+
+def _tell_of_gaps(source: Path | None, report: dict[str, Any]) -> None:
+    if report.get("held"):
+        _say(f"{source} shows no face in {report['held']} frames; there the last expression and pose are held.")
+    if missing := report.get("missing"):
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        _say(f"{source} lacks the columns {', '.join(missing[:8])}{more}; they count as 0.")
 
 
 def _calm_threads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from mggdub.errors import UsageError
 
@@ -38,6 +39,7 @@ class RenderOptions:
     crf: int = 18  # x264: lower is better and bigger
     seed: int = 0
     force: bool = False
+    drive: Path | None = None  # a driving video or a track (.csv)
 
     def __post_init__(self) -> None:
         _one_of("--pose", self.pose, POSES)

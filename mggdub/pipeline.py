@@ -16,13 +16,15 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
-from mggdub.errors import UsageError
+from mggdub.drive import Drive, onto_photo, read_drive, resample, styled, track_video, with_mouth_units
+from mggdub.errors import InputError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
-from mggdub.media.video import check_output, write_video
+from mggdub.media.track import write_track
+from mggdub.media.video import check_output, probe, write_video
 from mggdub.models import deform, expression
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
@@ -359,8 +361,13 @@ def _draw(fields: tuple[Array, Array, Array, Array, Array], camera: Camera, devi
     return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
 
 
-def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu") -> Iterator[Array]:
-    """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other."""
+def animate(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu", relative: bool = False
+) -> Iterator[Array]:
+    """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
+
+    `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
+    """
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
     gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
@@ -368,7 +375,8 @@ def animate(avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: 
     gaussians = avatar.gaussians
     means, quats, colors = (t.numpy().copy() for t in (gaussians.means, gaussians.quats, gaussians.colors))
     scales, opacities = gaussians.scales.numpy(), gaussians.opacities.numpy()
-    for drivers, rotation, translation in zip(_eased(avatar, track), track.rotation, track.translation, strict=True):
+    played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
+    for drivers, rotation, translation in zip(played, track.rotation, track.translation, strict=True):
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
@@ -427,25 +435,64 @@ def _with_background(picture: Photo, path: Path, options: RenderOptions) -> Phot
     return picture
 
 
-def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Progress) -> dict[str, Any]:
-    """Dub `photo` with `speech` into the video `output`; returns the report. Raises MggdubError."""
+def _drive(sound: Waveform | None, models: Models, options: RenderOptions) -> Drive:
+    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate."""
+    if options.drive:
+        drive = read_drive(options.drive, models.faces, models.expression)
+        return replace(drive, track=styled(resample(drive, float(options.fps)), options))
+    assert sound is not None, "neither speech nor a driving video"
+    return Drive(make_track(sound, models, options), sound.duration)
+
+
+def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> dict[str, Any]:
+    """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
+    check_output(output, options.force, (source,), (".csv",))
+    progress("load", 0, 1)
+    if _has_picture(source):
+        basis, faces = expression.load_expression(), FaceFinder()
+        progress("drive", 0, 1)
+        drive = track_video(source, faces, basis)
+    else:
+        sound, models = read_audio(source), load_models()
+        progress("speech", 0, 1)
+        drive = _drive(sound, models, options)
+        drive = replace(drive, track=with_mouth_units(drive.track, models.expression))
+    write_track(output, drive.track, options.force)
+    return {"output": str(output), "frames": len(drive.track), "seconds": round(drive.seconds, 3), "held": drive.held}
+
+
+def _has_picture(path: Path) -> bool:
+    try:
+        return bool(probe(path))
+    except InputError:  # if it is no sound either, reading it as such will say so
+        return False
+
+
+def render_file(
+    photo: Path, speech: Path | None, output: Path, options: RenderOptions, progress: Progress
+) -> dict[str, Any]:
+    """Dub `photo` with `speech`, or move it like `options.drive`, into the video `output`; returns the report.
+
+    A driven video lasts as long as what drives it and has its sound, if `speech` names no other. Raises MggdubError.
+    """
     clock = time.perf_counter()
     check_output(output, options.force)
     device = choose_device(options.device)
     picture = _with_background(read_image(photo, options.background_color or (255, 255, 255)), photo, options)
-    sound = read_audio(speech)
+    sound = read_audio(speech) if speech else None
     progress("load", 0, 1)
     models = load_models()
     loaded = time.perf_counter()
     progress("photo", 0, 1)
     avatar = build_avatar(picture, models, options)
     built = time.perf_counter()
-    progress("speech", 0, 1)
-    track = make_track(sound, models, options)
+    progress("drive" if options.drive else "speech", 0, 1)
+    drive = _drive(sound, models, options)
+    track = drive.track
     heard = time.perf_counter()
 
     def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models, track, device)):
+        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive))):
             progress("render", index, len(track))
             yield frame
         progress("render", len(track), len(track))
@@ -456,8 +503,8 @@ def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions,
         watched(),
         fps=options.fps,
         size=(width, height),
-        audio=speech,
-        duration=sound.duration,
+        audio=speech or drive.sound,
+        duration=drive.seconds,
         crf=options.crf,
         force=options.force,
     )
@@ -466,11 +513,13 @@ def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions,
         "output": str(output),
         "frames": len(track),
         "fps": float(options.fps),
-        "seconds": round(sound.duration, 3),
+        "seconds": round(drive.seconds, 3),
         "size": [width, height],
         "gaussians": len(avatar.gaussians),
         "device": device,
-        "silent": not bool(track.lip_modes.any()),
+        "silent": not options.drive and not bool(track.lip_modes.any()),
+        "held": drive.held,
+        "missing": list(drive.missing),
         "times": {
             "load": round(loaded - clock, 3),
             "photo": round(built - loaded, 3),

@@ -25,13 +25,16 @@ def check_input(path: Path) -> Path:
     return path
 
 
-def check_output(path: Path, force: bool, inputs: tuple[Path, ...] = ()) -> Path:
-    """The path, if a video may be written there; call it before the work.
+def check_output(
+    path: Path, force: bool, inputs: tuple[Path, ...] = (), suffixes: tuple[str, ...] = tuple(CONTAINERS)
+) -> Path:
+    """The path, if a video (or a file with one of `suffixes`) may be written there; call it before the work.
 
-    Raises UsageError for a suffix no container has, OutputError for everything the disk says no to.
+    Raises UsageError for another suffix, OutputError for everything the disk says no to.
     """
-    if path.suffix.lower() not in CONTAINERS:
-        raise UsageError(f"{path} does not end in {', '.join(CONTAINERS)}; choose one of these endings.")
+    if path.suffix.lower() not in suffixes:
+        endings = "; choose one of these endings" if len(suffixes) > 1 else "; choose this ending"
+        raise UsageError(f"{path} does not end in {', '.join(suffixes)}{endings}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file.")
     if not path.parent.is_dir():

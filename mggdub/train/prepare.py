@@ -9,30 +9,22 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from mggdub.errors import MggdubError
-from mggdub.geometry.camera import RIGID, crop_matrix, head_crop, head_meshes, solve_pose
-from mggdub.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
+from mggdub.geometry.camera import crop_matrix, head_crop, head_meshes
 from mggdub.media.video import read_video
-from mggdub.perception.face import FaceFinder, canonical_face
-from mggdub.types import BLENDSHAPES, Array, Crop, Face
+from mggdub.perception import follow
+from mggdub.perception.face import FaceFinder
+from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_frames, fit_person, smooth_pose
+from mggdub.types import Array, Crop, Face
 
-INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
-OUTER_EYES = (33, 263)
 MOST_LOST = 0.1  # of a clip's frames may be without a face
 LARGEST_JUMP = 0.25  # face heights between frames; more is a cut
-SMOOTHING = 1.0  # frames, sigma of the pose's Gaussian; symmetric, so it does not lag
-POSE_RIDGE = 0.05  # rad^2, of a clip's head rotation about its mean; less motion than that says little
-RESTLESS = (  # units whose activity means that the mouth is not at rest
-    *("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft"),
-    *("mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"),
-    *("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper"),
-)
 
 
 class Unusable(Exception):
@@ -75,55 +67,25 @@ def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
 def _follow(path: Path, finder: FaceFinder) -> tuple[list[float], list[Face], tuple[int, int]]:
     """Times, one face per frame (a lost one repeats the last, with score 0) and (width, height)."""
     times: list[float] = []
+    size = (0, 0)
+
+    def frames() -> Iterator[Array]:
+        nonlocal size
+        for time, frame in read_video(path):
+            times.append(time)
+            size = (frame.shape[1], frame.shape[0])
+            yield frame
+
     faces: list[Face] = []
     lost = 0
-    for time, frame in read_video(path):
-        face = finder.track(frame, faces[-1]) if faces else None
-        face = face or next(iter(finder.find(frame)), None)
-        if face is None:
-            if not faces:
-                raise Unusable("no face in the first frame")
-            lost += 1
-            face = replace(faces[-1], score=0.0)
-        times.append(time)
-        faces.append(face)
+    for face in follow.follow(frames(), finder):
+        if face is None and not faces:
+            raise Unusable("no face in the first frame")
+        lost += face is None
+        faces.append(face or replace(faces[-1], score=0.0))
     if lost > MOST_LOST * len(faces):
         raise Unusable(f"no face in {lost} of {len(faces)} frames")
-    return times, faces, (frame.shape[1], frame.shape[0])
-
-
-def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:
-    """A person's mesh [478, 3] (the median over frames, placed like the canonical face) and every frame's pose.
-
-    landmarks [T, 478, 3] in crop px. Poses fit the rigid landmarks of the person's own mesh.
-    """
-    rigid = list(RIGID)
-    canonical = canonical_face()[0][rigid].astype(np.float64)
-    points = canonical
-    for _ in range(rounds):
-        rotations, translations = solve_pose(points, landmarks[:, rigid, :2], crop_matrix())
-        meshes = head_meshes(landmarks, rotations, translations, crop_matrix())
-        mesh = _placed(np.median(meshes, 0), canonical)
-        points = mesh[rigid]
-    return mesh, rotations, translations
-
-
-def _placed(mesh: Array, canonical: Array) -> Array:
-    """A mesh moved, turned and scaled so that its rigid landmarks fit the canonical ones."""
-    points = mesh[list(RIGID)]
-    middle, target = points.mean(0), canonical.mean(0)
-    u, singular, vt = np.linalg.svd((canonical - target).T @ (points - middle))
-    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
-    scale = singular.sum() / np.sum((points - middle) ** 2)
-    return (mesh - middle) @ rotation.T * scale + target
-
-
-def smooth_pose(rotations: Array, translations: Array) -> tuple[Array, Array]:
-    """Poses smoothed in time without lag."""
-    middle = rotations[len(rotations) // 2]
-    vectors = matrix_to_rotvec(rotations @ middle.T)
-    smooth = gaussian_filter1d(vectors, SMOOTHING, axis=0, mode="nearest")
-    return rotvec_to_matrix(smooth) @ middle, gaussian_filter1d(translations, SMOOTHING, axis=0, mode="nearest")
+    return times, faces, size
 
 
 def lip_gap(meshes: Array) -> Array:
@@ -131,30 +93,10 @@ def lip_gap(meshes: Array) -> Array:
     return np.linalg.norm(meshes[:, INNER_UPPER_LIP] - meshes[:, INNER_LOWER_LIP], axis=-1)
 
 
-def calm_frames(meshes: Array, blendshapes: Array, share: float = 0.08) -> Array:
-    """Indices of the frames nearest to rest: lips closed, little smile, funnel or pucker."""
-    restless = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]]
-    unrest = np.maximum(restless - np.quantile(restless, 0.1, axis=0), 0).sum(1)
-    unrest += 8 * np.maximum(meshes[:, INNER_LOWER_LIP, 1] - meshes[:, INNER_UPPER_LIP, 1], 0)
-    return np.argsort(unrest, kind="stable")[: max(4, int(share * len(meshes)))]
-
-
 def displacement(track: dict[str, Array]) -> tuple[Array, Array]:
-    """(every frame's mesh minus rest [T, 478, 3] cm, rest [478, 3]) of a track.
-
-    What follows the head's rotation is taken out (ridge regression within the clip): it is the error of the
-    mesh's depth, not expression.
-    """
-    meshes = track["mesh"]
-    calm = calm_frames(meshes, track["blendshapes"])
-    rest = np.median(meshes[calm], 0)
-    move = (meshes - rest).reshape(len(meshes), -1)
-    turns = matrix_to_rotvec(track["rotation"] @ track["rotation"][calm[0]].T)  # [T, 3] radians
-    turns = turns - np.median(turns[calm], 0)
-    centred = turns - turns.mean(0)
-    moment = centred.T @ centred + POSE_RIDGE * np.eye(3)
-    slope = np.linalg.solve(moment, centred.T @ (move - move.mean(0)))
-    return (move - turns @ slope).reshape(meshes.shape).astype(np.float32), rest
+    """(every frame's mesh minus rest [T, 478, 3] cm, rest [478, 3]) of a track."""
+    calm = calm_frames(track["mesh"], track["blendshapes"])
+    return follow.displacement(track["mesh"], track["rotation"], calm)
 
 
 def load_track(path: Path) -> dict[str, Array]:

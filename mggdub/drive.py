@@ -1,0 +1,186 @@
+"""Video-driven animation: a driving video or a track file becomes a track, and a track becomes a photo's drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mggdub.config import RenderOptions
+from mggdub.errors import InputError
+from mggdub.geometry.camera import RIGID, crop_matrix, face_height, head_crop, head_meshes, solve_pose
+from mggdub.geometry.rotation import matrix_to_euler
+from mggdub.media.track import LONGEST, TrackFile, read_track
+from mggdub.media.video import probe, read_video
+from mggdub.models import expression
+from mggdub.models.deform import PIVOT
+from mggdub.models.expression import ExpressionBasis
+from mggdub.perception.face import SMALLEST_FACE, FaceFinder
+from mggdub.perception.follow import calm_frames, displacement, fit_person, follow, smooth_pose
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, MOUTH_UNITS, Array, ExpressionTrack, Face
+
+MOST_FRAMES = 54_000  # that are kept in memory: 15 minutes at 60 fps
+FITTED = 600  # frames that a person's mesh is fitted to
+AT_ONCE = 500  # frames whose poses are solved together
+EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
+LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
+OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """What moves a head, and where it came from."""
+
+    track: ExpressionTrack
+    seconds: float
+    held: int = 0  # frames without a face, which repeat the one before
+    sound: Path | None = None  # the driving video, if it has any
+    missing: tuple[str, ...] = ()  # columns that a track file lacks
+
+
+def read_drive(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive:
+    """A track file (.csv) or a driving video. Raises UsageError or InputError."""
+    if path.suffix.lower() == ".csv":
+        return from_file(read_track(path), basis)
+    return track_video(path, finder, basis)
+
+
+def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
+    """The track of a file; lips that it has no modes for follow from the mouth's units."""
+    track, missing = file.track, file.missing
+    if not file.has_lips:
+        track = replace(track, lip_modes=expression.modes_from_units(basis, track.blendshapes))
+        missing = tuple(name for name in missing if not name.startswith("lip_"))
+    half_step = float(np.median(np.diff(track.times))) / 2 if len(track) > 1 else max(float(track.times[0]), 0.02)
+    return Drive(track, float(track.times[-1]) + half_step, missing=missing)
+
+
+def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive:
+    """Expression and pose of the largest face of a video; pose relative to its first frame.
+
+    Frames without a face repeat the one before (at the start: the first that has one). Raises UsageError or InputError,
+    also if there is no face at all.
+    """
+    info = probe(path)
+    stamps: list[float] = []
+
+    def frames() -> Iterator[Array]:
+        for stamp, frame in read_video(path):
+            if stamps and stamp <= stamps[-1]:
+                continue
+            stamps.append(stamp)
+            if stamp > LONGEST or len(stamps) > MOST_FRAMES:
+                raise InputError(
+                    f"{path} is too long to drive with ({LONGEST // 60} minutes at most); cut it into parts."
+                )
+            yield frame
+
+    faces = follow(frames(), finder)
+    held = sum(face is None for face in faces)
+    if held == len(faces):
+        raise InputError(f"No human face was found in {path}; use a video that shows one from the front.")
+    seen = _held(faces)
+    height = float(np.median([face_height(face.landmarks) for face in seen]))
+    if height < SMALLEST_FACE:
+        raise InputError(
+            f"The face in {path} is {height:.0f} px high; use a video where it is {SMALLEST_FACE:.0f} or more."
+        )
+    step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1 / float(info.fps)
+    ends = np.append(stamps[1:], stamps[-1] + step)
+    track = _track((np.array(stamps) + ends) / 2, seen, basis)
+    return Drive(track, float(ends[-1]), held, path if info.has_audio else None)
+
+
+def _held(faces: list[Face | None]) -> list[Face]:
+    last = next(face for face in faces if face is not None)
+    seen = []
+    for face in faces:
+        last = face or last
+        seen.append(last)
+    return seen
+
+
+def _track(times: Array, faces: list[Face], basis: ExpressionBasis) -> ExpressionTrack:
+    crop = head_crop(np.median([face.landmarks for face in faces[:5]], 0))
+    landmarks = crop.to_crop(np.stack([face.landmarks for face in faces]))  # [T, 478, 3]
+    blendshapes = np.stack([face.blendshapes for face in faces])
+    points = fit_person(landmarks[:: -(-len(landmarks) // FITTED)])[0][list(RIGID)]
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(landmarks), AT_ONCE)]
+    poses = [solve_pose(points, landmarks[part][:, list(RIGID), :2], crop_matrix()) for part in parts]
+    rotations, translations = (np.concatenate(pose) for pose in zip(*poses, strict=True))
+    meshes = np.concatenate(
+        [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]
+    )
+    rotations, translations = smooth_pose(rotations, translations)
+    calm = calm_frames(meshes, blendshapes)
+    mouth, _ = displacement(meshes[:, basis.region], rotations, calm)
+    modes = mouth.reshape(len(mouth), -1) @ basis.analysis
+    # How far lips are apart is measured, not relative to a rest that the video may never show.
+    gap = meshes[:, expression.INNER_LOWER_LIP, 1] - meshes[:, expression.INNER_UPPER_LIP, 1] - basis.closed_gap
+    modes = modes + (gap - expression.lip_gap(basis, modes))[:, None] * basis.opening
+    units = np.zeros_like(blendshapes)
+    units[:, list(DRIVING_UNITS)] = expression.driving_units(basis, blendshapes)
+    turn = rotations[0].T @ rotations  # [T, 3, 3] in the head space of the first frame
+    # Heads turn about PIVOT: what that leaves of the motion of head space is translation.
+    shift = (translations - translations[0]) @ rotations[0] + turn @ PIVOT - PIVOT
+    track = ExpressionTrack(
+        times, units, modes.astype(np.float32), matrix_to_euler(turn).astype(np.float32), shift.astype(np.float32)
+    )
+    return with_mouth_units(track, basis)
+
+
+def with_mouth_units(track: ExpressionTrack, basis: ExpressionBasis) -> ExpressionTrack:
+    """The track with the units of jaw, mouth and tongue that come nearest to its lip modes, for exchange."""
+    units = track.blendshapes.copy()
+    units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, track.lip_modes)
+    return replace(track, blendshapes=units)
+
+
+def resample(drive: Drive, fps: float) -> ExpressionTrack:
+    """The track at the mid-times of a video's frames; before its first and after its last time it stands still."""
+    track = drive.track
+    times = (np.arange(max(1, round(drive.seconds * fps))) + 0.5) / fps
+
+    def at(values: Array) -> Array:
+        return np.stack([np.interp(times, track.times, column) for column in values.T], 1).astype(np.float32)
+
+    return ExpressionTrack(times, at(track.blendshapes), at(track.lip_modes), at(track.rotation), at(track.translation))
+
+
+def styled(track: ExpressionTrack, options: RenderOptions) -> ExpressionTrack:
+    """The track with `--pose`, `--blink` and the two scales applied: expressions grow from those of its first frame."""
+    blink = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
+    scale = np.where(blink, float(options.blink == "natural"), options.expression_scale)
+    first = track.blendshapes[:1]
+    moving = np.float32(options.pose == "natural")
+    return replace(
+        track,
+        blendshapes=(first + (track.blendshapes - first) * scale).astype(np.float32),
+        lip_modes=(track.lip_modes * options.mouth_scale).astype(np.float32),
+        rotation=track.rotation * moving,
+        translation=track.translation * moving,
+    )
+
+
+def onto_photo(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Array:
+    """[T, 32] drivers that play a track on a photo whose own state is `own` [32].
+
+    Expressions are relative: the track's first frame is the photo's own. Contact is not: eyes that close and lips that
+    meet in the track do so on the photo; the mouth's opening eases from the photo's to the track's.
+    """
+    count = len(DRIVING_UNITS)
+    drivers = track.drivers
+    moved = own + (drivers - drivers[0])
+    for blink in expression.BLINKS:
+        rest = float(np.clip(min(drivers[0, blink], np.median(drivers[:, blink])), LOWEST_UNIT, OPEN_EYE))
+        moved[:, blink] = own[blink] + (drivers[:, blink] - rest) / (1 - rest) * (1 - own[blink])
+    moved[:, :count] = np.clip(moved[:, :count], np.minimum(own[:count], LOWEST_UNIT), np.maximum(own[:count], 1))
+    start = np.clip((track.times - track.times[0]) / EASE, 0, 1)
+    start = start * start * (3 - 2 * start)
+    before = expression.lip_gap(basis, own[count:])
+    gap = before + (expression.lip_gap(basis, drivers[:, count:]) - before) * start
+    modes = moved[:, count:]
+    moved[:, count:] = modes + (gap - expression.lip_gap(basis, modes))[:, None] * basis.opening
+    return moved.astype(np.float32)
