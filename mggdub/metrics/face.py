@@ -40,3 +40,63 @@ def interval(values: Array, statistic: str = "median", draws: int = 4000, seed: 
     picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
     low, high = np.percentile(of(values[picks], axis=1), [2.5, 97.5])
     return float(of(values)), float(low), float(high)
+
+
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415),
+)
+LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))  # upper, lower, the two corners of each eye
+SHUT, OPEN = 0.5, 0.7  # of the usual opening: a blink falls below the first and ends above the second
+LONGEST_BLINK = 0.7  # s; longer is looking down or closed eyes
+
+
+def eye_distance(landmarks: Array) -> float:
+    """Outer-eye distance in px of landmarks [478, >=2]."""
+    return float(np.linalg.norm(landmarks[OUTER_EYES[0], :2] - landmarks[OUTER_EYES[1], :2]))
+
+
+def landmark_distance(landmarks: Array, truth: Array, points: tuple[int, ...] | None = None) -> float:
+    """% of the truth's outer-eye distance: mean distance of points of [478, >=2] px, each set about its own mean."""
+    which = slice(None) if points is None else list(points)
+    a, b = landmarks[which, :2], truth[which, :2]
+    apart = np.linalg.norm((a - a.mean(0)) - (b - b.mean(0)), axis=-1).mean()
+    return float(100 * apart / max(eye_distance(truth), 1e-6))
+
+
+def eye_openness(landmarks: Array) -> float:
+    """Distance of the lids over the width of the eye, mean of both eyes, of landmarks [478, >=2] px."""
+    gaps = [
+        np.linalg.norm(landmarks[up, :2] - landmarks[low, :2]) / np.linalg.norm(landmarks[a, :2] - landmarks[b, :2])
+        for up, low, a, b in LIDS
+    ]
+    return float(np.mean(gaps))
+
+
+def blinks(openness: Array, fps: float) -> int:
+    """How often eyes [T] of `eye_openness` shut and open again within LONGEST_BLINK; NaN is passed over."""
+    seen = openness[np.isfinite(openness)]
+    if len(seen) < 3:
+        return 0
+    usual = float(np.percentile(seen, 80))
+    count, since = 0, -1
+    for index, value in enumerate(seen):
+        if since < 0 and value < SHUT * usual:
+            since = index
+        elif since >= 0 and value > OPEN * usual:
+            count += (index - since) / fps <= LONGEST_BLINK
+            since = -1
+    return count
+
+
+def head_motion(angles: Array) -> float:
+    """Degrees: root mean square of how far (pitch, yaw, roll) [T, 3] are from their mean, the three axes together."""
+    return float(np.sqrt(np.nanvar(angles, axis=0).sum()))
+
+
+def jitter(points: Array, eyes: Array, fps: float) -> float:
+    """Standard deviation of the acceleration of rigid points [T, R, 2] px, in outer-eye distances [T] px per s²."""
+    if len(points) < 3:
+        return 0.0
+    scaled = points / np.nanmedian(eyes)
+    return float(np.nanstd(np.diff(scaled, 2, axis=0)) * fps**2)

@@ -1,0 +1,65 @@
+"""Numbers read off pixels. Pictures are [H, W, 3] uint8 sRGB, or their floats in 0..1 where it says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+from mggdub.types import Array
+
+MOST_DB = 100.0  # PSNR of equal pictures
+TAPS, SIGMA = 11, 1.5  # SSIM's window
+C1, C2 = 0.01**2, 0.03**2
+
+
+def psnr(a: Array, b: Array, weight: Array | None = None) -> float:
+    """dB of two uint8 pictures, -10 log10 of the mean square error in 0..1, at most MOST_DB; `weight` [H, W] 0..1."""
+    error = ((a.astype(np.float64) - b) / 255) ** 2
+    mean = error.mean() if weight is None else (error.mean(-1) * weight).sum() / max(weight.sum(), 1e-6)
+    return float(min(-10 * np.log10(max(mean, 1e-30)), MOST_DB))
+
+
+def ssim(a: Array, b: Array) -> float:
+    """Wang et al. 2004 on uint8 RGB: Gaussian window of 11 taps, sigma 1.5, whole windows only, mean of channels."""
+    x, y = (torch.tensor(p).permute(2, 0, 1)[:, None].double() / 255 for p in (a, b))
+    taps = torch.exp(-((torch.arange(TAPS) - TAPS // 2) ** 2) / (2 * SIGMA**2)).double()
+    taps /= taps.sum()
+
+    def local(image: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.conv2d(image, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
+
+    mx, my, xx, yy, xy = local(torch.cat([x, y, x * x, y * y, x * y])).split(3)
+    numerator = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
+    return float((numerator / ((mx**2 + my**2 + C1) * (xx - mx**2 + yy - my**2 + C2))).mean())
+
+
+def grey(picture: Array) -> Array:
+    """[H, W] float64, luma 0..255."""
+    return picture @ np.array([0.299, 0.587, 0.114])
+
+
+def sharpness(picture: Array) -> float:
+    """Variance of the Laplacian of the luma."""
+    return float(ndimage.laplace(grey(picture)).var())
+
+
+def contour_gradient(picture: Array, matte: Array) -> float:
+    """Mean gradient of the luma in the soft edge of a matte [H, W]; NaN if it has none."""
+    edge = np.abs(matte - 0.5) < 0.4
+    if not edge.any():
+        return float("nan")
+    luma = ndimage.gaussian_filter(grey(picture), 1.0)
+    return float(np.hypot(*np.gradient(luma))[edge].mean())
+
+
+def frechet_distance(a: Array, b: Array) -> float:
+    """|m1 - m2|² + Tr(S1 + S2 - 2 (S1 S2)^½) of two sets of features [n, F] and [m, F], n and m at least 2."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    shared = np.sqrt(np.clip(np.linalg.eigvalsh(root @ second @ root), 0, None)).sum()
+    gap = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(max(gap + np.trace(first) + np.trace(second) - 2 * shared, 0.0))
