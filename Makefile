@@ -1,9 +1,9 @@
-# make demo | test | check | bench. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
+# make demo | test | check | bench | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench evaluate clean
 
 demo: $(VENV)/.demo-ready
 	@mkdir -p demo
@@ -22,6 +22,10 @@ check: $(VENV)/.dev-ready
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m mggdub.render.bench
 
+# make evaluate CLIPS=folder: every clip against what is made of its first frame and its sound.
+evaluate: $(VENV)/.eval-ready
+	$(BIN)/python -m mggdub.evaluate "$(CLIPS)" results/$(notdir $(patsubst %/,%,$(CLIPS)))
+
 clean:
 	rm -rf $(VENV) demo build dist
 
@@ -37,4 +41,8 @@ $(VENV)/.demo-ready: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo-ready
+
+$(VENV)/.eval-ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]'
 	@touch $@ $(VENV)/.demo-ready

@@ -26,6 +26,7 @@ STAGES = {
     "speech": "Listening",
     "drive": "Watching the driver",
 }
+WORK = {"render": "Rendering", "measure": "Measuring"}  # what is told frame by frame
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 PATH = click.Path(path_type=Path)
 
@@ -120,6 +121,34 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
     if not quiet:
         _tell_of_gaps(source, report)
     click.echo(json.dumps(report) if as_json else str(output))
+
+
+@cli.command()
+@click.argument("video", type=PATH)
+@click.option("--reference", type=PATH, metavar="VIDEO", help="The true clip, in step with VIDEO.")
+@click.option("--photo", type=PATH, metavar="PHOTO", help="What VIDEO was made from.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: bool, quiet: bool) -> None:
+    """Measure a talking-head VIDEO: lips, sound, motion; likeness to a true clip and to a photo.
+
+    What needs other networks (LPIPS, FD-VGG, CSIM-dlib) comes with pip install 'mggdub[eval]'.
+    """
+    from mggdub.media.files import check_input
+
+    for path in filter(None, (video, reference, photo)):
+        check_input(path)
+    _calm_threads()
+    with _hushed(), _progress(quiet) as progress:
+        from mggdub.metrics import report
+
+        found = report.evaluate_file(video, reference, photo, lambda done, total: progress("measure", done, total))
+    if as_json:
+        click.echo(json.dumps({"video": str(video), "metrics": found.numbers, "skipped": found.skipped}))
+        return
+    click.echo(report.as_text(found))
+    for sentence in found.skipped if not quiet else ():
+        _say(sentence)
 
 
 @cli.command()
@@ -263,11 +292,11 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         elif terminal:
             if bar.total != total:
                 bar.reset(total)
-                bar.set_description("Rendering")
+                bar.set_description(WORK[stage])
             bar.update(done - bar.n)
         elif (tenth := 10 * done // max(total, 1)) and (stage, tenth) not in told:
             told.add((stage, tenth))
-            _say(f"Rendering ... {done} of {total} frames")
+            _say(f"{WORK[stage]} ... {done} of {total} frames")
 
     try:
         yield tell

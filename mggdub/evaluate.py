@@ -1,0 +1,257 @@
+"""A folder of clips against what mggdub makes of their first frames: `python -m mggdub.evaluate CLIPS OUT`.
+
+Rows: the truth; the still photo; scrambled (the photo says what other clips say, mean over `others` of them); ours by
+the clip's own sound, with the head still and moving; driven by the clip itself. OUT gets report.md, report.json,
+sheet.jpg, curves.png and a folder for each clip, from which an interrupted run goes on. It shows the people of the
+clips: keep it to yourself if they did not agree to more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mggdub import __version__, pipeline
+from mggdub.config import RenderOptions
+from mggdub.drive import read_drive, resample
+from mggdub.errors import MggdubError, UsageError
+from mggdub.media.audio import read_audio
+from mggdub.media.image import resize
+from mggdub.media.video import probe, read_video, write_video
+from mggdub.metrics.face import correlation, interval
+from mggdub.metrics.image import frechet_distance
+from mggdub.metrics.report import METRICS, Judges, Measurement, load_judges, measure
+from mggdub.types import Array, ExpressionTrack, Photo, Waveform
+from mggdub.weights import cards
+
+ROWS = ("truth", "still photo", "scrambled", "ours, still", "ours, natural", "driven")
+LIP_METRICS = ("lip_r", "lip_lag_r", "m_lmd", "f_lmd", "sound_lag_r", "silence_lip_std")
+MOMENTS, TILE = 4, 160
+PICTURES = 16  # frames of a clip in which pictures are compared
+SEED = 0
+
+
+def evaluate_clip(
+    clip: Path, sounds: list[Path], folder: Path, models: pipeline.Models, judges: Judges, pictures: int
+) -> dict[str, Any]:
+    """Numbers per row, and the curves; videos, the strip of pictures, the features go to `folder`. Raises MggdubError."""
+    info, sound = probe(clip), read_audio(clip)
+    first = next(frame for _, frame in read_video(clip)).copy()
+    photo, options = Photo(first), RenderOptions(fps=info.fps, pose="still", seed=SEED)
+    avatar = pipeline.build_avatar(photo, models, options)
+
+    def made(name: str, frames: Iterator[Array], pictures: int = pictures) -> Measurement:
+        path = folder / f"{name}.mp4"
+        size = (first.shape[1], first.shape[0])
+        write_video(path, frames, fps=info.fps, size=size, audio=clip, duration=sound.duration, force=True)
+        return measure(path, judges, clip, photo, pictures)
+
+    def dubbed(name: str, heard: Waveform, pose: str = "still", pictures: int = pictures) -> Measurement:
+        track = pipeline.make_track(heard, models, replace(options, pose=pose))
+        return made(name, pipeline.animate(avatar, models, track), pictures)
+
+    found = {"truth": measure(clip, judges, clip, photo, pictures), "still photo": made("still", repeat(first))}
+    found["ours, still"] = dubbed("ours_still", sound)
+    found["ours, natural"] = dubbed("ours_natural", sound, "natural")
+    drive = resample(read_drive(clip, models.faces, models.expression), float(info.fps))
+    drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
+    found["driven"] = made("driven", pipeline.animate(avatar, models, drive, relative=True))
+    wrong = []
+    for number, other in enumerate(sounds):
+        spoken = np.resize(read_audio(other).samples, len(sound.samples)).astype(np.float32)
+        heard = dubbed(f"scrambled_{number}", Waveform(spoken, sound.sample_rate), pictures=0)
+        wrong.append({name: value for name, value in heard.numbers.items() if name in LIP_METRICS})
+    rows = {name: row.numbers for name, row in found.items()}
+    names = [name for name in LIP_METRICS if wrong and all(name in one for one in wrong)]
+    rows["scrambled"] = {name: float(np.mean([one[name] for one in wrong])) for name in names}
+    kept = {name: row.features for name, row in found.items() if row.features is not None}
+    np.savez(folder / "features.npz", **kept)  # type: ignore[arg-type]
+    _strip(first, clip, folder / "ours_natural.mp4").save(folder / "strip.png")
+    ours = found["ours, still"]
+    curves = {"truth": ours.curves["true_lips"], "ours": ours.curves["lips"]}
+    return {"rows": rows, "curves": {k: np.nan_to_num(v).round(5).tolist() for k, v in curves.items()}}
+
+
+def _lasting(track: ExpressionTrack, frames: int) -> ExpressionTrack:
+    """The track with so many frames: cut, or its last one held."""
+    pick = np.minimum(np.arange(frames), len(track) - 1)
+    step = float(np.median(np.diff(track.times))) if len(track) > 1 else 0.04
+    parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation)
+    return ExpressionTrack((np.arange(frames) + 0.5) * step, *(part[pick] for part in parts))
+
+
+def _strip(photo: Array, clip: Path, ours: Path) -> Image.Image:
+    """Photo and truth at MOMENTS moments above ours at the same moments."""
+    frames = min(round(probe(path).duration * float(probe(path).fps)) for path in (clip, ours))
+    moments = set(np.linspace(0, frames - 1, MOMENTS + 1).astype(int)[1:].tolist())
+    sheet = Image.new("RGB", (TILE * (MOMENTS + 1), 2 * TILE), "white")
+    sheet.paste(_tile(photo), (0, 0))
+    for row, path in enumerate((clip, ours)):
+        shown = (frame for index, (_, frame) in enumerate(read_video(path)) if index in moments)
+        for column, frame in enumerate(shown):
+            sheet.paste(_tile(frame), (TILE * (column + 1), TILE * row))
+    return sheet
+
+
+def _tile(frame: Array) -> Image.Image:
+    ratio = TILE / max(frame.shape[:2])
+    return Image.fromarray(resize(frame, (round(frame.shape[1] * ratio), round(frame.shape[0] * ratio))))
+
+
+def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, apart: str) -> None:
+    """All clips and their report. Raises MggdubError if the folder cannot be used."""
+    weights = {card["file"]: card["sha256"] for card in cards()}
+    said = json.dumps([__version__, weights, others, pictures, [clip.name for clip in clips]])
+    state = hashlib.sha256(said.encode()).hexdigest()[:16]  # results of another state are made anew
+    models, judges = pipeline.load_models(), load_judges()
+    for sentence in judges.missing.values():
+        print(sentence, file=sys.stderr)
+    rng, results = np.random.default_rng(SEED), {}
+    for number, clip in enumerate(clips):
+        rest = [other for other in clips if other != clip]
+        sounds = [rest[i] for i in rng.permutation(len(rest))[:others]]
+        folder = out / "clips" / clip.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        done = folder / "result.json"
+        known = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+        if known.get("state") != state:
+            print(f"{number + 1} of {len(clips)}: {clip.stem}", file=sys.stderr, flush=True)
+            try:
+                known = {"state": state, **evaluate_clip(clip, sounds, folder, models, judges, pictures)}
+            except MggdubError as error:
+                known = {"state": state, "left_out": str(error)}
+            done.write_text(json.dumps(known), encoding="utf-8")
+        results[clip.stem] = known
+        write_report(results, out, apart)
+
+
+def write_report(results: dict[str, dict[str, Any]], out: Path, apart: str = "") -> None:
+    """report.md, report.json, sheet.jpg and curves.png of what is there so far."""
+    used = {name: result for name, result in results.items() if "rows" in result}
+    left_out = {name: result["left_out"] for name, result in results.items() if "left_out" in result}
+    groups = {"All clips": list(used)}
+    if special := [name for name in used if apart and name.startswith(apart)]:
+        groups[f"{apart}* alone"] = special
+    text, numbers = ["# Results", "", "Median over clips with the bootstrap's 95 % interval."], {}
+    for title, names in groups.items():
+        if not names:
+            continue
+        summary = _summary({name: used[name]["rows"] for name in names}, names, out)
+        numbers[title] = {"n": len(names), **summary}
+        text += ["", f"## {title}, n = {len(names)}", "", *_table(summary["rows"])]
+        text += ["", "Paired differences, median and interval; a tie where the interval holds 0.", ""]
+        text += ["| metric | difference | median | 95 % |", "|---|---|---|---|"]
+        for name, (middle, low, high) in summary["differences"].items():
+            metric, pair = name.split(": ")
+            text.append(f"| {metric} | {pair} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+    if left_out:
+        text += ["", "## Left out", "", *(f"- {name}: {reason}" for name, reason in left_out.items())]
+    (out / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    rows = {name: result["rows"] for name, result in used.items()}
+    whole = {"summary": numbers, "clips": rows, "left_out": left_out, "metrics": METRICS}
+    (out / "report.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    if used:
+        _sheet([out / "clips" / name / "strip.png" for name in used]).save(out / "sheet.jpg", quality=88)
+        _curves({name: result["curves"] for name, result in used.items()}).save(out / "curves.png")
+
+
+def _summary(rows: dict[str, dict[str, dict[str, float]]], names: list[str], out: Path) -> dict[str, Any]:
+    def values(row: str, metric: str) -> dict[str, float]:
+        return {name: rows[name][row][metric] for name in names if metric in rows[name].get(row, {})}
+
+    table: dict[str, dict[str, Any]] = {}
+    for metric in METRICS:
+        found = {row: values(row, metric) for row in ROWS if metric != "fd_vgg"}
+        table[metric] = {row: interval(np.array(list(v.values()))) for row, v in found.items() if v}
+    features = [np.load(out / "clips" / name / "features.npz") for name in names]
+    if all("truth" in one for one in features):
+        pooled = {row: np.concatenate([one[row] for one in features]) for row in ROWS if row in features[0]}
+        table["fd_vgg"] = {row: (frechet_distance(f, pooled["truth"]),) * 3 for row, f in pooled.items()}
+    differences = {}
+    for metric in ("lip_r", "m_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"):
+        for ours, other in (("ours, still", "scrambled"), ("ours, still", "still photo"), ("driven", "still photo")):
+            a, b = values(ours, metric), values(other, metric)
+            both = [a[name] - b[name] for name in names if name in a and name in b]
+            if both:
+                differences[f"{metric}: {ours} - {other}"] = interval(np.array(both))
+    return {"rows": {metric: row for metric, row in table.items() if row}, "differences": differences}
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [f"| metric | {' | '.join(ROWS)} | |", "|---" * (len(ROWS) + 2) + "|"]
+    for metric, by_row in rows.items():
+        cells = []
+        for row in ROWS:
+            middle, low, high = by_row.get(row, (None,) * 3)
+            several = low != high
+            cells.append(
+                "" if middle is None else f"{middle:.3g} ({low:.3g} to {high:.3g})" if several else f"{middle:.3g}"
+            )
+        unit, meaning = METRICS[metric]
+        lines.append(f"| {metric} | {' | '.join(cells)} | {' '.join((unit, meaning)).strip()} |")
+    return lines
+
+
+def _sheet(strips: list[Path]) -> Image.Image:
+    sheet = Image.new("RGB", (TILE * (MOMENTS + 1), len(strips) * (2 * TILE + 8)), "white")
+    for number, path in enumerate(strips):
+        with Image.open(path) as strip:
+            sheet.paste(strip, (0, number * (2 * TILE + 8)))
+        ImageDraw.Draw(sheet).text((4, number * (2 * TILE + 8) + TILE + 4), path.parent.name, fill="black")
+    return sheet
+
+
+def _curves(curves: dict[str, dict[str, list[float]]]) -> Image.Image:
+    """Lip aperture of the truth (black) and ours with a still head (orange), one panel a clip."""
+    width, height = 1000, 120
+    picture = Image.new("RGB", (width, height * len(curves)), "white")
+    draw = ImageDraw.Draw(picture)
+    for number, (name, pair) in enumerate(curves.items()):
+        top = max(max(pair["truth"]), max(pair["ours"]), 1e-6)
+        for kind, colour in (("truth", "black"), ("ours", "darkorange")):
+            x = np.linspace(0, width - 1, len(pair[kind]))
+            y = height * (number + 1) - 6 - np.array(pair[kind]) / top * (height - 26)
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
+        r = correlation(np.array(pair["ours"]), np.array(pair["truth"]))
+        draw.text((4, height * number + 2), f"{name}  r = {r:.2f}, full scale {100 * top:.0f} %", fill="black")
+    return picture
+
+
+def main() -> int:
+    """Exit codes as of `mggdub`."""
+    parser = argparse.ArgumentParser(description="Evaluate mggdub on a folder of clips with sound.")
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--others", type=int, default=3, help="sounds of other clips per clip (3)")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help=f"frames compared per clip ({PICTURES})")
+    parser.add_argument("--only", nargs="*", default=[], help="names of clips, without ending")
+    parser.add_argument("--apart", default="", help="report clips whose name begins so once more apart")
+    wanted = parser.parse_args()
+    try:
+        if not wanted.clips.is_dir():
+            raise UsageError(f"{wanted.clips} is no folder; give one that holds clips: make evaluate CLIPS=folder.")
+        clips = sorted(path for path in wanted.clips.iterdir() if path.suffix.lower() in (".mp4", ".mov", ".m4v"))
+        clips = [path for path in clips if not wanted.only or path.stem in wanted.only]
+        clips = [path for path in clips if probe(path).has_audio]
+        if not clips:
+            raise UsageError(f"{wanted.clips} holds no MP4 or MOV with sound.")
+        evaluate_folder(clips, wanted.out, wanted.others, wanted.pictures, wanted.apart)
+    except MggdubError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(wanted.out / "report.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
