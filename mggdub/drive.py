@@ -78,10 +78,9 @@ def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive
             yield frame
 
     faces = follow(frames(), finder)
-    held = sum(face is None for face in faces)
-    if held == len(faces):
+    seen = [face for face in faces if face is not None]
+    if not seen:
         raise InputError(f"No human face was found in {path}; use a video that shows one from the front.")
-    seen = _held(faces)
     height = float(np.median([face_height(face.landmarks) for face in seen]))
     if height < SMALLEST_FACE:
         raise InputError(
@@ -89,20 +88,13 @@ def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive
         )
     step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1 / float(info.fps)
     ends = np.append(stamps[1:], stamps[-1] + step)
-    track = _track((np.array(stamps) + ends) / 2, seen, basis)
-    return Drive(track, float(ends[-1]), held, path if info.has_audio else None)
+    latest = np.maximum(np.cumsum([face is not None for face in faces]) - 1, 0)  # [T] of the faces that are seen
+    track = ExpressionTrack((np.array(stamps) + ends) / 2, *(values[latest] for values in _measured(seen, basis)))
+    return Drive(track, float(ends[-1]), len(faces) - len(seen), path if info.has_audio else None)
 
 
-def _held(faces: list[Face | None]) -> list[Face]:
-    last = next(face for face in faces if face is not None)
-    seen = []
-    for face in faces:
-        last = face or last
-        seen.append(last)
-    return seen
-
-
-def _track(times: Array, faces: list[Face], basis: ExpressionBasis) -> ExpressionTrack:
+def _measured(faces: list[Face], basis: ExpressionBasis) -> tuple[Array, Array, Array, Array]:
+    """Units [T, 52], lip modes [T, 8], rotation [T, 3] degrees and translation [T, 3] cm of a person's faces."""
     crop = head_crop(np.median([face.landmarks for face in faces[:5]], 0))
     landmarks = crop.to_crop(np.stack([face.landmarks for face in faces]))  # [T, 478, 3]
     blendshapes = np.stack([face.blendshapes for face in faces])
@@ -125,10 +117,9 @@ def _track(times: Array, faces: list[Face], basis: ExpressionBasis) -> Expressio
     turn = rotations[0].T @ rotations  # [T, 3, 3] in the head space of the first frame
     # Heads turn about PIVOT: what that leaves of the motion of head space is translation.
     shift = (translations - translations[0]) @ rotations[0] + turn @ PIVOT - PIVOT
-    track = ExpressionTrack(
-        times, units, modes.astype(np.float32), matrix_to_euler(turn).astype(np.float32), shift.astype(np.float32)
-    )
-    return with_mouth_units(track, basis)
+    units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
+    angles = matrix_to_euler(turn)
+    return units, modes.astype(np.float32), angles.astype(np.float32), shift.astype(np.float32)
 
 
 def with_mouth_units(track: ExpressionTrack, basis: ExpressionBasis) -> ExpressionTrack:

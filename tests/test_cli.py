@@ -169,6 +169,25 @@ def test_what_goes_wrong_inside(
     assert said.code == code and words in said.err and said.out == "" and "Traceback" not in said.err
 
 
+def test_a_drive_needs_no_speech(run: Run, pipeline: SimpleNamespace, inputs: dict[str, Path]) -> None:
+    done = run("render", inputs["head"], "--drive", inputs["short.wav"], "-o", inputs["out"])
+    (asked,) = pipeline.asked
+    assert done.code == 0 and asked[1] is None and asked[3].drive == inputs["short.wav"]
+    none = run("render", inputs["head"], "-o", inputs["out"])
+    assert none.code == 2 and "--drive" in none.err and none.out == ""
+    gone = run("render", inputs["head"], "--drive", inputs["missing"], "-o", inputs["out"])
+    assert gone.code == 2 and "does not exist" in gone.err
+
+
+def test_track_wants_a_csv(run: Run, inputs: dict[str, Path], tmp_path: Path) -> None:
+    assert run("track", inputs["missing"], "-o", tmp_path / "t.csv").code == 2
+    wrong = run("track", inputs["short.wav"], "-o", inputs["out"])
+    assert wrong.code == 2 and ".csv" in wrong.err
+    (tmp_path / "t.csv").write_text("old")
+    kept = run("track", inputs["short.wav"], "-o", tmp_path / "t.csv")
+    assert kept.code == 4 and (tmp_path / "t.csv").read_text() == "old"
+
+
 def test_help_version_weights_and_doctor(run: Run) -> None:
     assert all(word in run("--help").out for word in ("render", "doctor", "weights"))
     assert run("--version").out == f"mggdub {mggdub.__version__}\n"
