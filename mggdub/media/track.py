@@ -29,8 +29,9 @@ LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
 ROTATION = ("pitch_deg", "yaw_deg", "roll_deg")
 TRANSLATION = ("x_cm", "y_cm", "z_cm")
 COLUMNS = ("time_s", *BLENDSHAPES, *LIPS, *ROTATION, *TRANSLATION)
-# Live Link Face's head, radians about ARKit's axes (x to the viewer's right, y up, z to the viewer): our signs.
-LIVE_LINK_HEAD = {"headpitch": ("pitch_deg", 1.0), "headyaw": ("yaw_deg", 1.0), "headroll": ("roll_deg", -1.0)}
+# Live Link Face's head, radians about Unreal's axes (left-handed: x into the face, y to the viewer's right, z up): our
+# sign for each.
+LIVE_LINK_HEAD = {"headpitch": ("pitch_deg", 1.0), "headyaw": ("yaw_deg", -1.0), "headroll": ("roll_deg", 1.0)}
 TIMECODE_RATES = (24, 25, 30, 48, 50, 60, 120, 240)
 NAMED = 6  # columns that a sentence names before it counts the rest
 
