@@ -20,13 +20,8 @@ from mggdub import __version__
 from mggdub.config import BLINKS, DEVICES, POSES, RenderOptions, parse_fps
 from mggdub.errors import MggdubError, UsageError
 
-STAGES = {
-    "load": "Loading the networks",
-    "photo": "Building the head",
-    "speech": "Listening",
-    "drive": "Watching the driver",
-}
-WORK = {"render": "Rendering", "measure": "Measuring"}  # what is told frame by frame
+STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
+WORK = {"render": "Rendering", "measure": "Measuring", "drive": "Watching the driver"}  # what is told frame by frame
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 PATH = click.Path(path_type=Path)
 
@@ -290,7 +285,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             if done == 0:
                 tqdm.write(f"{STAGES[stage]} ...", file=sys.stderr)
         elif terminal:
-            if bar.total != total:
+            if bar.total != total or done < bar.n:
                 bar.reset(total)
                 bar.set_description(WORK[stage])
             bar.update(done - bar.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ AT_ONCE = 500  # frames whose poses are solved together
 EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,11 @@ class Drive:
     missing: tuple[str, ...] = ()  # columns that a track file lacks
 
 
-def read_drive(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive:
+def read_drive(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress: Progress = lambda *_: None) -> Drive:
     """A track file (.csv) or a driving video. Raises UsageError or InputError."""
     if path.suffix.lower() == ".csv":
         return from_file(read_track(path), basis)
-    return track_video(path, finder, basis)
+    return track_video(path, finder, basis, progress)
 
 
 def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
@@ -57,26 +58,32 @@ def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
     return Drive(track, float(track.times[-1]) + half_step, missing=missing)
 
 
-def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis) -> Drive:
+def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress: Progress = lambda *_: None) -> Drive:
     """Expression and pose of the largest face of a video; pose relative to its first frame.
 
     Frames without a face repeat the one before (at the start: the first that has one). Raises UsageError or InputError,
     also if there is no face at all.
     """
     info = probe(path)
+    expected = round(info.duration * info.fps)
     stamps: list[float] = []
+
+    def check(seconds: float, count: int) -> None:
+        if seconds > LONGEST or count > MOST_FRAMES:
+            raise InputError(
+                f"{path} is too long to drive with ({LONGEST // 60} minutes or {MOST_FRAMES} frames); cut it."
+            )
 
     def frames() -> Iterator[Array]:
         for stamp, frame in read_video(path):
             if stamps and stamp <= stamps[-1]:
                 continue
             stamps.append(stamp)
-            if stamp > LONGEST or len(stamps) > MOST_FRAMES:
-                raise InputError(
-                    f"{path} is too long to drive with ({LONGEST // 60} minutes at most); cut it into parts."
-                )
+            check(stamp, len(stamps))  # containers may not know how long they are
+            progress("drive", len(stamps), max(expected, len(stamps)))
             yield frame
 
+    check(info.duration, expected)
     faces = follow(frames(), finder)
     seen = [face for face in faces if face is not None]
     if not seen:

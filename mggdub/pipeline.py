@@ -435,10 +435,10 @@ def _with_background(picture: Photo, path: Path, options: RenderOptions) -> Phot
     return picture
 
 
-def _drive(sound: Waveform | None, models: Models, options: RenderOptions) -> Drive:
+def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progress: Progress) -> Drive:
     """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate."""
     if options.drive:
-        drive = read_drive(options.drive, models.faces, models.expression)
+        drive = read_drive(options.drive, models.faces, models.expression, progress)
         return replace(drive, track=styled(resample(drive, float(options.fps)), options))
     assert sound is not None, "neither speech nor a driving video"
     return Drive(make_track(sound, models, options), sound.duration)
@@ -451,11 +451,11 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     if _has_picture(source):
         basis, faces = expression.load_expression(), FaceFinder()
         progress("drive", 0, 1)
-        drive = track_video(source, faces, basis)
+        drive = track_video(source, faces, basis, progress)
     else:
         sound, models = read_audio(source), load_models()
         progress("speech", 0, 1)
-        drive = _drive(sound, models, options)
+        drive = _drive(sound, models, options, progress)
         drive = replace(drive, track=with_mouth_units(drive.track, models.expression))
     write_track(output, drive.track, options.force)
     return {"output": str(output), "frames": len(drive.track), "seconds": round(drive.seconds, 3), "held": drive.held}
@@ -487,7 +487,7 @@ def render_file(
     avatar = build_avatar(picture, models, options)
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
-    drive = _drive(sound, models, options)
+    drive = _drive(sound, models, options, progress)
     track = drive.track
     heard = time.perf_counter()
 

@@ -65,8 +65,9 @@ def read_track(path: Path) -> TrackFile:
 
 
 def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
-    header = [name.strip().lower() for name in next(lines, [])]
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    given = [name.strip() for name in next(lines, [])]
+    header = [name.lower() for name in given]
+    twice = sorted({given[i] for i, name in enumerate(header) if name and header.index(name) < i})
     if twice:
         raise InputError(f"{path} has the column {named(twice)} twice; remove one.")
     live_link = "timecode" in header and "time_s" not in header
@@ -81,7 +82,7 @@ def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
         )
     if not places:
         raise InputError(f"{path} has none of the columns {named(COLUMNS[1:])}; name its columns so.")
-    times, values = _rows(path, lines, header, header.index(clock), list(places), live_link)
+    times, values = _rows(path, lines, given, header.index(clock), list(places), live_link)
     times = _from_timecodes(times) if live_link else times[:, 0]
     late = np.flatnonzero(np.diff(times) <= 0)
     if len(late) or times[0] < 0:
