@@ -149,8 +149,15 @@ def test_a_file_without_lip_modes_moves_lips(tmp_path: Path, models: pipeline.Mo
 
 
 def test_a_track_is_exported_edited_and_rendered_without_blinks(
-    video: Path, models: pipeline.Models, avatar: HeadAvatar, head_png: Path, tmp_path: Path
+    video: Path,
+    models: pipeline.Models,
+    avatar: HeadAvatar,
+    head_png: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pipeline, "load_models", lambda: models)  # built once for all tests here
+    monkeypatch.setattr(pipeline, "build_avatar", lambda *_: avatar)
     path, output = tmp_path / "track.csv", tmp_path / "out.mp4"
     report = pipeline.track_file(video, path, SMALL, lambda *_: None)
     assert report["frames"] == COUNT and report["held"] == 3
