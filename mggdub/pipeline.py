@@ -57,6 +57,7 @@ from mggdub.types import (
 
 RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
 PREVIEW_SIZE = 256
+CLOSED_PHOTO = 0.3  # cm of inner-lip gap from which on the shape of the lips tells of talking or smiling
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
@@ -145,7 +146,7 @@ class _Builder:
 
         plate = self._plate(target, crop_px, matte, person, neck, cm_per_px)
         mesh = head_mesh(head.landmarks, head.camera)
-        drivers = expression.rest_drivers(basis, mesh, head.blendshapes)
+        drivers = _own_state(basis, mesh, head.blendshapes)
         drawn = matte > 0.03
         rows, columns = np.nonzero(drawn)
         pixels = crop_px[rows, columns]  # [N, 2] crop px
@@ -288,6 +289,16 @@ def _surface(head: Portrait, maps: GeometryMaps) -> Array:
     depth = integrate_normals(maps.normals, mask, K, prior)
     nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
+
+
+def _own_state(basis: expression.ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:
+    """[32] drivers of the photo. Closed lips are that person's lips at rest, whatever their shape."""
+    drivers = expression.rest_drivers(basis, mesh, blendshapes)
+    modes = drivers[-LIP_MODES:]
+    gap = float(expression.lip_gap(basis, modes))
+    opened = float(np.clip(gap / CLOSED_PHOTO, 0, 1))
+    drivers[-LIP_MODES:] = opened * modes + (1 - opened) * gap * basis.opening
+    return drivers
 
 
 def _behind(landmarks: Array, pixels: Array, mouth: Array) -> Array:
