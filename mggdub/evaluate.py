@@ -30,7 +30,7 @@ from mggdub.media.image import resize
 from mggdub.media.video import probe, read_video, write_video
 from mggdub.metrics.face import correlation, interval
 from mggdub.metrics.image import frechet_distance
-from mggdub.metrics.report import METRICS, Judges, Measurement, load_judges, measure
+from mggdub.metrics.report import METRICS, Judges, Measurement, Truth, load_judges, measure
 from mggdub.types import Array, ExpressionTrack, Photo, Waveform
 from mggdub.weights import cards
 
@@ -44,23 +44,26 @@ SEED = 0
 def evaluate_clip(
     clip: Path, sounds: list[Path], folder: Path, models: pipeline.Models, judges: Judges, pictures: int
 ) -> dict[str, Any]:
-    """Numbers per row, and the curves; videos, the strip of pictures, the features go to `folder`. Raises MggdubError."""
+    """Numbers per row, and the curves; videos, pictures and features go to `folder`. Raises MggdubError."""
     info, sound = probe(clip), read_audio(clip)
     first = next(frame for _, frame in read_video(clip)).copy()
     photo, options = Photo(first), RenderOptions(fps=info.fps, pose="still", seed=SEED)
-    avatar = pipeline.build_avatar(photo, models, options)
+    avatar, truth = pipeline.build_avatar(photo, models, options), Truth()
 
     def made(name: str, frames: Iterator[Array], pictures: int = pictures) -> Measurement:
         path = folder / f"{name}.mp4"
         size = (first.shape[1], first.shape[0])
         write_video(path, frames, fps=info.fps, size=size, audio=clip, duration=sound.duration, force=True)
-        return measure(path, judges, clip, photo, pictures)
+        return measure(path, judges, clip, photo, pictures, truth=truth)
 
     def dubbed(name: str, heard: Waveform, pose: str = "still", pictures: int = pictures) -> Measurement:
         track = pipeline.make_track(heard, models, replace(options, pose=pose))
         return made(name, pipeline.animate(avatar, models, track), pictures)
 
-    found = {"truth": measure(clip, judges, clip, photo, pictures), "still photo": made("still", repeat(first))}
+    found = {
+        "truth": measure(clip, judges, clip, photo, pictures, truth=truth),
+        "still photo": made("still", repeat(first)),
+    }
     found["ours, still"] = dubbed("ours_still", sound)
     found["ours, natural"] = dubbed("ours_natural", sound, "natural")
     drive = resample(read_drive(clip, models.faces, models.expression), float(info.fps))

@@ -23,8 +23,8 @@ def psnr(a: Array, b: Array, weight: Array | None = None) -> float:
 
 def ssim(a: Array, b: Array) -> float:
     """Wang et al. 2004 on uint8 RGB: Gaussian window of 11 taps, sigma 1.5, whole windows only, mean of channels."""
-    x, y = (torch.tensor(p).permute(2, 0, 1)[:, None].double() / 255 for p in (a, b))
-    taps = torch.exp(-((torch.arange(TAPS) - TAPS // 2) ** 2) / (2 * SIGMA**2)).double()
+    x, y = (torch.tensor(np.ascontiguousarray(p)).permute(2, 0, 1)[:, None].float() / 255 for p in (a, b))
+    taps = torch.exp(-((torch.arange(TAPS).float() - TAPS // 2) ** 2) / (2 * SIGMA**2))
     taps /= taps.sum()
 
     def local(image: torch.Tensor) -> torch.Tensor:

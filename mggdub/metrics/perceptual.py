@@ -89,7 +89,7 @@ def _kernel(layer: dict[str, Array]) -> Tensor:
 
 def _input(picture: Array) -> Tensor:
     """[H, W, 3] uint8 to [1, 3, H, W] as both networks were trained."""
-    x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    x = torch.tensor(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     return (x - torch.tensor(SHIFT).view(1, 3, 1, 1)) / torch.tensor(SCALE).view(1, 3, 1, 1)
 
 

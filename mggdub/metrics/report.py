@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mggdub.errors import InputError, UsageError
-from mggdub.geometry.camera import RIGID, crop_camera, head_crop
+from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
 from mggdub.media.video import VideoInfo, probe, read_video
 from mggdub.metrics import face as lm
 from mggdub.metrics import image, perceptual, sync
-from mggdub.perception.face import FaceFinder, cut, head_pose
+from mggdub.perception.face import FaceFinder, canonical_face, cut, head_pose
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.types import BACKGROUND, CLOTHES, Array, Crop, Face, Photo, Portrait
 
 PICTURES = 48  # frames in which pictures are compared
+MOTIONLESS = 1e-3  # standard deviation of a lip aperture that is the tracker's noise: it correlates with nothing
 MOUTH_MARGIN = 0.15  # of the lips' width, around the box in which sharpness is measured
 # name: (unit, what it says). Larger is better for (+), smaller for (-); for the others the true clip is the measure.
 METRICS = {
@@ -137,37 +139,46 @@ def measure(
     photo: Photo | None = None,
     pictures: int = PICTURES,
     progress: Progress = _nothing,
+    truth: Truth | None = None,
 ) -> Measurement:
-    """All metrics that the inputs allow. Raises UsageError or InputError (no face anywhere)."""
+    """All metrics that the inputs allow; `truth` is for videos with the same reference.
+
+    Raises UsageError or InputError (no face anywhere).
+    """
     info = probe(video)
     total = max(1, round(info.duration * float(info.fps)))
-    chosen = set(np.linspace(0, total - 1, min(pictures, total)).round().astype(int).tolist())
-    kept, crop, shown, true, sitter = _Gathered(), None, None, None, None
-    for index, (stamp, frame, truth) in enumerate(_paired(video, info, reference)):
+    count = min(pictures, total)
+    chosen = set(((np.arange(count) + 0.5) * total / max(count, 1)).astype(int).tolist())
+    truth = Truth() if truth is None else truth
+    kept, shown, sitter = _Gathered(), None, None
+    for index, (stamp, frame, beside) in enumerate(_paired(video, info, reference)):
         progress(index, total)
         kept.times.append(stamp + 0.5 / float(info.fps))
         shown, seen = _follow(judges.faces, frame, shown)
-        kept.add("curves", **_read_face(shown if seen else None))
-        if truth is not None:
-            true, seen_too = _follow(judges.faces, truth, true)
-            kept.add("curves", **_compare_faces(shown, true if seen and seen_too else None))
-        if index not in chosen or shown is None or not seen:
+        now = _read_face(shown if seen else None)
+        kept.add("curves", **now)
+        true = truth.face(*beside, judges) if beside else None
+        if beside:
+            kept.add("curves", **_compare_faces(now, shown, true))
+        if index not in chosen or shown is None or not seen or (beside and true is None):
             continue
-        if truth is not None and true is not None:
-            crop = crop or head_crop(true.landmarks)
-            kept.add("pictures", **_compare_pictures(frame, shown, truth, true, crop, judges))
+        view = _view(frame, shown, truth.crop or head_crop(shown.landmarks), judges)
+        if beside and true:
+            kept.add("pictures", **_compare_pictures(view, truth.view(*beside, true, judges), judges))
         if photo is not None:
             sitter = sitter or _Sitter.of(photo, shown, judges)
-            kept.add("pictures", **sitter.compare(frame, shown, judges))
+            kept.add("pictures", **sitter.compare(frame, shown, view, judges))
     if shown is None:
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
-    if reference is not None and true is None:
+    if reference is not None and truth.crop is None:
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
     return _summary(video, info, kept, judges, reference is not None, photo is not None)
 
 
-def _paired(video: Path, info: VideoInfo, reference: Path | None) -> Iterator[tuple[float, Array, Array | None]]:
-    """(stamp, frame, the reference's frame nearest in time and of the same size), as far as both go."""
+def _paired(
+    video: Path, info: VideoInfo, reference: Path | None
+) -> Iterator[tuple[float, Array, tuple[float, Array] | None]]:
+    """(stamp, frame, the reference's stamp and frame nearest in time and of the same size), as far as both go."""
     if reference is None:
         yield from ((stamp, frame, None) for stamp, frame in read_video(video))
         return
@@ -183,7 +194,7 @@ def _paired(video: Path, info: VideoInfo, reference: Path | None) -> Iterator[tu
             now, after = after, next(truths, None)
         if after is None and stamp - now[0] > 1 / float(other.fps):
             return
-        yield stamp, _as_large(frame, size), now[1]
+        yield stamp, _as_large(frame, size), now
 
 
 def _as_large(frame: Array, size: tuple[int, int]) -> Array:
@@ -201,9 +212,14 @@ def _follow(faces: FaceFinder, frame: Array, last: Face | None) -> tuple[Face | 
     return (found, True) if found else (last, False)
 
 
+@cache
+def _rigid() -> Array:
+    return canonical_face()[0][list(RIGID)]
+
+
 def _angles(face: Face) -> Array:
-    rotation, _ = head_pose(head_crop(face.landmarks).to_crop(face.landmarks))
-    return matrix_to_euler(rotation)
+    points = head_crop(face.landmarks).to_crop(face.landmarks)[None, list(RIGID), :2]
+    return matrix_to_euler(solve_pose(_rigid(), points, crop_matrix())[0][0])
 
 
 def _read_face(face: Face | None) -> dict[str, Any]:
@@ -222,44 +238,79 @@ def _read_face(face: Face | None) -> dict[str, Any]:
     }
 
 
-def _compare_faces(shown: Face | None, true: Face | None) -> dict[str, float]:
-    if shown is None or true is None:
+def _compare_faces(now: dict[str, Any], shown: Face | None, true: Face | None) -> dict[str, float]:
+    """`now` is what `_read_face` says of `shown`."""
+    if shown is None or true is None or not np.isfinite(now["lips"]):
         return dict.fromkeys(("true_lips", "f_lmd", "m_lmd", "aed_mp", "apd_mp"), float("nan"))
     return {
         "true_lips": float(lm.lip_aperture(true.landmarks[None])[0]),
         "f_lmd": lm.landmark_distance(shown.landmarks, true.landmarks),
         "m_lmd": lm.landmark_distance(shown.landmarks, true.landmarks, lm.LIPS),
         "aed_mp": float(np.abs(shown.blendshapes - true.blendshapes).mean()),
-        "apd_mp": float(np.abs(_angles(shown) - _angles(true)).mean()),
+        "apd_mp": float(np.abs(now["angles"] - _angles(true)).mean()),
     }
 
 
-def _outline(frame: Array, face: Face, crop: Crop, judges: Judges) -> tuple[Array, Array, Array]:
-    """(crop's picture, matte of the person, matte of the head without clothes), all [512, 512]."""
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A head crop."""
+
+    picture: Array  # [512, 512, 3] uint8
+    landmarks: Array  # [478, 3] px of it
+    matte: Array  # [512, 512] of the person
+    head: Array  # [512, 512] the same without clothes
+    features: Array | None  # [512] of VGG16
+
+
+def _view(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool = False) -> _View:
     marks = crop.to_crop(face.landmarks)
-    head = Portrait(cut(frame, crop), crop, marks, face.blendshapes, crop_camera(*head_pose(marks)))
-    maps = estimate_geometry(judges.geometry, head)
-    person = 1 - maps.labels[..., BACKGROUND]
-    body = np.kron(maps.labels[..., CLOTHES] / np.maximum(person, 1e-3), np.ones((2, 2), np.float32))
-    return head.image, maps.matte, maps.matte * np.clip(1 - body, 0, 1)
+    picture = cut(frame, crop)
+    maps = estimate_geometry(
+        judges.geometry, Portrait(picture, crop, marks, face.blendshapes, crop_camera(*head_pose(marks)))
+    )
+    person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
+    clothes = np.kron(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), np.ones((2, 2), np.float32))
+    seen = judges.vgg.features(picture) if features and judges.vgg else None
+    return _View(picture, marks, maps.matte, maps.matte * (1 - clothes), seen)
 
 
-def _compare_pictures(
-    frame: Array, shown: Face, truth: Array, true: Face, crop: Crop, judges: Judges
-) -> dict[str, Any]:
-    ours, _, our_head = _outline(frame, shown, crop, judges)
-    theirs, _, true_head = _outline(truth, true, crop, judges)
-    on_black = [(p * h[..., None]).round().astype(np.uint8) for p, h in ((ours, our_head), (theirs, true_head))]
+@dataclass
+class Truth:
+    """What was found in the frames of a reference, by time stamp; `crop` is the one of its first face."""
+
+    crop: Crop | None = None
+    faces: dict[float, Face | None] = field(default_factory=dict)
+    views: dict[float, _View] = field(default_factory=dict)
+    _last: Face | None = None
+
+    def face(self, stamp: float, frame: Array, judges: Judges) -> Face | None:
+        """Frames have to come in order."""
+        if stamp not in self.faces:
+            self._last, seen = _follow(judges.faces, frame, self._last)
+            self.faces[stamp] = self._last if seen else None
+            if self.crop is None and self._last is not None:
+                self.crop = head_crop(self._last.landmarks)
+        return self.faces[stamp]
+
+    def view(self, stamp: float, frame: Array, face: Face, judges: Judges) -> _View:
+        assert self.crop is not None
+        if stamp not in self.views:
+            self.views[stamp] = _view(frame, face, self.crop, judges, features=True)
+        return self.views[stamp]
+
+
+def _compare_pictures(ours: _View, true: _View, judges: Judges) -> dict[str, Any]:
+    black = [(v.picture * v.head[..., None]).round().astype(np.uint8) for v in (ours, true)]
     values: dict[str, Any] = {
-        "psnr": image.psnr(ours, theirs),
-        "ssim": image.ssim(ours, theirs),
-        "psnr_head": image.psnr(ours, theirs, true_head),
-        "psnr_black": image.psnr(*on_black),
+        "psnr": image.psnr(ours.picture, true.picture),
+        "ssim": image.ssim(ours.picture, true.picture),
+        "psnr_head": image.psnr(ours.picture, true.picture, true.head),
+        "psnr_black": image.psnr(*black),
     }
     if judges.lpips:
-        values["lpips_alex"] = judges.lpips.distance(ours, theirs)
+        values["lpips_alex"] = judges.lpips.distance(ours.picture, true.picture)
     if judges.vgg:
-        values |= {"features": judges.vgg.features(ours), "true_features": judges.vgg.features(theirs)}
+        values |= {"features": judges.vgg.features(ours.picture), "true_features": true.features}
     return values
 
 
@@ -281,10 +332,11 @@ class _Sitter:
         ratio = min(1.0, lm.eye_distance(beside.landmarks) / lm.eye_distance(faces[0].landmarks))
         width, height = (max(1, round(side * ratio)) for side in photo.size)
         small = replace(faces[0], landmarks=(faces[0].landmarks * ratio).astype(np.float32))
-        return cls(_texture(resize(photo.pixels, (width, height)), small, judges), known)
+        small_view = _view(resize(photo.pixels, (width, height)), small, head_crop(small.landmarks), judges)
+        return cls(_texture(small_view), known)
 
-    def compare(self, frame: Array, face: Face, judges: Judges) -> dict[str, float]:
-        shown = _texture(frame, face, judges)
+    def compare(self, frame: Array, face: Face, view: _View, judges: Judges) -> dict[str, float]:
+        shown = _texture(view)
         values = {name: shown[name] / max(own, 1e-6) for name, own in self.texture.items()}
         if judges.recogniser and self.descriptor is not None:
             seen = judges.recogniser.descriptor(frame, face.landmarks)
@@ -292,16 +344,14 @@ class _Sitter:
         return values
 
 
-def _texture(picture: Array, face: Face, judges: Judges) -> dict[str, float]:
-    crop = head_crop(face.landmarks)
-    view, matte, _ = _outline(picture, face, crop, judges)
-    lips = crop.to_crop(face.landmarks)[list(lm.LIPS), :2]
+def _texture(view: _View) -> dict[str, float]:
+    lips = view.landmarks[list(lm.LIPS), :2]
     margin = MOUTH_MARGIN * np.ptp(lips[:, 0])
     left, top = np.maximum(lips.min(0) - margin, 0).astype(int)
     right, bottom = (lips.max(0) + margin).astype(int)
     return {
-        "mouth_sharpness": image.sharpness(view[top:bottom, left:right]),
-        "seam": image.contour_gradient(view, matte),
+        "mouth_sharpness": image.sharpness(view.picture[top:bottom, left:right]),
+        "seam": image.contour_gradient(view.picture, view.matte),
     }
 
 
@@ -311,6 +361,7 @@ def _summary(
     fps, times = float(info.fps), np.array(kept.times)
     lips, eyes, angles = kept.curve("lips"), kept.curve("eyes"), kept.curve("angles")
     found = np.isfinite(lips)
+    moves = np.nanstd(lips) > MOTIONLESS
     numbers = {
         "seconds": float(times[-1] + 0.5 / fps),
         "fps": fps,
@@ -330,19 +381,17 @@ def _summary(
         numbers["silence_seconds"] = float(quiet.sum() / fps)
         if quiet.sum() >= 5:
             numbers["silence_lip_std"] = 100 * float(lips[quiet].std())
-        numbers["sound_lag"], numbers["sound_lag_r"] = sync.sound_lag(lips[found], times[found], sound)
+        in_step = sync.sound_lag(lips[found], times[found], sound) if moves else (0.0, 0.0)
+        numbers["sound_lag"], numbers["sound_lag_r"] = in_step
     else:
         skipped.append("What needs sound was not measured: the video has none.")
     if has_reference:
         both = np.isfinite(kept.curve("true_lips"))
         pair = lips[both], kept.curve("true_lips")[both]
-        late = lm.best_lag(*pair)
+        late = lm.best_lag(*pair) if moves else 0
         numbers |= {name: float(np.nanmean(kept.curve(name))) for name in ("f_lmd", "m_lmd", "aed_mp", "apd_mp")}
-        numbers |= {
-            "lip_r": lm.correlation(*pair),
-            "lip_lag": 1000 * late / fps,
-            "lip_lag_r": lm.correlation(*pair, late),
-        }
+        numbers |= {"lip_r": lm.correlation(*pair) if moves else 0.0, "lip_lag": 1000 * late / fps}
+        numbers["lip_lag_r"] = lm.correlation(*pair, late) if moves else 0.0
         skipped += [judges.missing[name] for name in ("LPIPS", "FD-VGG") if name in judges.missing]
     if has_photo and "CSIM-dlib" in judges.missing:
         skipped.append(judges.missing["CSIM-dlib"])
