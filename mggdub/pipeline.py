@@ -487,7 +487,7 @@ def render_file(
     A driven video lasts as long as what drives it and has its sound, if `speech` names no other. Raises MggdubError.
     """
     clock = time.perf_counter()
-    check_output(output, options.force)
+    check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
     device = choose_device(options.device)
     picture = _with_background(read_image(photo, options.background_color or (255, 255, 255)), photo, options)
     sound = read_audio(speech) if speech else None
