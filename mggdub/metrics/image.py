@@ -41,8 +41,8 @@ def grey(picture: Array) -> Array:
 
 
 def sharpness(picture: Array) -> float:
-    """Variance of the Laplacian of the luma."""
-    return float(ndimage.laplace(grey(picture)).var())
+    """Variance of the Laplacian of the luma, smoothed by one pixel: or else it sees a codec's rounding, too."""
+    return float(ndimage.gaussian_laplace(grey(picture), 1.0).var())
 
 
 def contour_gradient(picture: Array, matte: Array) -> float:

@@ -28,6 +28,7 @@ from mggdub.types import BACKGROUND, CLOTHES, Array, Crop, Face, Photo, Portrait
 
 PICTURES = 48  # frames in which pictures are compared
 MOTIONLESS = 1e-3  # standard deviation of a lip aperture that is the tracker's noise: it correlates with nothing
+SAME_SIZE = 0.95  # of the photo's face: from here on the photo is not shrunk to the video's size
 MOUTH_MARGIN = 0.15  # of the lips' width, around the box in which sharpness is measured
 # name: (unit, what it says). Larger is better for (+), smaller for (-); for the others the true clip is the measure.
 METRICS = {
@@ -147,7 +148,7 @@ def measure(
     """
     info = probe(video)
     total = max(1, round(info.duration * float(info.fps)))
-    count = min(pictures, total)
+    count = min(pictures, total) if reference or photo else 0
     chosen = set(((np.arange(count) + 0.5) * total / max(count, 1)).astype(int).tolist())
     truth = Truth() if truth is None else truth
     kept, shown, sitter = _Gathered(), None, None
@@ -329,7 +330,8 @@ class _Sitter:
             raise InputError("No human face was found in the photo; give the one that the video was made from.")
         net = judges.recogniser
         known = net.descriptor(photo.pixels, faces[0].landmarks) if net else None
-        ratio = min(1.0, lm.eye_distance(beside.landmarks) / lm.eye_distance(faces[0].landmarks))
+        ratio = lm.eye_distance(beside.landmarks) / lm.eye_distance(faces[0].landmarks)
+        ratio = ratio if ratio < SAME_SIZE else 1.0  # resampling would soften it
         width, height = (max(1, round(side * ratio)) for side in photo.size)
         small = replace(faces[0], landmarks=(faces[0].landmarks * ratio).astype(np.float32))
         small_view = _view(resize(photo.pixels, (width, height)), small, head_crop(small.landmarks), judges)
