@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from mggdub import weights
 from mggdub.models import gestures
-from mggdub.models.expression import ExpressionBasis, close_lips, load_expression
+from mggdub.models.expression import ExpressionBasis, close_lips, lip_gap, load_expression
 from mggdub.models.whisper import CONTEXT, SAMPLE_RATE, TOKEN, WhisperEncoder, level, load_whisper, token_windows
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Waveform
 
 RATE = gestures.VOICE_RATE  # predictions a second; one covers two Whisper tokens
 FRAME = 2 * TOKEN  # samples of one prediction
 CRISP, CRISP_WIDTH = 0.5, 1.5  # what a linear map smears: this share of the detail under 1.5 frames is added once more
+TOUCH, TOUCH_REACH = 0.15, 0.35  # cm: lips heard nearly closed close; from twice the reach on nothing changes
 QUIETEST = 1e-7  # mean power of a levelled frame (45 dB below speech) that can hold speech at all
 
 
@@ -120,7 +121,7 @@ def speech_track(
         modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
         spoken = gestures.phrases(np.where(energy > QUIETEST, voice, 0.0))
         gate = gestures.mouth_gate(spoken, times)[:, None]
-        lips = close_lips(model.basis, mouth_scale * resample(modes, times)) * gate
+        lips = close_lips(model.basis, mouth_scale * resample(touching(model.basis, modes), times)) * gate
     units = np.zeros((frames, len(BLENDSHAPES)), np.float32)
     rotation = np.zeros((frames, 3), np.float32)
     if blink == "natural":
@@ -129,6 +130,12 @@ def speech_track(
         rotation, brows = gestures.head_motion(spoken, gestures.stresses(energy, spoken), times, seed)
         units += brows
     return ExpressionTrack(times, units.clip(0.0, 1.0), lips.astype(np.float32), rotation)
+
+
+def touching(basis: ExpressionBasis, modes: Array) -> Array:
+    """Modes [n, 8] whose small openings are smaller: a map that is unsure of p, b and m stays a little open."""
+    gap = lip_gap(basis, modes)
+    return modes - TOUCH * np.exp(-np.square(gap / TOUCH_REACH))[:, None] * basis.opening
 
 
 def frame_energy(samples: Array) -> Array:
