@@ -96,7 +96,7 @@ def _lasting(track: ExpressionTrack, frames: int) -> ExpressionTrack:
 def _strip(photo: Array, clip: Path, ours: Path) -> Image.Image:
     """Photo and truth at MOMENTS moments above ours at the same moments."""
     frames = min(round(probe(path).duration * float(probe(path).fps)) for path in (clip, ours))
-    moments = set(np.linspace(0, frames - 1, MOMENTS + 1).astype(int)[1:].tolist())
+    moments = set(np.linspace(0, frames, MOMENTS + 2).astype(int)[1:-1].tolist())
     sheet = Image.new("RGB", (TILE * (MOMENTS + 1), 2 * TILE), "white")
     sheet.paste(_tile(photo), (0, 0))
     for row, path in enumerate((clip, ours)):
