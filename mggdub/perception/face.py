@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -184,6 +185,7 @@ def _mirrored(index: Array, length: int) -> Array:
     return np.minimum(folded, 2 * length - 1 - folded)
 
 
+@cache
 def canonical_face() -> tuple[Array, Array]:
     """MediaPipe's canonical face in head space: vertices [468, 3] cm, triangles [898, 3].
 
