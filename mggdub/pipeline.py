@@ -57,7 +57,7 @@ from mggdub.types import (
 
 RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
 PREVIEW_SIZE = 256
-CLOSED_PHOTO = 0.3  # cm of inner-lip gap from which on the shape of the lips tells of talking or smiling
+CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
@@ -296,8 +296,9 @@ def _own_state(basis: expression.ExpressionBasis, mesh: Array, blendshapes: Arra
     drivers = expression.rest_drivers(basis, mesh, blendshapes)
     modes = drivers[-LIP_MODES:]
     gap = float(expression.lip_gap(basis, modes))
-    opened = float(np.clip(gap / CLOSED_PHOTO, 0, 1))
-    drivers[-LIP_MODES:] = opened * modes + (1 - opened) * gap * basis.opening
+    closed, shaped = CLOSED_PHOTO
+    opened = float(np.clip((gap - closed) / (shaped - closed), 0, 1))
+    drivers[-LIP_MODES:] = opened * (modes + (1 - opened) * gap * basis.opening)
     return drivers
 
 
