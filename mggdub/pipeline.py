@@ -496,7 +496,10 @@ def render_file(
     models = load_models()
     loaded = time.perf_counter()
     progress("photo", 0, 1)
-    avatar = build_avatar(picture, models, options)
+    try:
+        avatar = build_avatar(picture, models, options)
+    except InputError as error:
+        raise InputError(f"{photo}: {error}") from error
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
     drive = _drive(sound, models, options, progress)
