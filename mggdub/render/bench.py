@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -124,3 +125,19 @@ def _median(call: Callable[[], Any], repeats: int) -> float:
         call()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
+
+
+def main() -> None:
+    """Print a line per measurement, then all of them as JSON."""
+    rows = bench()
+    for row in rows:
+        print(
+            "  ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()
+            )
+        )
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
