@@ -31,7 +31,7 @@ SEEN_GAP = 0.3  # cm, from which on a photo shows the inside of its mouth
 SMALLEST_RADIUS = 0.04  # cm
 UNSEEN_LIGHT = 0.9  # of the exemplars', who were chosen for teeth that show
 FEWEST = 100  # points of a layer that must be seen to fit a code
-CANDIDATES, FIT_STEPS, FIT_COST, TINT_COST = 3, 50, 1e-2, 0.05
+CANDIDATES, FIT_STEPS, FIT_COST, TINT_COST = 3, 50, 0.3, 0.05
 OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
 
 
