@@ -15,7 +15,7 @@ from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.track import LONGEST, TrackFile, read_track
 from mggdub.media.video import probe, read_video
 from mggdub.models import expression
-from mggdub.models.deform import PIVOT
+from mggdub.models.deform import PIVOT, smoothstep
 from mggdub.models.expression import ExpressionBasis
 from mggdub.perception.face import SMALLEST_FACE, FaceFinder
 from mggdub.perception.follow import calm_frames, displacement, fit_person, follow, smooth_pose
@@ -175,8 +175,7 @@ def onto_photo(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Ar
         rest = float(np.clip(min(drivers[0, blink], np.median(drivers[:, blink])), LOWEST_UNIT, OPEN_EYE))
         moved[:, blink] = own[blink] + (drivers[:, blink] - rest) / (1 - rest) * (1 - own[blink])
     moved[:, :count] = np.clip(moved[:, :count], np.minimum(own[:count], LOWEST_UNIT), np.maximum(own[:count], 1))
-    start = np.clip((track.times - track.times[0]) / EASE, 0, 1)
-    start = start * start * (3 - 2 * start)
+    start = smoothstep((track.times - track.times[0]) / EASE)
     before = expression.lip_gap(basis, own[count:])
     gap = before + (expression.lip_gap(basis, drivers[:, count:]) - before) * start
     modes = moved[:, count:]

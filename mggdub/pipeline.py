@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
@@ -22,7 +21,7 @@ from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
-from mggdub.media.image import read_image
+from mggdub.media.image import read_image, resize
 from mggdub.media.track import write_track
 from mggdub.media.video import check_output, probe, write_video
 from mggdub.models import deform, expression
@@ -90,7 +89,7 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     face = choose_face(models.faces.find(photo.pixels), options.face)
     head = portrait(photo, face, models.faces)
     maps = estimate_geometry(models.geometry, head)
-    picture = _resize(photo.pixels, _output_size(photo.size, options))
+    picture = resize(photo.pixels, _output_size(photo.size, options), reducing_gap=3.0)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     frame = _frame(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE)
     return _Builder(head, maps, picture, scale, frame, models).build()
@@ -100,12 +99,6 @@ def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, in
     longest = options.size or min(max(size), PREVIEW_SIZE * 2 if options.preview else SIZE_RANGE[1])
     ratio = longest / max(size)
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
-
-
-def _resize(pixels: Array, size: tuple[int, int]) -> Array:
-    if pixels.shape[1::-1] == size:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def _frame(head: Portrait, scale: float, picture: Array, nominal: int) -> Frame:
@@ -132,7 +125,7 @@ class _Builder:
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
         box = self.picture[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
-        target = _resize(box, (frame.render_width, frame.render_height)).astype(np.float32) / 255
+        target = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0).astype(np.float32) / 255
         crop_px = self._crop_pixels()  # [h, w, 2]
         camera = self._camera(crop_px)
         cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
@@ -144,7 +137,8 @@ class _Builder:
         matte = person * (1 - _sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
         matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
 
-        plate = self._plate(target, crop_px, matte, person, neck, cm_per_px)
+        hole = self._hole(matte, cm_per_px)
+        plate = self._plate(target, crop_px, hole & (neck > 0.02), person, cm_per_px)
         mesh = head_mesh(head.landmarks, head.camera)
         drivers = _own_state(basis, mesh, head.blendshapes)
         drawn = matte > 0.03
@@ -176,8 +170,7 @@ class _Builder:
             torch.cat([seen.opacities, torch.full((len(rest),), 0.95)]),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
-        hole = self._hole(matte, cm_per_px).astype(np.float32)[..., None]
-        touched = np.clip(_resize_float(hole, (frame.width, frame.height)), 0, 1)
+        touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
         original = box.astype(np.float32) / 255
         return HeadAvatar(
             gaussians,
@@ -252,10 +245,7 @@ class _Builder:
         px = CROP_SIZE / self.head.crop.side / self.scale * self.frame.width / self.frame.render_width  # crop px per px
         return ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(0.3 / (cm_per_px * px))))
 
-    def _plate(
-        self, target: Array, crop_px: Array, matte: Array, person: Array, neck: Array, cm_per_px: float
-    ) -> Array:
-        hole = self._hole(matte, cm_per_px) & (neck > 0.02)
+    def _plate(self, target: Array, crop_px: Array, hole: Array, person: Array, cm_per_px: float) -> Array:
         marks = self.head.landmarks
         rows = crop_px[:, 0, 1]
         band = (rows > marks[152, 1] + 0.6 / cm_per_px) & (rows < marks[152, 1] + 2.2 / cm_per_px)
@@ -283,10 +273,8 @@ def _surface(head: Portrait, maps: GeometryMaps) -> Array:
     """[512, 512] float32 cm: camera z of the head's surface at every crop pixel (extended past its edge)."""
     person = 1 - maps.labels[..., 0]
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
-    K = head.camera.K.copy()
-    K[:2] /= 2
     prior = maps.depth + head.camera.viewmat[2, 3]
-    depth = integrate_normals(maps.normals, mask, K, prior)
+    depth = integrate_normals(maps.normals, mask, _halved(head.camera).K, prior)
     nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
@@ -415,8 +403,7 @@ def _eased(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     units = DRIVERS - LIP_MODES
     own = avatar.drivers
     drivers[:, :units] = own[:units] + drivers[:, :units] * (1 - own[:units])
-    start = np.clip((track.times - track.times[0]) / EASE, 0, 1)[:, None] if len(track) else np.zeros((0, 1))
-    start = start * start * (3 - 2 * start)
+    start = deform.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
     drivers[:, units:] = own[units:] + (drivers[:, units:] - own[units:]) * start
     return drivers.astype(np.float32)
 

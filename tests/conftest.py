@@ -2,8 +2,13 @@
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mggdub import pipeline
+    from mggdub.types import HeadAvatar
 
 # A shell that runs the tests in the background ignores Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,3 +26,21 @@ def head_png() -> Path:
 def speech_wav() -> Path:
     """8.8 s of synthetic speech, 22.05 kHz mono."""
     return ROOT / "examples" / "speech.wav"
+
+
+@pytest.fixture(scope="session")
+def models() -> "pipeline.Models":
+    """All shipped networks."""
+    from mggdub import pipeline
+
+    return pipeline.load_models()
+
+
+@pytest.fixture(scope="session")
+def avatar(models: "pipeline.Models", head_png: Path) -> "HeadAvatar":
+    """The synthetic head at 256 px, its head at preview quality."""
+    from mggdub import pipeline
+    from mggdub.config import RenderOptions
+    from mggdub.media.image import read_image
+
+    return pipeline.build_avatar(read_image(head_png), models, RenderOptions(size=256, preview=True))

@@ -11,7 +11,6 @@ import pytest
 from mggdub import drive, pipeline
 from mggdub.config import RenderOptions
 from mggdub.errors import InputError
-from mggdub.media.image import read_image
 from mggdub.media.track import read_track
 from mggdub.media.video import probe, read_video, write_video
 from mggdub.models import expression
@@ -24,16 +23,6 @@ COUNT = 30
 LOST = slice(20, 23)  # frames of the driving video without a face
 BLINK = slice(9, 13)
 BLINKS = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
-
-
-@pytest.fixture(scope="module")
-def models() -> pipeline.Models:
-    return pipeline.load_models()
-
-
-@pytest.fixture(scope="module")
-def avatar(models: pipeline.Models, head_png: Path) -> HeadAvatar:
-    return pipeline.build_avatar(read_image(head_png), models, SMALL)
 
 
 @pytest.fixture(scope="module")

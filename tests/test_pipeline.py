@@ -20,16 +20,6 @@ from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, HeadAvatar, Photo,
 SMALL = RenderOptions(size=256, preview=True)
 
 
-@pytest.fixture(scope="module")
-def models() -> pipeline.Models:
-    return pipeline.load_models()
-
-
-@pytest.fixture(scope="module")
-def avatar(models: pipeline.Models, head_png: Path) -> HeadAvatar:
-    return pipeline.build_avatar(read_image(head_png), models, SMALL)
-
-
 def a_track(avatar: HeadAvatar, frames: int = 1) -> ExpressionTrack:
     """The photo's own state: the track that changes nothing."""
     still = np.zeros((frames, 52), np.float32)

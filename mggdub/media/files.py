@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mggdub.errors import InputError, OutputError, UsageError
@@ -51,6 +53,23 @@ def check_output(
 def hidden_sibling(path: Path) -> Path:
     """Where a file lives until it is whole: hidden, in the same folder, own to this process."""
     return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """Where to write `path` until it is whole: renamed at the end of the block, removed if the block fails.
+
+    Raises OutputError for what the disk says.
+    """
+    partial = hidden_sibling(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _is_writable(folder: Path) -> bool:

@@ -45,11 +45,11 @@ def write_image(path: Path, pixels: Array) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def resize(pixels: Array, size: tuple[int, int]) -> Array:
-    """[H, W, 3] uint8 to (width, height), Lanczos, without aliasing."""
+def resize(pixels: Array, size: tuple[int, int], reducing_gap: float | None = None) -> Array:
+    """[H, W, 3] uint8 to (width, height), Lanczos, without aliasing; a gap (Pillow's) shrinks large pictures faster."""
     if size == (pixels.shape[1], pixels.shape[0]):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=reducing_gap))
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

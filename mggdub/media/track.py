@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mggdub.errors import InputError, OutputError
-from mggdub.media.files import check_input, check_output, hidden_sibling
+from mggdub.errors import InputError
+from mggdub.media.files import appearing_whole, check_input, check_output
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 LONGEST = 1800  # s
@@ -160,15 +160,8 @@ def write_track(path: Path, track: ExpressionTrack, force: bool = False) -> None
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     rows.writerows([f"{v:.6f}" for v in (time, *row)] for time, row in zip(track.times, values, strict=True))
-    partial = hidden_sibling(path)
-    try:
+    with appearing_whole(path) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def named(columns: tuple[str, ...] | list[str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
-from mggdub.media.files import CONTAINERS, check_input, check_output, hidden_sibling
+from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
 from mggdub.media.process import Running, arguments, source, start
 from mggdub.types import Array
 
@@ -144,11 +144,10 @@ def write_video(
     width, height = size
     even = (width + width % 2, height + height % 2)
     expected = None if duration is None else max(1, round(duration * fps))
-    partial = hidden_sibling(path)
-    argv = arguments(_encoder(partial, path.suffix, even, fps, audio, duration, crf, dict(metadata or SYNTHETIC)))
-    argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
     written = 0
-    try:
+    with appearing_whole(path) as partial:
+        argv = arguments(_encoder(partial, path.suffix, even, fps, audio, duration, crf, dict(metadata or SYNTHETIC)))
+        argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
             for frame in islice(frames, expected):
                 assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (frame.shape, frame.dtype)
@@ -157,12 +156,6 @@ def write_video(
             _finish(running, path)
         assert expected is None or written == expected, f"{written} frames for {expected}"
         size_on_disk = partial.stat().st_size
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return VideoReport(path, written, fps, *even, size_on_disk)
 
 

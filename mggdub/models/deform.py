@@ -91,7 +91,7 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
     vertices[around], near, distance = _along_ring(points[around], xy, ring)
     below = np.clip((points[around, 1] - xy[ring, 1].mean()) / np.ptp(xy[ring, 1]) * 2, 0, 1)
     reach = (FADE_ABOVE + (FADE_BELOW - FADE_ABOVE) * below) / cm_per_px
-    weights[around] = near * _smooth(1 - distance / reach)[:, None]
+    weights[around] = near * smoothstep(1 - distance / reach)[:, None]
     rows_index = np.repeat(np.arange(count), 3)
     return sparse.csr_matrix((weights.ravel(), (rows_index, vertices.ravel())), shape=(count, LANDMARKS))
 
@@ -110,16 +110,10 @@ def _along_ring(points: Array, xy: Array, ring: Array) -> tuple[Array, Array, Ar
     return vertices, np.stack([1 - t, t, np.zeros_like(t)], 1), distance[pick, best]
 
 
-def _smooth(x: Array) -> Array:
+def smoothstep(x: Array) -> Array:
+    """0 up to 0, 1 from 1 on, smooth between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
-
-
-def follow(count: int, vertices: tuple[int, ...]) -> sparse.csr_matrix:
-    """[count, 478]: every point follows the mean of `vertices`; nothing if there are none."""
-    row = np.zeros((1, LANDMARKS), np.float32)
-    row[0, list(vertices)] = 1 / max(len(vertices), 1)
-    return sparse.csr_matrix(np.repeat(row, count, axis=0))
 
 
 def neck_weights(landmarks: Array, clothes: Array, edge: Array, cm_per_px: float) -> Array:
@@ -130,11 +124,11 @@ def neck_weights(landmarks: Array, clothes: Array, edge: Array, cm_per_px: float
     """
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
     chin = landmarks[152, 1]
-    drop = _smooth(1 - (rows - chin) * cm_per_px / 7.5)  # 7.5 cm from chin to collar
+    drop = smoothstep(1 - (rows - chin) * cm_per_px / 7.5)  # 7.5 cm from chin to collar
     distance = ndimage.distance_transform_edt(clothes < 0.5) * cm_per_px
-    near_clothes = _smooth(distance / 4.0)
-    under = _smooth((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
-    share = drop * (1 - under * (1 - near_clothes)) * _smooth((edge - 3) / EDGE_FADE)
+    near_clothes = smoothstep(distance / 4.0)
+    under = smoothstep((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
+    share = drop * (1 - under * (1 - near_clothes)) * smoothstep((edge - 3) / EDGE_FADE)
     return ndimage.gaussian_filter(share.astype(np.float32), 0.4 / cm_per_px)
 
 

@@ -172,7 +172,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, sound: Path, problem: ty
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mggdub.media.video.hidden_sibling", lambda path: path.with_name("partial.mp4"))
+    monkeypatch.setattr("mggdub.media.files.hidden_sibling", lambda path: path.with_name("partial.mp4"))
     (tmp_path / "partial.mp4").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with pytest.raises(OutputError, match="disk is full"):

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+from scipy import sparse
 
 from mggdub.models import deform
 from mggdub.perception.face import canonical_face
 
 ZERO = np.zeros(3, np.float32)
+CHIN_FOLLOWER = np.isin(np.arange(478), deform.CHIN).astype(np.float32)[None] / len(deform.CHIN)
 SAME = np.ones(478, np.float32)  # no growth
 
 
@@ -44,7 +46,7 @@ def test_skin_reproduces_the_points_it_covers(mesh: tuple[np.ndarray, np.ndarray
 def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
     rng = np.random.default_rng(0)
     means = rng.normal(size=(50, 3)).astype(np.float32) * 5
-    skin = deform.follow(50, deform.CHIN)
+    skin = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 50, 0))
     still = np.zeros((478, 3), np.float32)
     neck = np.linspace(0, 1, 50).astype(np.float32)
     moved, grown = deform.move_points(means, skin, neck, still, SAME, ZERO, ZERO)
@@ -59,7 +61,7 @@ def test_followers_go_where_the_chin_goes() -> None:
     down = np.zeros((478, 3), np.float32)
     down[list(deform.CHIN), 1] = 2
     points = np.zeros((4, 3), np.float32)
-    follow, whole = deform.follow(4, deform.CHIN), np.ones(4, np.float32)
+    follow, whole = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 4, 0)), np.ones(4, np.float32)
     moved, grown = deform.move_points(points, follow, whole, down, SAME * 1.5, ZERO, ZERO)
     assert grown == pytest.approx(1.5)
     assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
