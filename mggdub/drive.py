@@ -113,6 +113,13 @@ def _measured(faces: list[Face], basis: ExpressionBasis) -> tuple[Array, Array, 
         [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]
     )
     rotations, translations = smooth_pose(rotations, translations)
+    units, modes = read_expression(basis, meshes, rotations, blendshapes)
+    units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
+    return units, modes, *relative_pose(rotations, translations, 0)
+
+
+def read_expression(basis: ExpressionBasis, meshes: Array, rotations: Array, blendshapes: Array) -> tuple[Array, Array]:
+    """Units [T, 52], those of the mouth 0, and lip modes [T, 8] of one person's meshes [T, 478, 3] in head space."""
     calm = calm_frames(meshes, blendshapes)
     mouth, _ = displacement(meshes[:, basis.region], rotations, calm)
     modes = mouth.reshape(len(mouth), -1) @ basis.analysis
@@ -121,12 +128,15 @@ def _measured(faces: list[Face], basis: ExpressionBasis) -> tuple[Array, Array, 
     modes = modes + (gap - expression.lip_gap(basis, modes))[:, None] * basis.opening
     units = np.zeros_like(blendshapes)
     units[:, list(DRIVING_UNITS)] = expression.driving_units(basis, blendshapes)
-    turn = rotations[0].T @ rotations  # [T, 3, 3] in the head space of the first frame
+    return units, modes.astype(np.float32)
+
+
+def relative_pose(rotations: Array, translations: Array, first: int) -> tuple[Array, Array]:
+    """Angles [T, 3] degrees and translation [T, 3] cm against the pose of frame `first`, in its head space."""
+    turn = rotations[first].T @ rotations  # [T, 3, 3]
     # Heads turn about PIVOT: what that leaves of the motion of head space is translation.
-    shift = (translations - translations[0]) @ rotations[0] + turn @ PIVOT - PIVOT
-    units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
-    angles = matrix_to_euler(turn)
-    return units, modes.astype(np.float32), angles.astype(np.float32), shift.astype(np.float32)
+    shift = (translations - translations[first]) @ rotations[first] + turn @ PIVOT - PIVOT
+    return matrix_to_euler(turn).astype(np.float32), shift.astype(np.float32)
 
 
 def with_mouth_units(track: ExpressionTrack, basis: ExpressionBasis) -> ExpressionTrack:

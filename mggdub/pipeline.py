@@ -25,6 +25,7 @@ from mggdub.media.image import read_image, resize
 from mggdub.media.track import write_track
 from mggdub.media.video import check_output, probe, write_video
 from mggdub.models import deform, expression
+from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, look, spread, states
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
@@ -42,6 +43,7 @@ from mggdub.types import (
     FOCAL,
     LIP_MODES,
     Array,
+    Bases,
     Camera,
     ExpressionTrack,
     Frame,
@@ -61,6 +63,8 @@ EASE = 0.3  # s in which the photo's own expression gives way to the track
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
+SOLID = 0.95  # opacity of points that are no pixels of the photo
+ABLATIONS = ("refine", "symmetry", "voxel_filter", "sym_decoder", "densify")
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -73,12 +77,14 @@ class Models:
     geometry: GeometryNet
     expression: expression.ExpressionBasis
     mouth: MouthNet
+    head: HeadNet
     speech: SpeechModel
 
 
-def load_models() -> Models:
-    """All shipped networks. Raises InputError if a weight file is missing or damaged."""
-    return Models(FaceFinder(), load_geometry(), expression.load_expression(), load_mouth(), load_speech())
+def load_models(head: HeadNet | None = None) -> Models:
+    """All shipped networks, with another `head` if given. Raises InputError if a weight file is missing or damaged."""
+    basis = expression.load_expression()
+    return Models(FaceFinder(), load_geometry(), basis, load_mouth(), head or load_head(), load_speech())
 
 
 # --- the avatar ------------------------------------------------------------------------------------------------------
@@ -91,8 +97,11 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     maps = estimate_geometry(models.geometry, head)
     picture = resize(photo.pixels, _output_size(photo.size, options), reducing_gap=3.0)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
-    frame = _frame(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE)
-    return _Builder(head, maps, picture, scale, frame, models).build()
+    frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE)
+    surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
+    grids = learned(models, head, maps, surface, drivers)
+    surface = surface + _enlarged(grids.depth[0, 0].numpy())
+    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models).build()
 
 
 def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:
@@ -101,7 +110,7 @@ def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, in
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
 
 
-def _frame(head: Portrait, scale: float, picture: Array, nominal: int) -> Frame:
+def frame_of(head: Portrait, scale: float, picture: Array, nominal: int) -> Frame:
     """The part of the output picture that the crop covers, and the size it is rendered at."""
     left, top = max(0, round(head.crop.left * scale)), max(0, round(head.crop.top * scale))
     right = min(picture.shape[1], round((head.crop.left + head.crop.side) * scale))
@@ -111,42 +120,52 @@ def _frame(head: Portrait, scale: float, picture: Array, nominal: int) -> Frame:
     return Frame(left, top, width, height, max(1, round(width * ratio)), max(1, round(height * ratio)))
 
 
+def crop_pixels(head: Portrait, scale: float, frame: Frame) -> Array:
+    """[h, w, 2] crop px of every rendered pixel's centre; `scale` output px per photo px."""
+    x = (np.arange(frame.render_width) + 0.5) * frame.width / frame.render_width + frame.left
+    y = (np.arange(frame.render_height) + 0.5) * frame.height / frame.render_height + frame.top
+    return head.crop.to_crop(np.stack(np.meshgrid(x, y), -1) / scale)
+
+
 @dataclass(frozen=True, eq=False)
-class _Builder:
+class Builder:
     """The values that the steps of building an avatar share."""
 
     head: Portrait
     maps: GeometryMaps
+    surface: Array  # [512, 512] camera z, cm
+    grids: Grids
+    drivers: Array  # [32] of `own_state`
     picture: Array
     scale: float  # output px per photo px
     frame: Frame
     models: Models
+    without: frozenset[str] = frozenset()  # of ABLATIONS
 
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
         box = self.picture[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         target = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0).astype(np.float32) / 255
-        crop_px = self._crop_pixels()  # [h, w, 2]
+        crop_px = crop_pixels(head, self.scale, frame)  # [h, w, 2]
         camera = self._camera(crop_px)
         cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
-        surface = _surface(head, self.maps)
         labels = ndimage.zoom(self.maps.labels, (2, 2, 1), order=1)
-        person = _sample(self.maps.matte, crop_px)
-        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], self._edge(crop_px), cm_per_px)
-        neck = _sample(share, crop_px)
-        matte = person * (1 - _sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
+        person = sample(self.maps.matte, crop_px)
+        edge = self.edge(crop_px)
+        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], edge, cm_per_px)
+        neck = sample(share, crop_px)
+        matte = person * (1 - sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
         matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
 
         hole = self._hole(matte, cm_per_px)
         plate = self._plate(target, crop_px, hole & (neck > 0.02), person, cm_per_px)
         mesh = head_mesh(head.landmarks, head.camera)
-        drivers = _own_state(basis, mesh, head.blendshapes)
         drawn = matte > 0.03
         rows, columns = np.nonzero(drawn)
         pixels = crop_px[rows, columns]  # [N, 2] crop px
         inner = deform.inside(pixels, head.landmarks[list(deform.INNER_LIPS), :2])
         own_mouth = np.nonzero(inner & (np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP))[0]
-        depth = _sample(surface, crop_px)[rows, columns]
+        depth = sample(self.surface, crop_px)[rows, columns]
         seen = Gaussians(
             as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels, own_mouth)),
             as_tensor(np.tile([1.0, 0, 0, 0], (len(pixels), 1))),
@@ -156,9 +175,9 @@ class _Builder:
         )
         seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST)
 
-        hidden = self._hidden(surface, share, cm_per_px)
-        at_rest = mesh - expression.vertex_motion(basis, drivers)
-        inside, left, right, painter = self._layers(mesh, at_rest, surface)
+        hidden, solid = self._color(self._hidden(self.surface, share, cm_per_px), self.grids.features[0])
+        at_rest = mesh - expression.vertex_motion(basis, self.drivers)
+        inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
         rest = join([hidden, inside, left, right])
         ends = np.cumsum([len(seen) + len(hidden), len(inside), len(left), len(right)]).tolist()
         mouth_at, left_at, right_at = (slice(a, b) for a, b in pairwise(ends))
@@ -167,7 +186,7 @@ class _Builder:
             torch.cat([seen.means, as_tensor(rest.means)]),
             torch.cat([seen.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(rest), 1)))]),
             torch.cat([seen.scales, as_tensor(np.repeat(rest.radius[:, None], 3, 1))]),
-            torch.cat([seen.opacities, torch.full((len(rest),), 0.95)]),
+            torch.cat([seen.opacities, as_tensor(solid), torch.full((len(rest) - len(hidden),), SOLID)]),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
         touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
@@ -176,8 +195,11 @@ class _Builder:
             gaussians,
             sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
             np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32),
+            (np.concatenate([pixels, project(rest.means, head.camera)]) / CROP_SIZE).astype(np.float32),
+            slice(len(seen), ends[0]),
+            _bases(self.grids, edge),
             mesh,
-            drivers,
+            self.drivers,
             own_mouth,
             (left_at, right_at),
             mouth_at,
@@ -187,6 +209,15 @@ class _Builder:
             original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
             self.picture,
         )
+
+    @torch.inference_mode()
+    def _color(self, layer: Layer, features: torch.Tensor) -> tuple[Layer, Array]:
+        """The hidden side as the Sym-Gaussian decoder sees it, and its opacities [N]."""
+        if "sym_decoder" in self.without or len(layer) == 0:
+            return layer, np.full(len(layer), SOLID, np.float32)
+        told = self.models.head.color_hidden(*hidden_inputs(features, self.head, layer.means, layer.colors)).numpy()
+        colors = np.clip(layer.colors + told[:, :3], 0, 1)
+        return replace(layer, colors=colors), np.clip(SOLID + told[:, 3], 0.02, 0.98).astype(np.float32)
 
     def _hidden(self, surface: Array, share: Array, cm_per_px: float) -> Layer:
         """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
@@ -198,7 +229,9 @@ class _Builder:
         visible = surface_points(mask, depth, camera)
         mirrored = mirror(visible)
         behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
-        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
+        keep = np.full(len(mirrored), "symmetry" not in self.without)
+        if "voxel_filter" not in self.without:
+            keep &= voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
         shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
         closes = visible_filter(shell.points, camera, solid, behind)
         image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
@@ -207,15 +240,7 @@ class _Builder:
         radius = np.repeat([0.11, 0.2], [keep.sum(), closes.sum()]).astype(np.float32)
         at = project(means, head.camera)
         skin = deform.skin_weights(at, head.landmarks, self.models.expression.triangles, cm_per_px)
-        return Layer(means, colors.astype(np.float32), radius, skin, _sample(share, at))
-
-    def _crop_pixels(self) -> Array:
-        """[h, w, 2] crop px of every rendered pixel's centre."""
-        frame, crop = self.frame, self.head.crop
-        x = (np.arange(frame.render_width) + 0.5) * frame.width / frame.render_width + frame.left
-        y = (np.arange(frame.render_height) + 0.5) * frame.height / frame.render_height + frame.top
-        grid = np.stack(np.meshgrid(x, y), -1) / self.scale  # photo px
-        return crop.to_crop(grid)
+        return Layer(means, colors.astype(np.float32), radius, skin, sample(share, at))
 
     def _at_face(self, crop_px: Array) -> tuple[int, int]:
         """Row and column of the rendered pixel nearest to the tip of the nose."""
@@ -223,7 +248,7 @@ class _Builder:
         row, column = np.unravel_index(distance.argmin(), distance.shape)
         return int(row), int(column)
 
-    def _edge(self, crop_px: Array) -> Array:
+    def edge(self, crop_px: Array) -> Array:
         """[512, 512] px from every crop pixel to the nearest edge of the rendered box."""
         (left, top), (right, bottom) = crop_px[0, 0], crop_px[-1, -1]
         at = np.arange(CROP_SIZE) + 0.5
@@ -257,19 +282,55 @@ class _Builder:
     def _layers(self, mesh: Array, rest: Array, surface: Array) -> tuple[Layer, Layer, Layer, MouthLayer]:
         """The mouth's inside, the left and the right lid; and what paints the mouth in every frame."""
         head, marks = self.head, self.head.landmarks[:, :2]
-        on_surface = unproject(marks, _sample(surface, marks), head.camera)
+        on_surface = unproject(marks, sample(surface, marks), head.camera)
         deepest = float(on_surface[list(deform.INNER_LIPS), 2].max())
         inside = build_mouth(self.models.mouth, head, mesh, rest, deepest)
         colors, radius = paint_mouth(self.models.mouth, inside, np.zeros_like(mesh))
         layer = Layer(inside.means, colors, radius, inside.skin, np.ones(len(colors), np.float32))
         smooth = ndimage.gaussian_filter(head.image.astype(np.float32) / 255, (2, 2, 0))
         lift = on_surface[:, 2] - mesh[:, 2]
-        around = _sample(smooth, marks)
+        around = sample(smooth, marks)
         left, right = (upper_lid(side, mesh, lift, around) for side in ("Left", "Right"))
         return layer, left, right, inside
 
 
-def _surface(head: Portrait, maps: GeometryMaps) -> Array:
+@torch.inference_mode()
+def learned(models: Models, head: Portrait, maps: GeometryMaps, surface: Array, drivers: Array) -> Grids:
+    """What the learned head says of a photo."""
+    basis = models.expression
+    seen = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
+    grids: Grids = models.head(torch.from_numpy(seen)[None], torch.from_numpy(drivers)[None])
+    return grids
+
+
+def hidden_inputs(
+    features: torch.Tensor, head: Portrait, means: Array, colors: Array
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the Sym-Gaussian decoder is told of hidden points [N, 3] with first colours [N, 3]."""
+    own, twin = (project(points, head.camera) for points in (means, mirror(means)))
+    photo = sample(head.image.astype(np.float32) / 255, twin)
+    at, beside = (look(features, as_tensor(place / CROP_SIZE)) for place in (own, twin))
+    return at, beside, as_tensor(photo), as_tensor(colors), as_tensor(means)
+
+
+def _bases(grids: Grids, edge: Array) -> Bases:
+    """The bases of one photo; their motion fades before the edge of the rendered box, `edge` [512, 512] px away."""
+    return Bases((grids.motion[0].numpy() * motion_fade(edge)).astype(np.float32), grids.shade[0].numpy())
+
+
+def motion_fade(edge: Array) -> Array:
+    """[GRID, GRID] 0..1 of `Builder.edge`."""
+    step = CROP_SIZE // GRID
+    return deform.smoothstep((edge.reshape(GRID, step, GRID, step).mean((1, 3)) - 3) / deform.EDGE_FADE)
+
+
+def _enlarged(cells: Array) -> Array:
+    """[512, 512] of [GRID, GRID]."""
+    wide = torch.nn.functional.interpolate(torch.from_numpy(cells)[None, None], CROP_SIZE, mode="bilinear")
+    return wide[0, 0].numpy()
+
+
+def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
     """[512, 512] float32 cm: camera z of the head's surface at every crop pixel (extended past its edge)."""
     person = 1 - maps.labels[..., 0]
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
@@ -279,9 +340,9 @@ def _surface(head: Portrait, maps: GeometryMaps) -> Array:
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
 
-def _own_state(basis: expression.ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:
+def own_state(basis: expression.ExpressionBasis, head: Portrait) -> Array:
     """[32] drivers of the photo. Closed lips are that person's lips at rest, whatever their shape."""
-    drivers = expression.rest_drivers(basis, mesh, blendshapes)
+    drivers = expression.rest_drivers(basis, head_mesh(head.landmarks, head.camera), head.blendshapes)
     modes = drivers[-LIP_MODES:]
     gap = float(expression.lip_gap(basis, modes))
     closed, shaped = CLOSED_PHOTO
@@ -325,7 +386,7 @@ def _inner(image: Array, mask: Array, rim: Array) -> Array:
     return image[rows * mask.shape[1] + columns]
 
 
-def _sample(image: Array, points: Array) -> Array:
+def sample(image: Array, points: Array) -> Array:
     """Bilinear samples of a 512² crop image [512, 512(, C)] at crop px [..., 2]."""
     at = [points[..., 1] - 0.5, points[..., 0] - 0.5]
     if image.ndim == 2:
@@ -361,6 +422,41 @@ def _draw(fields: tuple[Array, Array, Array, Array, Array], camera: Camera, devi
     return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
 
 
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What a head does in one frame, before the learned bases play a part."""
+
+    displacement: Array  # [478, 3] cm, of the mesh from the photo's own
+    growth: Array  # [478] of the splats
+    rotation: Array  # [3] degrees
+    translation: Array  # [3] cm
+    state: Array  # [38] what weighs the bases
+    opacities: Array  # [N]
+    mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
+
+
+def moments(avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False) -> Iterator[Moment]:
+    """A track as this head plays it; `relative` as in `animate`."""
+    basis = models.expression
+    photo_motion = expression.vertex_motion(basis, avatar.drivers)
+    gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
+    triangles = deform.open_triangles(basis.triangles)
+    opacities = avatar.gaussians.opacities.numpy()
+    played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
+    for drivers, rotation, translation in zip(played, track.rotation, track.translation, strict=True):
+        state = states(rotation, translation, drivers, avatar.drivers)
+        closing = drivers[list(expression.BLINKS)]
+        drivers[list(expression.BLINKS)] *= gains
+        displacement = expression.vertex_motion(basis, drivers) - photo_motion
+        shown = opacities.copy()
+        shown[avatar.own_mouth] *= own_share(displacement)
+        for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
+            shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
+        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles)
+        mouth = paint_mouth(models.mouth, avatar.painter, displacement)
+        yield Moment(displacement, growth, rotation, translation, state, shown, mouth)
+
+
 def animate(
     avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu", relative: bool = False
 ) -> Iterator[Array]:
@@ -368,29 +464,30 @@ def animate(
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
     """
-    basis = models.expression
-    photo_motion = expression.vertex_motion(basis, avatar.drivers)
-    gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
-    triangles = deform.open_triangles(basis.triangles)
-    gaussians = avatar.gaussians
-    means, quats, colors = (t.numpy().copy() for t in (gaussians.means, gaussians.quats, gaussians.colors))
-    scales, opacities = gaussians.scales.numpy(), gaussians.opacities.numpy()
-    played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
-    for drivers, rotation, translation in zip(played, track.rotation, track.translation, strict=True):
-        closing = drivers[list(expression.BLINKS)]
-        drivers[list(expression.BLINKS)] *= gains
-        displacement = expression.vertex_motion(basis, drivers) - photo_motion
-        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles)
-        moved, grows = deform.move_points(means, avatar.skin, avatar.neck, displacement, growth, rotation, translation)
+    means, quats, scales = (
+        t.numpy() for t in (avatar.gaussians.means, avatar.gaussians.quats, avatar.gaussians.scales)
+    )
+    for now in moments(avatar, models, track, relative):
+        motion, shade = _weighed(avatar, models, now.state)
+        pushed, colors = means.copy(), avatar.gaussians.colors.numpy().copy()
+        spread(motion, avatar.place, pushed)
+        spread(shade, avatar.place[: avatar.hidden.stop], colors)
+        moved, grows = deform.move_points(
+            pushed, avatar.skin, avatar.neck, now.displacement, now.growth, now.rotation, now.translation
+        )
         grown = scales * grows[:, None]
-        colors[avatar.mouth], radius = paint_mouth(models.mouth, avatar.painter, displacement)
+        colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
-        shown = opacities.copy()
-        shown[avatar.own_mouth] *= own_share(displacement)
-        for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
-            shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
-        rgb, alpha = _draw((moved, quats, grown, shown, colors), avatar.camera, device)
+        rgb, alpha = _draw((moved, quats, grown, now.opacities, colors), avatar.camera, device)
         yield composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
+
+
+@torch.inference_mode()
+def _weighed(avatar: HeadAvatar, models: Models, state: Array) -> tuple[Array, Array]:
+    """Motion [3, G, G] cm and change of colour [3, 2 G, 2 G] in one frame."""
+    weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.drivers))
+    motion, shade = (torch.from_numpy(basis) for basis in (avatar.bases.motion, avatar.bases.shade))
+    return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, (motion, shade), strict=True))
 
 
 def _eased(avatar: HeadAvatar, track: ExpressionTrack) -> Array:

@@ -247,6 +247,19 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Bases:
+    """What expression and pose add to a head, on grids over its crop; points take what lies at their place."""
+
+    motion: Array  # [K, 3, G, G] float32, cm
+    shade: Array  # [K', 3, 2 G, 2 G] float32, sRGB
+
+    def __post_init__(self) -> None:
+        size = self.motion.shape[-1]
+        _check("motion", self.motion, None, 3, size, size)
+        _check("shade", self.shade, None, 3, 2 * size, 2 * size)
+
+
+@dataclass(frozen=True, eq=False)
 class HeadAvatar:
     """A head that can be moved: everything that is done once per photo.
 
@@ -257,6 +270,9 @@ class HeadAvatar:
     gaussians: Gaussians
     skin: Any  # [N, 478] scipy csr_matrix, how points follow the mesh
     neck: Array  # [N] float32, share of the head's rigid motion
+    place: Array  # [N, 2] float32 0..1, where in the crop a point lies
+    hidden: slice  # the points of the side the photo does not show; those before it are its pixels
+    bases: Bases
     mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
     drivers: Array  # [32] float32, the photo's own expression
     own_mouth: Array  # [M] int64, those of the photo's own open mouth
@@ -272,6 +288,7 @@ class HeadAvatar:
         _check("mesh", self.mesh, LANDMARKS, 3)
         _check("drivers", self.drivers, DRIVERS)
         _check("neck", self.neck, len(self.gaussians))
+        _check("place", self.place, len(self.gaussians), 2)
         _check("plate", self.plate, self.frame.height, self.frame.width, 3)
 
 

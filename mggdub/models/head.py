@@ -1,0 +1,207 @@
+"""The learned head: refinement of the surface, expression bases of every point, colours of the hidden side.
+
+One U-Net sees what is known of a photo and makes a feature grid F (the paper's identity encoder); heads read from it
+the depth offsets (geometric refinement) and the bases of motion and colour (Gaussian decoder). Points are children of
+the grid's cells: they inherit the bases of the cells around them. A small network colours the hidden side, guided by F
+and the photo at the mirrored place (Sym-Gaussian decoder). All of this runs once per photo; per frame, another small
+network turns expression and pose into the weights of the bases. Everything is zero at the photo's own state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mggdub.geometry.camera import unproject
+from mggdub.models.deform import skin_weights
+from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
+from mggdub.weights import load
+
+NAME = "head"
+GRID = 128  # cells of F along a side of the crop: the parents
+FINE = 2 * GRID  # of the colour bases
+STATES = 6 + DRIVERS  # pose, then drivers relative to the photo's own
+POSE_UNIT = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0)  # degrees, cm, for an input of 1
+HEAD_UNIT = 10.0  # cm, for an input of 1
+DEPTH_UNIT = 2.0  # cm, for an output of 1
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Sizes of the networks."""
+
+    inputs: int = 63
+    widths: tuple[int, ...] = (40, 64, 96, 128)  # channels at 1/1, 1/2, 1/4, 1/8 of the grid
+    motion_rank: int = 16
+    shade_rank: int = 8
+    hidden: int = 48  # of the small networks
+
+
+class Grids(NamedTuple):
+    """What the U-Net says of B photos."""
+
+    features: Tensor  # [B, C, GRID, GRID]
+    depth: Tensor  # [B, 1, GRID, GRID] cm, to be added to the surface's
+    motion: Tensor  # [B, K, 3, GRID, GRID] cm
+    shade: Tensor  # [B, K', 3, FINE, FINE] sRGB
+
+
+def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(8, outputs), nn.SiLU(inplace=True))
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = _conv(width, width), nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x))
+
+
+class HeadNet(nn.Module):
+    """Identity encoder, refinement, Gaussian decoder, Sym-Gaussian decoder and the weights of the bases."""
+
+    def __init__(self, config: HeadConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or HeadConfig()
+        first, deepest = c.widths[0], c.widths[-1]
+        self.stem = _conv(c.inputs, first)
+        pairs = list(zip(c.widths[:-1], c.widths[1:], strict=True))
+        self.down = nn.ModuleList(nn.Sequential(_conv(a, b, 3, 2), _Block(b)) for a, b in pairs)
+        self.own = nn.Linear(DRIVERS, deepest)
+        self.merge = nn.ModuleList(_conv(deep + shallow, shallow, 1) for shallow, deep in reversed(pairs))
+        self.up = nn.ModuleList(_Block(shallow) for shallow, _ in reversed(pairs))
+        self.refine = nn.Conv2d(first, 1, 1)
+        self.motion = nn.Conv2d(first, 3 * c.motion_rank, 1)
+        self.shade = nn.Conv2d(first, 4 * 3 * c.shade_rank, 1)
+        self.sym = nn.Sequential(
+            nn.Linear(2 * first + 3 + 3 + 3, c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.SiLU(),
+            nn.Linear(c.hidden, 4),
+        )  # fmt: skip
+        ranks = c.motion_rank + c.shade_rank
+        self.linear = nn.Linear(STATES, ranks, bias=False)
+        self.bend = nn.Sequential(
+            nn.Linear(STATES + DRIVERS, c.hidden), nn.SiLU(), nn.Linear(c.hidden, ranks, bias=False)
+        )
+        self.unit: Tensor
+        self.register_buffer("unit", torch.ones(STATES))  # of a state, for an input of 1
+        for last in (self.refine, self.motion, self.shade, self.sym[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, pictures: Tensor, own: Tensor) -> Grids:
+        """Pictures [B, inputs, GRID, GRID] of `head_inputs`, own [B, 32] the photo's own drivers."""
+        levels = [self.stem(pictures)]
+        for step in self.down:
+            levels.append(step(levels[-1]))
+        x = levels.pop() + self.own(own / self.unit[6:])[:, :, None, None]
+        for merge, up in zip(self.merge, self.up, strict=True):
+            wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = up(merge(torch.cat([wide, levels.pop()], 1)))
+        shade = F.pixel_shuffle(self.shade(x).float(), 2).unflatten(1, (-1, 3))
+        return Grids(
+            x.float(), self.refine(x).float() * DEPTH_UNIT, self.motion(x).float().unflatten(1, (-1, 3)), shade
+        )
+
+    def weights(self, states: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 38] and own [..., 32]."""
+        x, own = states / self.unit, own / self.unit[6:]
+        bent = self.bend(torch.cat([x, own], -1)) - self.bend(torch.cat([torch.zeros_like(x), own], -1))
+        found = self.linear(x) + bent
+        return found[..., : self.config.motion_rank], found[..., self.config.motion_rank :]
+
+    def color_hidden(self, features: Tensor, twin: Tensor, photo: Tensor, color: Tensor, at: Tensor) -> Tensor:
+        """[N, 4]: what to add to colour (sRGB) and opacity (0..1) of hidden points.
+
+        features and twin [N, C]: F where the point and its mirror image lie; photo [N, 3] where the latter lies; color
+        [N, 3] its first colour; at [N, 3] cm in head space.
+        """
+        told = self.sym(torch.cat([features, twin, photo, color, at / HEAD_UNIT], -1))
+        return torch.tanh(told) * told.new_tensor([0.5, 0.5, 0.5, 0.9])
+
+
+def nothing_learned(config: HeadConfig | None = None) -> Grids:
+    """What leaves a head as it is."""
+    c = config or HeadConfig()
+    shapes = ((c.widths[0], GRID, GRID), (1, GRID, GRID), (c.motion_rank, 3, GRID, GRID), (c.shade_rank, 3, FINE, FINE))
+    return Grids(*(torch.zeros(1, *shape) for shape in shapes))
+
+
+def load_head() -> HeadNet:
+    """The shipped network. Raises InputError if its weights are missing or damaged."""
+    tensors, config = load(NAME)
+    net = HeadNet(HeadConfig(**{**config, "widths": tuple(config["widths"])}))
+    net.load_state_dict(tensors, strict=True)
+    return net.eval().requires_grad_(False)
+
+
+def head_inputs(head: Portrait, maps: GeometryMaps, surface: Array, triangles: Array, canonical: Array) -> Array:
+    """[inputs, GRID, GRID] float32: picture, maps, the coarse surface and where on a face each cell lies.
+
+    surface [512, 512] camera z cm; triangles and canonical [478, 3] of the closed mesh.
+    """
+    step = CROP_SIZE // FINE
+    image = head.image.reshape(FINE, step, FINE, step, 3).astype(np.float32).mean((1, 3)) / 127.5 - 1
+    matte = maps.matte.reshape(FINE, step, FINE, step).mean((1, 3))
+    depth = surface.reshape(FINE, step, FINE, step).mean((1, 3)) - head.camera.viewmat[2, 3]
+    fine = np.dstack([image, matte, depth / HEAD_UNIT, maps.normals, maps.labels])  # [FINE, FINE, 14]
+    coarse = fine.reshape(GRID, 2, GRID, 2, -1).transpose(1, 3, 4, 0, 2).reshape(-1, GRID, GRID)
+    at = cell_centres()
+    z = surface.reshape(GRID, 2 * step, GRID, 2 * step).mean((1, 3))
+    points = unproject(at, z, head.camera) / HEAD_UNIT
+    cm_per_px = float(head.camera.viewmat[2, 3] / head.camera.K[0, 0])
+    skin = skin_weights(at.reshape(-1, 2), head.landmarks, triangles, cm_per_px)
+    share = np.asarray(skin.sum(1)).reshape(GRID, GRID, 1)
+    face = (skin @ canonical.astype(np.float32)).reshape(GRID, GRID, 3) / HEAD_UNIT
+    where = np.concatenate([points, face, share], -1).transpose(2, 0, 1)
+    return np.concatenate([coarse, where]).astype(np.float32)
+
+
+def cell_centres() -> Array:
+    """[GRID, GRID, 2] crop px."""
+    at = (np.arange(GRID, dtype=np.float32) + 0.5) * (CROP_SIZE / GRID)
+    return np.stack(np.meshgrid(at, at), -1)
+
+
+def look(grid: Tensor, place: Tensor) -> Tensor:
+    """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
+    found = F.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
+    return found[0, :, 0].T
+
+
+def rays(place: Array, camera: Camera) -> Array:
+    """[N, 3]: how points at crop px place [N, 2] move in head space when their camera z grows by one."""
+    bent = np.concatenate([(place - camera.K[:2, 2]) / camera.K[0, 0], np.ones((len(place), 1))], 1)
+    return (bent @ camera.viewmat[:3, :3]).astype(np.float32)
+
+
+def states(rotation: Array, translation: Array, drivers: Array, own: Array) -> Array:
+    """[..., 38] of rotation [..., 3] degrees, translation [..., 3] cm and drivers [..., 32]; own [32]."""
+    return np.concatenate([rotation, translation, drivers - own], -1).astype(np.float32)
+
+
+@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+def spread(field, place, out):  # type: ignore[no-untyped-def]
+    """Add to out [N, 3] the bilinear samples of a field [3, S, S] at place [N, 2] in 0..1."""
+    size = field.shape[1]
+    for i in prange(place.shape[0]):
+        x = min(max(place[i, 0] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
+        y = min(max(place[i, 1] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
+        column, row = int(x), int(y)
+        u, v = x - column, y - row
+        a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
+        for k in range(3):
+            out[i, k] += (
+                a * field[k, row, column]
+                + b * field[k, row, column + 1]
+                + c * field[k, row + 1, column]
+                + d * field[k, row + 1, column + 1]
+            )

@@ -1,0 +1,448 @@
+"""Trains the learned head through the renderer: `python -m mggdub.train.head DATA RUN --steps 6000`.
+
+DATA is what `head_data` made of talking clips, RUN keeps the state and the log. One avatar of a clip is driven to other
+frames of it; what is rendered has to look like them, before densification (one Gaussian per cell of the grid) and after
+(its children). The same command goes on where it stopped; a resumed run equals an unbroken one, since every step has
+its own seed. `--publish FOLDER` writes the running mean of the weights with its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_vgg
+from mggdub.models import expression
+from mggdub.models.deform import PIVOT
+from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
+from mggdub.pipeline import SOLID, sample
+from mggdub.render.rasterize import rasterize
+from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
+from mggdub.weights import save
+
+AVATARS, TARGETS = 2, 3  # in a step: avatars, and the moments each is driven to
+LEARNING_RATE, WARM_UP = 2e-3, 50
+AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
+HELD_OUT = 9  # one person in nine is for choosing
+SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
+FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
+LOOK_SIZE = 112  # px, side of the window around the face that VGG16 sees
+LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compared
+# Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays.
+UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.002
+TINT = 0.15  # of the light, log standard deviation of the augmentation
+KEEP_EVERY = 100
+CARD = {
+    "what": "The learned head: refinement of the surface, bases of motion and colour, colours of the hidden side",
+    "licence": "research use only, see weights/LICENSE",
+    "method": "photometric, through the differentiable renderer, on pairs of frames of the same clip at 256 px",
+    "limits": "Heads within some 30 degrees of frontal; what is behind hands, hats and microphones is a guess.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One avatar (N points, S of them visible or hidden, the others of mouth and lids) and T moments of its clip."""
+
+    means: Tensor  # [N, 3]
+    scales: Tensor  # [N, 3]
+    colors: Tensor  # [N, 3]
+    skin: sparse.csr_matrix  # [N, 478]
+    neck: Tensor  # [N]
+    place: Tensor  # [N, 2] 0..1 of the crop
+    rays: Tensor  # [N, 3]
+    hidden: slice
+    mouth: slice
+    own: Tensor  # [32]
+    camera: Camera
+    plate: Tensor  # [h, w, 3]
+    fade: Tensor  # [GRID, GRID]
+    inputs: Tensor  # [inputs, GRID, GRID]
+    twin: Tensor  # [H, 2] 0..1, where the mirror image of a hidden point lies
+    twin_color: Tensor  # [H, 3]
+    opacities: Tensor  # [T, N]
+    displacement: Array  # [T, 478, 3]
+    growth: Array  # [T, 478]
+    rotation: Array  # [T, 3]
+    translation: Array  # [T, 3]
+    states: Tensor  # [T, 38]
+    mouth_colors: Tensor  # [T, M, 3]
+    mouth_radii: Tensor  # [T, M]
+    pictures: Tensor  # [T, h, w, 3]
+    heads: Tensor  # [T, h, w]
+    landmarks: Array  # [T, 478, 2] px of the pictures
+    parents: Tensor  # [V] cell of every visible point
+
+
+def load_sample(data: Path, stem: str, number: int) -> Sample:
+    """Avatar `number` of a clip."""
+    with np.load(data / f"{stem}_{number}.npz") as file, np.load(data / f"{stem}.npz") as pool:
+        a = {name: file[name] for name in file.files}
+        p = {name: pool[name][a["order"]] for name in ("pictures", "heads", "landmarks")}
+
+    def tensor(array: Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).float()
+
+    count = len(a["means"])
+    hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
+    height, width = a["plate"].shape[:2]
+    crop = Camera(a["crop_K"], a["viewmat"])
+    twin = _project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
+    place = a["place"]
+    cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
+    _, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_inverse=True)
+    return Sample(
+        tensor(a["means"]), tensor(a["scales"]), tensor(a["colors"]),
+        sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478)),
+        tensor(a["neck"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth, tensor(a["own"]),
+        Camera(a["K"], a["viewmat"], width, height), tensor(a["plate"]) / 255, tensor(a["fade"]), tensor(a["inputs"]),
+        tensor(twin / CROP_SIZE), tensor(sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255),
+        tensor(a["opacities"]), a["displacement"].astype(np.float32), a["growth"].astype(np.float32), a["rotation"],
+        a["translation"], tensor(a["states"]), tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
+        tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
+    )  # fmt: skip
+
+
+def _project(points: Array, camera: Camera) -> Array:
+    seen = points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
+    return seen[:, :2] / seen[:, 2:] * camera.K[0, 0] + camera.K[:2, 2]
+
+
+def tinted(one: Sample, rng: np.random.Generator) -> Sample:
+    """The same clip in another light."""
+    light = torch.from_numpy(np.exp(rng.normal(0, TINT) + rng.normal(0, TINT / 2, 3))).float().clamp(0.4, 1.2)
+    inputs = one.inputs.clone()
+    image = (inputs[:12].unflatten(0, (4, 3)) + 1) * light[:, None, None] - 1
+    inputs[:12] = image.clamp(-1, 1).flatten(0, 1)
+    names = ("colors", "plate", "twin_color", "mouth_colors", "pictures")
+    return replace(one, inputs=inputs, **{name: (getattr(one, name) * light).clamp(0, 1) for name in names})
+
+
+def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
+    """The head at a moment, what its motion was [3, GRID, GRID] and its change of colour [3, 2 GRID, 2 GRID]."""
+    motion_weights, shade_weights = net.weights(one.states[moment], one.own)
+    motion = torch.tensordot(motion_weights, grids.motion[0], 1) * one.fade
+    shade = torch.tensordot(shade_weights, grids.shade[0], 1)
+    moved = look(torch.cat([motion, grids.depth[0]]), one.place)  # [N, 4]
+    solid = one.hidden.stop
+    depth = torch.cat([moved[:solid, 3:], torch.zeros(len(one.means) - solid, 1)])
+    mesh = np.concatenate([one.displacement[moment], one.growth[moment][:, None] - 1], 1)
+    skin = torch.from_numpy(one.skin @ mesh)  # [N, 4]
+    x = one.means + depth * one.rays + moved[:, :3] + skin[:, :3]
+    turn = torch.from_numpy((euler_to_matrix(one.rotation[moment]) - np.eye(3)).astype(np.float32))
+    shift = torch.from_numpy(one.translation[moment])
+    x = x + one.neck[:, None] * ((x - torch.tensor(PIVOT)) @ turn.T + shift)
+    scales = one.scales * (1 + skin[:, 3:])
+    opacities = one.opacities[moment]
+    features = grids.features[0]
+    hidden = one.hidden
+    colors = one.colors[:solid]
+    told = net.color_hidden(
+        look(features, one.place[hidden]), look(features, one.twin), one.twin_color, colors[hidden], one.means[hidden]
+    )
+    first = torch.cat([colors[: hidden.start], (colors[hidden] + told[:, :3]).clamp(0, 1)])
+    colors = (first + look(shade, one.place[:solid])).clamp(0, 1)
+    opacities = torch.cat([opacities[: hidden.start], (SOLID + told[:, 3]).clamp(0.02, 0.98), opacities[solid:]])
+    mouth, radii = one.mouth_colors[moment], one.mouth_radii[moment][:, None].expand(-1, 3)
+    colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])
+    scales = torch.cat([scales[:solid], radii, scales[one.mouth.stop :]])
+    quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(x), -1)
+    return Gaussians(x, quats, scales, opacities, colors), motion, shade
+
+
+def coarse(head: Gaussians, one: Sample) -> Gaussians:
+    """The head before densification: the visible points of a cell are one."""
+    first, cells = one.hidden.start, int(one.parents.max()) + 1
+    number = torch.zeros(cells).index_add(0, one.parents, torch.ones(first))
+
+    def merged(values: Tensor) -> Tensor:
+        values = values[:, None] if values.ndim == 1 else values
+        mean = torch.zeros(cells, values.shape[1]).index_add(0, one.parents, values[:first]) / number[:, None]
+        return torch.cat([mean, values[first:]])
+
+    scales = merged(head.scales)
+    wide = torch.cat([scales[:cells] * number.sqrt()[:, None], scales[cells:]])
+    quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(scales), -1)
+    return Gaussians(merged(head.means), quats, wide, merged(head.opacities)[:, 0], merged(head.colors))
+
+
+def halved(camera: Camera) -> Camera:
+    """The same view, half as large."""
+    K = camera.K.copy()
+    K[:2] /= 2
+    return Camera(K, camera.viewmat, camera.width // 2, camera.height // 2)
+
+
+def picture(head: Gaussians, camera: Camera, plate: Tensor) -> tuple[Tensor, Tensor]:
+    """[3, h, w] over the plate [h, w, 3], and alpha [h, w]."""
+    seen = rasterize(head, camera)
+    return (seen.colors + (1 - seen.alphas[..., None]) * plate).permute(2, 0, 1), seen.alphas
+
+
+def weight_map(one: Sample, moment: int) -> Tensor:
+    """[h, w]: what counts in a picture: the head, more so the face, most of all the mouth."""
+    head = one.heads[moment]
+    weight = OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * head
+    marks = one.landmarks[moment]
+    for points, gain in ((marks, FACE_WEIGHT), (marks[MOUTH_BOX], MOUTH_WEIGHT)):
+        low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
+        left, top = np.maximum(low, 0)
+        weight[top : max(high[1], 0), left : max(high[0], 0)] += (
+            gain * head[top : max(high[1], 0), left : max(high[0], 0)]
+        )
+    return weight
+
+
+MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]
+
+
+def blur(x: Tensor) -> Tensor:
+    """Gaussian window of SSIM, 11 taps, of [B, 1, h, w]."""
+    taps = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    return F.conv2d(F.conv2d(x, taps.view(1, 1, -1, 1), padding=(5, 0)), taps.view(1, 1, 1, -1), padding=(0, 5))
+
+
+def likeness(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+    """L1 + 0.2 (1 - SSIM) of [3, h, w], weighed [h, w]."""
+    x, y = seen[:, None], true[:, None]
+    mx, my, xx, yy, xy = blur(torch.cat([x, y, x * x, y * y, x * y])).split(3)
+    top = (2 * mx * my + 1e-4) * (2 * (xy - mx * my) + 9e-4)
+    similar = top / ((mx**2 + my**2 + 1e-4) * (xx - mx**2 + yy - my**2 + 9e-4))
+    apart = (seen - true).abs() + SSIM_SHARE * (1 - similar[:, 0])
+    return (apart.mean(0) * weight).sum() / weight.sum()
+
+
+def perceived(vgg: Vgg, seen: Tensor, true: Tensor, landmarks: Array) -> Tensor:
+    """Mean absolute difference of VGG16's features in a window around the face."""
+    height, width = seen.shape[1:]
+    x, y = (landmarks.min(0) + landmarks.max(0)) / 2
+    size = min(LOOK_SIZE, height, width)
+    left = int(np.clip(x - size / 2, 0, width - size))
+    top = int(np.clip(y - size / 2, 0, height - size))
+    shift, scale = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pair = torch.stack([p[:, top : top + size, left : left + size] for p in (seen, true)])
+    x = (pair - shift[:, None, None]) / scale[:, None, None]
+    total = torch.zeros(())
+    for index, (kernel, bias) in enumerate(vgg.convolutions[: LOOK_LAYERS[-1]]):
+        x = F.max_pool2d(x, 2) if index in VGG16_POOLED else x
+        x = F.relu(F.conv2d(x, kernel, bias, padding=1), inplace=False)
+        if index + 1 in LOOK_LAYERS:
+            total = total + (x[0] - x[1].detach()).abs().mean()
+    return total
+
+
+def unevenness(field: Tensor) -> Tensor:
+    """Mean absolute step between neighbouring cells of [..., h, w]."""
+    return field.diff(dim=-1).abs().mean() + field.diff(dim=-2).abs().mean()
+
+
+def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: frozenset[str]) -> dict[str, Tensor]:
+    """Every term already weighed; their sum is minimised."""
+    grids = net(one.inputs[None], one.own[None])
+    if "refine" in switches:
+        grids = grids._replace(depth=torch.zeros_like(grids.depth))
+    terms: dict[str, Tensor] = {}
+
+    def add(name: str, value: Tensor) -> None:
+        terms[name] = terms.get(name, torch.zeros(())) + value / len(moments)
+
+    small = halved(one.camera)
+    small_plate = F.interpolate(one.plate.permute(2, 0, 1)[None], (small.height, small.width), mode="area")[0]
+    for moment in moments:
+        head, motion, shade = drawn(net, grids, one, moment)
+        true, weight = one.pictures[moment].permute(2, 0, 1), weight_map(one, moment)
+        seen, alpha = picture(head, one.camera, one.plate)
+        add("fine", likeness(seen, true, weight))
+        add("look", LOOK_SHARE * perceived(vgg, seen, true, one.landmarks[moment]))
+        outer = (one.heads[moment] - alpha).abs() * (1 - one.heads[moment])
+        add("matte", MATTE_SHARE * outer.mean())
+        if "densify" not in switches or moment == moments[0]:
+            seen, _ = picture(coarse(head, one), small, small_plate.permute(1, 2, 0))
+            size = (small.height, small.width)
+            true, weight = (F.interpolate(p[None], size, mode="area")[0] for p in (true, weight[None]))
+            add("coarse", COARSE_SHARE * likeness(seen, true, weight[0]))
+        add("uneven", UNEVEN * unevenness(motion * GRID / 8))
+        add("motion", MOTION_COST * motion.abs().mean())
+        add("shade", SHADE_COST * (shade.abs().mean() + unevenness(shade)))
+    terms["depth"] = DEPTH_UNEVEN * unevenness(grids.depth) + DEPTH_COST * grids.depth.abs().mean()
+    return terms
+
+
+def people(data: Path) -> tuple[list[tuple[str, int, str]], list[tuple[str, int, str]]]:
+    """(clip, avatar, person) to train on, and those of people held out."""
+    found = []
+    for path in sorted(data.glob("*.npz")):
+        stem, _, number = path.stem.rpartition("_")
+        if (data / f"{stem}.npz").exists() and number.isdecimal() and len(number) == 1:
+            with np.load(data / f"{stem}.npz") as pool:
+                found.append((stem, int(number), str(pool["identity"])))
+    names = sorted({person for *_, person in found})
+    held = {name for name in names if sum(name.encode()) % HELD_OUT == 0}
+    return [row for row in found if row[2] not in held], [row for row in found if row[2] in held]
+
+
+def chosen(rows: list[tuple[str, int, str]], step: int) -> list[tuple[str, int, str]]:
+    """The avatars of a step: a person first, then one of his."""
+    rng = np.random.default_rng([5, step])
+    names = sorted({person for *_, person in rows})
+    who = rng.choice(len(names), AVATARS, replace=False)
+    return [_pick(rng, [row for row in rows if row[2] == names[i]]) for i in who]
+
+
+def _pick(rng: np.random.Generator, rows: list[tuple[str, int, str]]) -> tuple[str, int, str]:
+    return rows[int(rng.integers(len(rows)))]
+
+
+def batches(data: Path, rows: list[tuple[str, int, str]], steps: range) -> Iterator[tuple[int, list[Sample]]]:
+    """The samples of every step, read while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def read(step: int) -> list[Sample]:
+            rng = np.random.default_rng([6, step])
+            return [tinted(load_sample(data, stem, number), rng) for stem, number, _ in chosen(rows, step)]
+
+        after = pool.submit(read, steps.start)
+        for step in steps:
+            now = after.result()
+            after = pool.submit(read, step + 1)
+            yield step, now
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate: a short rise, then half a cosine."""
+    return LEARNING_RATE * min(1, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def new_net(basis: expression.ExpressionBasis, config: HeadConfig | None = None) -> HeadNet:
+    """An untrained network that leaves heads as they are."""
+    torch.manual_seed(0)
+    net = HeadNet(config)
+    units = np.concatenate([POSE_UNIT, np.full(len(net.unit) - 6 - LIP_MODES, 0.3), basis.mode_std])
+    net.unit.copy_(torch.from_numpy(units))
+    return net
+
+
+def train(
+    data: Path,
+    run: Path,
+    steps: int,
+    switches: frozenset[str] = frozenset(),
+    config: HeadConfig | None = None,
+    seconds: float = math.inf,
+) -> HeadNet:
+    """The running mean of the weights after `steps`, or after so many seconds; goes on from RUN's state."""  # fmt: skip
+    basis, vgg = expression.load_expression(), load_vgg()
+    net = new_net(basis, config)
+    mean = new_net(basis, config)
+    adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    state, first = run / "state.pt", 0
+    run.mkdir(parents=True, exist_ok=True)
+    if state.exists():
+        kept = torch.load(state, weights_only=True)
+        net.load_state_dict(kept["net"])
+        mean.load_state_dict(kept["mean"])
+        adam.load_state_dict(kept["adam"])
+        first = kept["step"]
+    rows, held = people(data)
+    print(f"{len(rows)} avatars, {len(held)} held out", flush=True)
+    began, log = time.perf_counter(), {}
+    for step, samples in batches(data, rows, range(first, steps)):
+        rng = np.random.default_rng([7, step])
+        for group in adam.param_groups:
+            group["lr"] = rate(step, steps)
+        adam.zero_grad()
+        for one in samples:
+            count = len(one.states)
+            moments = (1 + rng.choice(count - 1, min(TARGETS, count - 1), replace=False)).tolist()
+            terms = losses(net, vgg, one, moments, switches)
+            (sum(terms.values()) / len(samples)).backward()
+            for name, value in terms.items():
+                log[name] = log.get(name, 0.0) * 0.98 + 0.02 * float(value.detach())
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        adam.step()
+        keep = min(AVERAGE, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
+                a.lerp_(b, 1 - keep)
+        last = step == steps - 1 or time.perf_counter() - began > seconds
+        if step % 20 == 19 or last:
+            told = " ".join(f"{name} {value:.4f}" for name, value in log.items())
+            print(f"step {step + 1} {(time.perf_counter() - began) / (step + 1 - first):.2f} s/step {told}", flush=True)
+        if step % KEEP_EVERY == KEEP_EVERY - 1 or last:
+            partial = state.with_suffix(".partial")
+            torch.save(
+                {"net": net.state_dict(), "mean": mean.state_dict(), "adam": adam.state_dict(), "step": step + 1},
+                partial,
+            )
+            partial.replace(state)
+        if last:
+            break
+    return mean.eval()
+
+
+@torch.no_grad()
+def judge(net: HeadNet, data: Path, rows: list[tuple[str, int, str]], switches: frozenset[str]) -> dict[str, float]:
+    """PSNR inside the true head over held-out people: of the photo, without what was learned, and with it."""
+    plain = new_net(expression.load_expression(), net.config)
+    found: dict[str, list[float]] = {}
+    for stem, number, _ in rows:
+        one = load_sample(data, stem, number)
+        for name, which in (("plain", plain), ("learned", net)):
+            grids = which(one.inputs[None], one.own[None])
+            if "refine" in switches:
+                grids = grids._replace(depth=torch.zeros_like(grids.depth))
+            for moment in range(1, len(one.states), 3):
+                seen, _ = picture(drawn(which, grids, one, moment)[0], one.camera, one.plate)
+                found.setdefault(name, []).append(head_psnr(seen, one, moment))
+                if name == "plain":
+                    found.setdefault("photo", []).append(head_psnr(one.pictures[0].permute(2, 0, 1), one, moment))
+    gain = np.array(found["learned"]) - np.array(found["plain"])
+    means = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
+    return means | {"gain": round(float(gain.mean()), 3), "better": round(float((gain > 0).mean()), 3)}
+
+
+def head_psnr(seen: Tensor, one: Sample, moment: int) -> float:
+    """dB inside the true head."""
+    weight = one.heads[moment]
+    error = ((seen - one.pictures[moment].permute(2, 0, 1)) ** 2).mean(0)
+    return float(-10 * torch.log10((error * weight).sum() / weight.sum() + 1e-10))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end this leg after so long")
+    parser.add_argument("--without", nargs="*", default=[], choices=["refine", "densify", "sym_decoder"])
+    parser.add_argument("--rank", type=int, default=HeadConfig.motion_rank, help="of the bases of motion")
+    parser.add_argument("--judge", action="store_true", help="only measure what was trained so far")
+    parser.add_argument("--publish", type=Path, help="a folder for the weights and their card")
+    given = parser.parse_args()
+    switches, config = frozenset(given.without), replace(HeadConfig(), motion_rank=given.rank)
+    torch.set_num_threads(2)
+    net = train(given.data, given.run, 0 if given.judge else given.steps, switches, config, given.seconds)
+    if given.judge:
+        net.load_state_dict(torch.load(given.run / "state.pt", weights_only=True)["mean"])
+    found = judge(net, given.data, people(given.data)[1], switches)
+    print(json.dumps(found), flush=True)
+    if given.publish:
+        save(given.publish, NAME, net.state_dict(), asdict(config), CARD | {"metrics": found, "steps": given.steps})
+
+
+if __name__ == "__main__":
+    main()

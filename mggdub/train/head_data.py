@@ -1,0 +1,178 @@
+"""Frames of talking clips as the learned head is trained on them: `python -m mggdub.train.head_data CLIPS TRACKS OUT`.
+
+CLIPS is a folder of videos with its manifest.csv, TRACKS what `prepare` made of it. Of every clip, POOL frames are kept
+that differ in pose and expression; SOURCES of them become avatars (without anything learned) that the others drive.
+OUT/<clip>.npz holds pictures, mattes and landmarks; OUT/<clip>_<n>.npz one avatar. What is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from mggdub import pipeline
+from mggdub.drive import read_expression, relative_pose
+from mggdub.errors import MggdubError
+from mggdub.geometry.camera import crop_camera
+from mggdub.media.image import resize
+from mggdub.media.video import read_video
+from mggdub.models.expression import ExpressionBasis
+from mggdub.models.head import HeadNet, head_inputs, nothing_learned
+from mggdub.perception.face import cut, head_pose
+from mggdub.perception.geometry import estimate_geometry
+from mggdub.train.prepare import clips, crop_of, load_track
+from mggdub.types import BACKGROUND, CLOTHES, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
+
+SIZE = 256  # px, side of the crops that are trained on
+POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
+MOST_CLIPS = 6  # of one person
+SHORTEST = 24  # frames
+FAR = 1.0  # s between the moments of a track of pool frames, so that nothing eases
+
+
+def choose_frames(basis: ExpressionBasis, track: dict[str, Array], count: int = POOL) -> Array:
+    """Indices of frames that differ most in pose and expression; the first is the most usual one."""
+    angles, shift = relative_pose(track["rotation"], track["translation"], 0)
+    units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
+    blinks = units[:, [i for i, name in enumerate(pipeline.BLENDSHAPES) if name.startswith("eyeBlink")]]
+    what = np.concatenate([angles / 5, shift[:, :2], modes[:, :3] / basis.mode_std[:3], blinks], 1)
+    chosen = [int(np.abs(what - np.median(what, 0)).sum(1).argmin())]
+    apart = np.full(len(what), np.inf)
+    while len(chosen) < min(count, len(what)):
+        apart = np.minimum(apart, np.linalg.norm(what - what[chosen[-1]], axis=1))
+        chosen.append(int(apart.argmax()))
+    return np.array(chosen)
+
+
+def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -> list[dict[str, Array]]:
+    """What `main` stores: the clip's pool, then each avatar. Raises MggdubError."""
+    basis, crop = models.expression, crop_of(track)
+    pool = choose_frames(basis, track)
+    wanted, frames = set(pool.tolist()), {}
+    for index, (_, frame) in enumerate(read_video(path)):
+        if index in wanted:
+            frames[index] = frame.copy()
+    scale = SIZE / crop.side
+    first = frames[int(pool[0])]
+    size = (max(2, round(first.shape[1] * scale)), max(2, round(first.shape[0] * scale)))
+    seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
+    pictures = [resize(frames[int(i)], size, reducing_gap=3.0) for i in pool]
+    scale = size[0] / first.shape[1]
+    box = pipeline.frame_of(seen[0][0], scale, pictures[0], SIZE + 1)
+    crop_px = pipeline.crop_pixels(seen[0][0], scale, box)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    heads = [pipeline.sample(_head(maps), crop_px) for _, maps in seen]
+    origin, step = crop_px[0, 0], (crop_px[-1, -1] - crop_px[0, 0]) / (np.array(crop_px.shape[1::-1]) - 1)
+    marks = (track["landmarks"][pool][:, :, :2] - origin) / step + 0.5
+    found = [
+        {
+            "pictures": np.stack([picture[rows, columns] for picture in pictures]),
+            "heads": np.rint(np.stack(heads) * 255).astype(np.uint8),
+            "landmarks": marks.astype(np.float32),
+            "frames": pool,
+        }
+    ]
+    units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
+    assert modes.shape[1] == LIP_MODES
+    for source in SOURCES[: len(pool)]:
+        order = np.concatenate([[source], np.delete(np.arange(len(pool)), source)])
+        angles, shift = relative_pose(track["rotation"], track["translation"], int(pool[source]))
+        at = pool[order]
+        played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at])
+        head, maps = seen[source]
+        surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
+        build = pipeline.Builder(head, maps, surface, nothing_learned(), own, pictures[source], scale, box, models)
+        avatar = build.build()
+        now = list(pipeline.moments(avatar, models, played, relative=True))
+        g = avatar.gaussians
+        inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
+        fields = {name: getattr(g, name).numpy() for name in ("means", "scales", "colors")}
+        found.append(
+            fields
+            | {
+                "skin_data": avatar.skin.data,
+                "skin_indices": avatar.skin.indices,
+                "skin_indptr": avatar.skin.indptr,
+                "neck": avatar.neck,
+                "place": avatar.place,
+                "slices": np.array([[s.start, s.stop] for s in (avatar.hidden, avatar.mouth, *avatar.lids)]),
+                "own": avatar.drivers,
+                "K": avatar.camera.K,
+                "viewmat": avatar.camera.viewmat,
+                "crop_K": head.camera.K,
+                "plate": np.rint(avatar.plate * 255).astype(np.uint8),
+                "image": resize(head.image, (SIZE, SIZE)),
+                "fade": pipeline.motion_fade(build.edge(crop_px)).astype(np.float16),
+                "inputs": inputs.astype(np.float16),
+                "order": order,
+                "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
+                "displacement": np.stack([m.displacement for m in now]).astype(np.float16),
+                "growth": np.stack([m.growth for m in now]).astype(np.float16),
+                "rotation": np.stack([m.rotation for m in now]),
+                "translation": np.stack([m.translation for m in now]),
+                "states": np.stack([m.state for m in now]),
+                "mouth_colors": np.stack([m.mouth[0] for m in now]).astype(np.float16),
+                "mouth_radii": np.stack([m.mouth[1] for m in now]).astype(np.float16),
+            }
+        )
+    return found
+
+
+def _look(frame: Array, track: dict[str, Array], index: int, models: pipeline.Models) -> tuple[Portrait, GeometryMaps]:
+    """A frame as if it were a photo, in the crop that all frames of the clip share."""
+    crop, marks = crop_of(track), track["landmarks"][index]
+    head = Portrait(cut(frame, crop), crop, marks, track["blendshapes"][index], crop_camera(*head_pose(marks)))
+    return head, estimate_geometry(models.geometry, head)
+
+
+def _head(maps: GeometryMaps) -> Array:
+    """[512, 512]: matte of head and neck."""
+    person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
+    clothes = ndimage.zoom(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), 2, order=1)
+    return (maps.matte * (1 - clothes)).astype(np.float32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("tracks", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="this part of so many, to work side by side")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    models = pipeline.load_models(HeadNet().eval().requires_grad_(False))
+    given.out.mkdir(parents=True, exist_ok=True)
+    count: dict[str, int] = {}
+    for row in clips(given.clips)[given.part[0] :: given.part[1]]:
+        stem = Path(row["file"]).stem
+        path = given.tracks / row["split"] / f"{stem}.npz"
+        if row["split"] != "train" or not path.exists() or (given.out / f"{stem}.npz").exists():
+            continue
+        count[row["identity"]] = count.get(row["identity"], 0) + 1
+        track = load_track(path)
+        if count[row["identity"]] > MOST_CLIPS or len(track["times"]) < SHORTEST:
+            continue
+        try:
+            pool, *avatars = prepare_head(given.clips / row["file"], track, models)
+        except MggdubError as error:
+            print(f"dropped {row['file']}: {error}", flush=True)
+            continue
+        for number, avatar in enumerate(avatars):
+            _save(given.out / f"{stem}_{number}.npz", avatar)
+        _save(given.out / f"{stem}.npz", pool | {"identity": np.array(row["identity"])})
+        print(f"{row['file']}: {len(avatars)} avatars", flush=True)
+
+
+def _save(path: Path, arrays: dict[str, Array]) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()
