@@ -435,15 +435,18 @@ class Moment:
     mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
 
 
-def moments(avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False) -> Iterator[Moment]:
-    """A track as this head plays it; `relative` as in `animate`."""
+def moments(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[Moment]:
+    """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
     gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
     triangles = deform.open_triangles(basis.triangles)
     opacities = avatar.gaussians.opacities.numpy()
     played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
-    for drivers, rotation, translation in zip(played, track.rotation, track.translation, strict=True):
+    frames = list(zip(played, track.rotation, track.translation, strict=True))
+    for drivers, rotation, translation in frames[start:]:
         state = states(rotation, translation, drivers, avatar.drivers)
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
@@ -457,19 +460,15 @@ def moments(avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative
         yield Moment(displacement, growth, rotation, translation, state, shown, mouth)
 
 
-def animate(
-    avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu", relative: bool = False
-) -> Iterator[Array]:
-    """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
-
-    `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
-    """
-    means, quats, scales = (
-        t.numpy() for t in (avatar.gaussians.means, avatar.gaussians.quats, avatar.gaussians.scales)
-    )
-    for now in moments(avatar, models, track, relative):
+def heads(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[tuple[Array, Array, Array, Array, Array]]:
+    """The fields of the Gaussians in every frame from `start` on; `relative` as in `animate`."""
+    gaussians = avatar.gaussians
+    means, quats, scales = (t.numpy() for t in (gaussians.means, gaussians.quats, gaussians.scales))
+    for now in moments(avatar, models, track, relative, start):
         motion, shade = _weighed(avatar, models, now.state)
-        pushed, colors = means.copy(), avatar.gaussians.colors.numpy().copy()
+        pushed, colors = means.copy(), gaussians.colors.numpy().copy()
         spread(motion, avatar.place, pushed)
         spread(shade, avatar.place[: avatar.hidden.stop], colors)
         moved, grows = deform.move_points(
@@ -478,8 +477,30 @@ def animate(
         grown = scales * grows[:, None]
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
-        rgb, alpha = _draw((moved, quats, grown, now.opacities, colors), avatar.camera, device)
-        yield composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
+        yield moved, quats, grown, now.opacities, colors
+
+
+def animate(
+    avatar: HeadAvatar,
+    models: Models,
+    track: ExpressionTrack,
+    device: str = "cpu",
+    relative: bool = False,
+    start: int = 0,
+) -> Iterator[Array]:
+    """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
+
+    `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
+    A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
+    """
+    for fields in heads(avatar, models, track, relative, start):
+        yield show(avatar, fields, device)
+
+
+def show(avatar: HeadAvatar, fields: tuple[Array, Array, Array, Array, Array], device: str = "cpu") -> Array:
+    """The picture [H, W, 3] uint8 with the head of `heads` in it."""
+    rgb, alpha = _draw(fields, avatar.camera, device)
+    return composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
 
 
 @torch.inference_mode()

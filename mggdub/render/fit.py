@@ -60,3 +60,24 @@ def fit_photo(
                 parameters["colors"].clamp_(0, 1)
     with torch.no_grad():
         return current()
+
+
+def fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate: Array, passes: int = 12) -> Tensor:
+    """[N, 3]: what to add to the colours of one head in several states, so that they come nearest to `targets`.
+
+    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. The gradient is taken one state after the other.
+    """
+    change = torch.zeros_like(heads[0].colors, requires_grad=True)
+    adam = torch.optim.Adam([change], lr=0.02, betas=(0.9, 0.95))
+    steps = passes * len(heads)
+    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.95 * step / steps)
+    behind = as_tensor(plate)
+    for step in range(steps):
+        head, goal = heads[step % len(heads)], as_tensor(targets[step % len(heads)])
+        drawn = rasterize(replace(head, colors=(head.colors + change).clamp(0, 1)), camera)
+        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
+        adam.zero_grad()
+        ((picture - goal).square() * drawn.alphas.detach()[..., None]).sum().backward()
+        adam.step()
+        decay.step()
+    return change.detach()

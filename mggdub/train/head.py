@@ -33,13 +33,13 @@ from mggdub.render.rasterize import rasterize
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
 
-AVATARS, TARGETS = 2, 3  # in a step: avatars, and the moments each is driven to
-LEARNING_RATE, WARM_UP = 2e-3, 50
+AVATARS, TARGETS = 1, 4  # in a step: avatars, and the moments each is driven to
+LEARNING_RATE, WARM_UP = 1.5e-3, 50
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
 HELD_OUT = 9  # one person in nine is for choosing
 SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
 FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
-LOOK_SIZE = 112  # px, side of the window around the face that VGG16 sees
+LOOK_SIZE = 104  # px, side of the window around the face that VGG16 sees
 LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compared
 # Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays.
 UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.002
@@ -209,21 +209,14 @@ def weight_map(one: Sample, moment: int) -> Tensor:
 MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]
 
 
-def blur(x: Tensor) -> Tensor:
-    """Gaussian window of SSIM, 11 taps, of [B, 1, h, w]."""
-    taps = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2))
-    taps = taps / taps.sum()
-    return F.conv2d(F.conv2d(x, taps.view(1, 1, -1, 1), padding=(5, 0)), taps.view(1, 1, 1, -1), padding=(0, 5))
-
-
 def likeness(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-    """L1 + 0.2 (1 - SSIM) of [3, h, w], weighed [h, w]."""
-    x, y = seen[:, None], true[:, None]
-    mx, my, xx, yy, xy = blur(torch.cat([x, y, x * x, y * y, x * y])).split(3)
+    """L1 + 0.2 (1 - SSIM) of [3, h, w], weighed [h, w]; SSIM in windows of 7 px, every other one."""
+    local = F.avg_pool2d(torch.cat([seen, true, seen * seen, true * true, seen * true, weight[None]])[None], 7, 2)[0]
+    mx, my, xx, yy, xy = local[:-1].split(3)
     top = (2 * mx * my + 1e-4) * (2 * (xy - mx * my) + 9e-4)
     similar = top / ((mx**2 + my**2 + 1e-4) * (xx - mx**2 + yy - my**2 + 9e-4))
-    apart = (seen - true).abs() + SSIM_SHARE * (1 - similar[:, 0])
-    return (apart.mean(0) * weight).sum() / weight.sum()
+    apart = ((seen - true).abs().mean(0) * weight).sum() / weight.sum()
+    return apart + SSIM_SHARE * ((1 - similar.mean(0)) * local[-1]).sum() / local[-1].sum()
 
 
 def perceived(vgg: Vgg, seen: Tensor, true: Tensor, landmarks: Array) -> Tensor:
@@ -267,14 +260,14 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: fr
         true, weight = one.pictures[moment].permute(2, 0, 1), weight_map(one, moment)
         seen, alpha = picture(head, one.camera, one.plate)
         add("fine", likeness(seen, true, weight))
-        add("look", LOOK_SHARE * perceived(vgg, seen, true, one.landmarks[moment]))
         outer = (one.heads[moment] - alpha).abs() * (1 - one.heads[moment])
         add("matte", MATTE_SHARE * outer.mean())
-        if "densify" not in switches or moment == moments[0]:
+        if moment == moments[0]:  # once an avatar: these are dear
+            terms["look"] = LOOK_SHARE * perceived(vgg, seen, true, one.landmarks[moment])
             seen, _ = picture(coarse(head, one), small, small_plate.permute(1, 2, 0))
             size = (small.height, small.width)
             true, weight = (F.interpolate(p[None], size, mode="area")[0] for p in (true, weight[None]))
-            add("coarse", COARSE_SHARE * likeness(seen, true, weight[0]))
+            terms["coarse"] = COARSE_SHARE * likeness(seen, true, weight[0])
         add("uneven", UNEVEN * unevenness(motion * GRID / 8))
         add("motion", MOTION_COST * motion.abs().mean())
         add("shade", SHADE_COST * (shade.abs().mean() + unevenness(shade)))
@@ -344,7 +337,7 @@ def train(
     config: HeadConfig | None = None,
     seconds: float = math.inf,
 ) -> HeadNet:
-    """The running mean of the weights after `steps`, or after so many seconds; goes on from RUN's state."""  # fmt: skip
+    """The running mean of the weights after `steps` or so many seconds; goes on from the state in RUN."""
     basis, vgg = expression.load_expression(), load_vgg()
     net = new_net(basis, config)
     mean = new_net(basis, config)
@@ -359,7 +352,7 @@ def train(
         first = kept["step"]
     rows, held = people(data)
     print(f"{len(rows)} avatars, {len(held)} held out", flush=True)
-    began, log = time.perf_counter(), {}
+    began, log = time.perf_counter(), dict[str, float]()
     for step, samples in batches(data, rows, range(first, steps)):
         rng = np.random.default_rng([7, step])
         for group in adam.param_groups:
@@ -369,7 +362,7 @@ def train(
             count = len(one.states)
             moments = (1 + rng.choice(count - 1, min(TARGETS, count - 1), replace=False)).tolist()
             terms = losses(net, vgg, one, moments, switches)
-            (sum(terms.values()) / len(samples)).backward()
+            (torch.stack(list(terms.values())).sum() / len(samples)).backward()
             for name, value in terms.items():
                 log[name] = log.get(name, 0.0) * 0.98 + 0.02 * float(value.detach())
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
