@@ -56,6 +56,7 @@ def cli() -> None:
 @click.option("--size", type=int, metavar="PIXELS", help="Longest side of the video.  [default: the photo's own]")
 @click.option("--fps", type=Rate(), default=Fraction(25), help="25, 29.97, 30000/1001 ...  [default: 25]")
 @click.option("--pose", type=click.Choice(POSES), default="natural", show_default=True, help="Motion of the head.")
+@click.option("--orbit", type=float, default=0.0, metavar="DEGREES", help="Go round the head, so far to either side.")
 @click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
 @click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
 @click.option("--expression-scale", type=float, default=1.0, show_default=True, help="How much brows and eyes move.")

@@ -15,6 +15,7 @@ DEVICES = ("auto", "cpu", "cuda")
 FPS_RANGE = (10, 120)
 SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slower than the renderer
 SCALE_RANGE = (0.0, 2.0)
+ORBIT_RANGE = (0.0, 45.0)  # degrees
 CRF_RANGE = (0, 40)
 # What ffmpeg and people write when they mean n * 1000 / 1001.
 NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
@@ -30,6 +31,7 @@ class RenderOptions:
     size: int | None = None  # px, longest side of the output; None is the photo's own
     fps: Fraction = Fraction(25)
     pose: str = "natural"
+    orbit: float = 0.0  # degrees: how far the view goes round the head, to either side
     blink: str = "natural"
     mouth_scale: float = 1.0
     expression_scale: float = 1.0
@@ -46,6 +48,7 @@ class RenderOptions:
         _one_of("--blink", self.blink, BLINKS)
         _one_of("--device", self.device, DEVICES)
         _within("--fps", float(self.fps), *FPS_RANGE)
+        _within("--orbit", self.orbit, *ORBIT_RANGE)
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
         _within("--crf", self.crf, *CRF_RANGE)

@@ -24,6 +24,7 @@ from mggdub.types import BLENDSHAPES, DRIVING_UNITS, MOUTH_UNITS, Array, Express
 MOST_FRAMES = 54_000  # that are kept in memory: 15 minutes at 60 fps
 FITTED = 600  # frames that a person's mesh is fitted to
 AT_ONCE = 500  # frames whose poses are solved together
+ORBIT_TIME = 6.0  # s
 EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
@@ -170,6 +171,16 @@ def styled(track: ExpressionTrack, options: RenderOptions) -> ExpressionTrack:
         rotation=track.rotation * moving,
         translation=track.translation * moving,
     )
+
+
+def orbiting(track: ExpressionTrack, degrees: float, seconds: float) -> ExpressionTrack:
+    """The track with the head turned to one side, the other and back, once or every ORBIT_TIME or so."""
+    if degrees == 0:
+        return track
+    turns = max(1, round(seconds / ORBIT_TIME))
+    rotation = track.rotation.copy()
+    rotation[:, 1] += degrees * np.sin(2 * np.pi * turns * track.times / seconds)
+    return replace(track, rotation=rotation)
 
 
 def onto_photo(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Array:

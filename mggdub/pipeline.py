@@ -15,10 +15,10 @@ import torch
 from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
-from mggdub.drive import Drive, onto_photo, read_drive, resample, styled, track_video, with_mouth_units
+from mggdub.drive import Drive, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
 from mggdub.errors import InputError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
-from mggdub.geometry.surface import integrate_normals
+from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
@@ -165,11 +165,14 @@ class Builder:
         pixels = crop_px[rows, columns]  # [N, 2] crop px
         inner = deform.inside(pixels, head.landmarks[list(deform.INNER_LIPS), :2])
         own_mouth = np.nonzero(inner & (np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP))[0]
-        depth = sample(self.surface, crop_px)[rows, columns]
+        deep = sample(self.surface, crop_px)
+        depth = deep[rows, columns]
+        slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
+        quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), camera)
         seen = Gaussians(
             as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels, own_mouth)),
-            as_tensor(np.tile([1.0, 0, 0, 0], (len(pixels), 1))),
-            as_tensor(np.repeat((SPLAT * depth / camera.K[0, 0])[:, None], 3, 1)),
+            as_tensor(quats),
+            as_tensor(SPLAT * patches),
             as_tensor(np.clip(matte[rows, columns], 0.02, 0.98)),
             as_tensor(foreground(target, matte, plate)[rows, columns]),
         )
@@ -477,7 +480,7 @@ def heads(
         grown = scales * grows[:, None]
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
-        yield moved, quats, grown, now.opacities, colors
+        yield moved, deform.turn_patches(quats, avatar.neck, now.rotation), grown, now.opacities, colors
 
 
 def animate(
@@ -608,7 +611,7 @@ def render_file(
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
     drive = _drive(sound, models, options, progress)
-    track = drive.track
+    track = orbiting(drive.track, options.orbit, drive.seconds)
     heard = time.perf_counter()
 
     def watched() -> Iterator[Array]:

@@ -15,8 +15,11 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from scipy.special import expit
 
-from mggdub.types import Array
+from mggdub.geometry.rotation import matrix_to_quat
+from mggdub.types import Array, Camera
 
+STEEPEST = 4.0  # slope of a patch; more is an edge behind which something else begins
+THICKNESS = 0.7  # of a pixel
 PRIOR_WEIGHT = 3e-2  # against one squared pixel of slope; chosen on held-out synthetic heads
 
 
@@ -27,6 +30,28 @@ class _Links:
     first: Array  # [P] the left or upper one
     second: Array  # [P]
     slope: Array  # [N] what ñ ∂y must be
+
+
+def surfels(pixels: Array, depth: Array, step: tuple[Array, Array], camera: Camera) -> tuple[Array, Array]:
+    """How pixels lie on a surface: quaternions [N, 4] wxyz and sizes [N, 3] cm of one pixel's patch in head space.
+
+    pixels [N, 2] px of the camera; depth [N] cm, its growth [N] per pixel to the right and down. From the camera
+    a patch covers its pixel; seen from the side patches still touch. Axes 0 and 1 lie in the surface.
+    """
+    focal = float(camera.K[0, 0])
+    side = depth / focal  # cm of a pixel
+    ray = np.concatenate([(pixels - camera.K[:2, 2]) / focal, np.ones((len(pixels), 1))], 1)
+    across, down = (
+        np.clip(grown, -STEEPEST * side, STEEPEST * side)[:, None] * ray + side[:, None] * np.eye(3)[axis]
+        for axis, grown in enumerate(step)
+    )
+    longest = 0.5 * np.arctan2(2 * (across * down).sum(1), (across**2).sum(1) - (down**2).sum(1))[:, None]
+    first = across * np.cos(longest) + down * np.sin(longest)
+    second = down * np.cos(longest) - across * np.sin(longest)
+    sizes = np.stack([np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1), THICKNESS * side], 1)
+    axes = np.stack([first / sizes[:, :1], second / sizes[:, 1:2]], 2)
+    frame = np.concatenate([axes, np.cross(axes[..., 0], axes[..., 1])[..., None]], 2)
+    return matrix_to_quat(camera.viewmat[:3, :3].T @ frame).astype(np.float32), sizes.astype(np.float32)
 
 
 def integrate_normals(

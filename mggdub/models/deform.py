@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 from scipy import ndimage, sparse
 
-from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.types import CROP_SIZE, LANDMARKS, Array
 
 # Rings of MediaPipe's mesh, in order around each opening.
@@ -169,6 +169,29 @@ def _move(means, starts, vertices, weights, neck, mesh, turn, shift, moved, grow
         moved[i, 1] = y + share * (turn[1, 0] * dx + turn[1, 1] * dy + turn[1, 2] * dz + shift[1])
         moved[i, 2] = z + share * (turn[2, 0] * dx + turn[2, 1] * dy + turn[2, 2] * dz + shift[2])
         grown[i] = growth
+
+
+def turn_patches(quats: Array, neck: Array, rotation: Array) -> Array:
+    """Quaternions [N, 4] wxyz of splats after the head's rotation [3] degrees, of which they have their share."""
+    if not rotation.any():
+        return quats
+    turn = matrix_to_quat(euler_to_matrix(rotation)).astype(np.float32)
+    turned = np.empty_like(quats)
+    _turn(quats, neck, turn if turn[0] >= 0 else -turn, turned)
+    return turned
+
+
+@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+def _turn(quats, neck, turn, turned):  # type: ignore[no-untyped-def]
+    for i in prange(quats.shape[0]):
+        share = neck[i]
+        a = 1 + share * (turn[0] - 1)
+        b, c, d = share * turn[1], share * turn[2], share * turn[3]
+        w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        turned[i, 0] = a * w - b * x - c * y - d * z
+        turned[i, 1] = a * x + b * w + c * z - d * y
+        turned[i, 2] = a * y - b * z + c * w + d * x
+        turned[i, 3] = a * z + b * y - c * x + d * w
 
 
 def stretch(mesh: Array, moved: Array, triangles: Array) -> Array:

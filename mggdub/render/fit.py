@@ -65,7 +65,7 @@ def fit_photo(
 def fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate: Array, passes: int = 12) -> Tensor:
     """[N, 3]: what to add to the colours of one head in several states, so that they come nearest to `targets`.
 
-    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. The gradient is taken one state after the other.
+    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. One state makes one step.
     """
     change = torch.zeros_like(heads[0].colors, requires_grad=True)
     adam = torch.optim.Adam([change], lr=0.02, betas=(0.9, 0.95))
