@@ -371,7 +371,8 @@ def animate(
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
     gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
-    triangles = deform.open_triangles(basis.triangles)
+    edges = deform.mesh_edges(deform.open_triangles(basis.triangles))
+    resting = deform.lengths(avatar.mesh, edges)
     gaussians = avatar.gaussians
     means, quats, colors = (t.numpy().copy() for t in (gaussians.means, gaussians.quats, gaussians.colors))
     scales, opacities = gaussians.scales.numpy(), gaussians.opacities.numpy()
@@ -380,7 +381,7 @@ def animate(
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
-        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles)
+        growth = deform.stretch(resting, avatar.mesh + displacement, edges)
         moved, grows = deform.move_points(means, avatar.skin, avatar.neck, displacement, growth, rotation, translation)
         grown = scales * grows[:, None]
         colors[avatar.mouth], radius = paint_mouth(models.mouth, avatar.painter, displacement)
