@@ -20,14 +20,14 @@ check: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev-ready
-	$(BIN)/python -m mggdub.render.bench
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m mggdub.bench
 
 # make evaluate CLIPS=folder: every clip against what is made of its first frame and its sound.
 evaluate: $(VENV)/.eval-ready
 	$(BIN)/python -m mggdub.evaluate "$(CLIPS)" results/$(notdir $(patsubst %/,%,$(CLIPS)))
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo bench build dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \

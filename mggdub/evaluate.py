@@ -35,7 +35,7 @@ from mggdub.types import Array, ExpressionTrack, Photo, Waveform
 from mggdub.weights import cards
 
 ROWS = ("truth", "still photo", "scrambled", "ours, still", "ours, natural", "driven")
-LIP_METRICS = ("lip_r", "lip_lag_r", "m_lmd", "f_lmd", "sound_lag_r", "silence_lip_std")
+LIP_METRICS = ("lip_r", "lip_lag_r", "m_lmd", "f_lmd", "sound_lag_r", "sync_d_mgg", "sync_c_mgg", "silence_lip_std")
 MOMENTS, TILE = 4, 160
 PICTURES = 16  # frames of a clip in which pictures are compared
 SEED = 0
@@ -181,7 +181,7 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]], names: list[str], out
         pooled = {row: np.concatenate([one[row] for one in features]) for row in ROWS if row in features[0]}
         table["fd_vgg"] = {row: (frechet_distance(f, pooled["truth"]),) * 3 for row, f in pooled.items()}
     differences = {}
-    for metric in ("lip_r", "m_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"):
+    for metric in ("lip_r", "sync_d_mgg", "sync_c_mgg", "m_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"):
         for ours, other in (("ours, still", "scrambled"), ("ours, still", "still photo"), ("driven", "still photo")):
             a, b = values(ours, metric), values(other, metric)
             both = [a[name] - b[name] for name in names if name in a and name in b]

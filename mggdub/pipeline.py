@@ -445,7 +445,8 @@ def moments(
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
     gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
-    triangles = deform.open_triangles(basis.triangles)
+    edges = deform.mesh_edges(deform.open_triangles(basis.triangles))
+    resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
     played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
     frames = list(zip(played, track.rotation, track.translation, strict=True))
@@ -458,7 +459,7 @@ def moments(
         shown[avatar.own_mouth] *= own_share(displacement)
         for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
-        growth = deform.stretch(avatar.mesh, avatar.mesh + displacement, triangles)
+        growth = deform.stretch(resting, avatar.mesh + displacement, edges)
         mouth = paint_mouth(models.mouth, avatar.painter, displacement)
         yield Moment(displacement, growth, rotation, translation, state, shown, mouth)
 

@@ -25,6 +25,7 @@ ALLOWED = {
     "drive": VALUES | ROOMS,
     "pipeline": VALUES | ROOMS | {"drive"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
+    "bench": VALUES | ROOMS | {"pipeline"},
     "doctor": VALUES | {"media", "render"},
     "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
     "__main__": {"cli"},

@@ -1,6 +1,6 @@
 """Everything that can be measured of a video: alone, against the true clip, against the photo it was made from.
 
-Frames are read one after the other; what is kept of each is some hundred bytes. Landmarks are looked for in every
+Frames are read one after the other; what is kept of each is about a kilobyte. Landmarks are looked for in every
 frame, pictures are compared in `pictures` frames spread evenly over the video.
 """
 
@@ -21,7 +21,7 @@ from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
 from mggdub.media.video import VideoInfo, probe, read_video
 from mggdub.metrics import face as lm
-from mggdub.metrics import image, perceptual, sync
+from mggdub.metrics import image, judge, perceptual, sync
 from mggdub.perception.face import FaceFinder, canonical_face, cut, head_pose
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.types import BACKGROUND, CLOTHES, Array, Crop, Face, Photo, Portrait
@@ -46,6 +46,9 @@ METRICS = {
     "jitter": ("1/s²", "(-) acceleration of rigid landmarks in outer-eye distances"),
     "sound_lag": ("ms", "how much later the loudness comes than the lip aperture"),
     "sound_lag_r": ("", "their correlation there"),
+    "sync_d_mgg": ("", "(-) distance of lips and sound where they match best, by mggdub's judge"),
+    "sync_c_mgg": ("", "(+) how much farther they are at other shifts of the sound, median"),
+    "sync_offset": ("ms", "how much later the sound comes than the lips, by the judge"),
     "frames_compared": ("", "pictures that were compared"),
     "psnr": ("dB", "(+) head crop"),
     "ssim": ("", "(+) head crop"),
@@ -78,6 +81,7 @@ class Judges:
 
     faces: FaceFinder
     geometry: GeometryNet
+    sync: judge.SyncJudge
     lpips: perceptual.Lpips | None
     vgg: perceptual.Vgg | None
     recogniser: perceptual.Recogniser | None
@@ -98,6 +102,7 @@ def load_judges() -> Judges:
     return Judges(
         FaceFinder(),
         load_geometry(),
+        judge.load_judge(),
         optional("LPIPS", perceptual.load_lpips),
         optional("FD-VGG", perceptual.load_vgg),
         optional("CSIM-dlib", perceptual.load_recogniser),
@@ -228,7 +233,9 @@ def _read_face(face: Face | None) -> dict[str, Any]:
     if face is None:
         nothing = float("nan")
         rigid = np.full((len(RIGID), 2), nothing)
-        return {"lips": nothing, "eyes": nothing, "angles": np.full(3, nothing), "rigid": rigid, "width": nothing}
+        mouth = np.full(2 * len(judge.POINTS), nothing)
+        return {"lips": nothing, "eyes": nothing, "angles": np.full(3, nothing), "rigid": rigid, "width": nothing,
+                "mouth": mouth}  # fmt: skip
     marks = face.landmarks
     return {
         "lips": float(lm.lip_aperture(marks[None])[0]),
@@ -236,6 +243,7 @@ def _read_face(face: Face | None) -> dict[str, Any]:
         "angles": _angles(face),
         "rigid": marks[list(RIGID), :2],
         "width": lm.eye_distance(marks),
+        "mouth": judge.head_lips(marks[None])[0],
     }
 
 
@@ -385,6 +393,11 @@ def _summary(
             numbers["silence_lip_std"] = 100 * float(lips[quiet].std())
         in_step = sync.sound_lag(lips[found], times[found], sound) if moves else (0.0, 0.0)
         numbers["sound_lag"], numbers["sound_lag_r"] = in_step
+        judged = judge.sync_judge(judges.sync, kept.curve("mouth")[found], times[found], sound)
+        if judged:
+            numbers["sync_d_mgg"], numbers["sync_c_mgg"], numbers["sync_offset"] = judged
+        else:
+            skipped.append(f"Sync was not judged: it takes {judge.SHORTEST / judge.RATE} s of sound and a face.")
     else:
         skipped.append("What needs sound was not measured: the video has none.")
     if has_reference:

@@ -194,12 +194,22 @@ def _turn(quats, neck, turn, turned):  # type: ignore[no-untyped-def]
         turned[i, 3] = a * z + b * y - c * x + d * w
 
 
-def stretch(mesh: Array, moved: Array, triangles: Array) -> Array:
-    """[478] float32: by how much the skin around each vertex stretches, 1..MAX_STRETCH."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    before = np.linalg.norm(mesh[edges[:, 0], :2] - mesh[edges[:, 1], :2], axis=1)
-    after = np.linalg.norm(moved[edges[:, 0], :2] - moved[edges[:, 1], :2], axis=1)
-    ratio = np.clip(after / np.maximum(before, 0.05), 1.0, MAX_STRETCH).astype(np.float32)
+def mesh_edges(triangles: Array) -> Array:
+    """[E, 2] of triangles [F, 3]."""
+    return np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+
+
+def lengths(mesh: Array, edges: Array) -> Array:
+    """[E] cm: how long edges [E, 2] of a mesh look from the front."""
+    return np.asarray(np.linalg.norm(mesh[edges[:, 0], :2] - mesh[edges[:, 1], :2], axis=1))
+
+
+def stretch(resting: Array, moved: Array, edges: Array) -> Array:
+    """[478] float32: by how much the skin around each vertex stretches, 1..MAX_STRETCH.
+
+    `resting` are the edges' `lengths` in the mesh at rest, `moved` [478, 3] is the mesh now.
+    """
+    ratio = np.clip(lengths(moved, edges) / np.maximum(resting, 0.05), 1.0, MAX_STRETCH).astype(np.float32)
     most = np.ones(LANDMARKS, np.float32)
     np.maximum.at(most, edges.ravel(), np.repeat(ratio, 2))
     return most

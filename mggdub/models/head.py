@@ -82,10 +82,10 @@ class HeadNet(nn.Module):
         self.refine = nn.Conv2d(first, 1, 1)
         self.motion = nn.Conv2d(first, 3 * c.motion_rank, 1)
         self.shade = nn.Conv2d(first, 4 * 3 * c.shade_rank, 1)
+        told = nn.Linear(c.hidden, 4)
         self.sym = nn.Sequential(
-            nn.Linear(2 * first + 3 + 3 + 3, c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.SiLU(),
-            nn.Linear(c.hidden, 4),
-        )  # fmt: skip
+            nn.Linear(2 * first + 9, c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.SiLU(), told
+        )
         ranks = c.motion_rank + c.shade_rank
         self.linear = nn.Linear(STATES, ranks, bias=False)
         self.bend = nn.Sequential(
@@ -93,9 +93,10 @@ class HeadNet(nn.Module):
         )
         self.unit: Tensor
         self.register_buffer("unit", torch.ones(STATES))  # of a state, for an input of 1
-        for last in (self.refine, self.motion, self.shade, self.sym[-1]):
+        for last in (self.refine, self.motion, self.shade, told):
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
 
     def forward(self, pictures: Tensor, own: Tensor) -> Grids:
         """Pictures [B, inputs, GRID, GRID] of `head_inputs`, own [B, 32] the photo's own drivers."""

@@ -82,6 +82,8 @@ def test_late_sound_is_told(talking: Path, judges: Judges, folder: Path) -> None
     before, after = (measure(path, judges).numbers for path in (talking, moved))
     assert before["sound_lag_r"] > 0.3
     assert after["sound_lag"] - before["sound_lag"] == pytest.approx(120, abs=20)
+    assert before["sync_c_mgg"] > 0.3
+    assert after["sync_offset"] - before["sync_offset"] == pytest.approx(120, abs=20)
 
 
 def test_late_lips_and_worse_pictures_are_told(talking: Path, judges: Judges, folder: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.render.bench import ball_scene, plain
 from mggdub.render.rasterize import rasterize, render_frame
 from mggdub.render.reference import rasterize_reference, rotation
 from mggdub.types import Camera, Gaussians, Rendering
@@ -198,8 +197,3 @@ def test_gsplat_equals_ours() -> None:
     theirs = [getattr(rasterize(on_device, view), name).cpu().double().numpy() for name in PICTURES]
     error = np.mean((theirs[0] - pictures(rasterize(gaussians, view))[0]) ** 2)
     assert -10 * math.log10(error) > 50
-
-
-def test_the_plain_loop_draws_the_same() -> None:
-    gaussians, view = ball_scene(3000, 64)
-    assert np.abs(plain(gaussians, view) - rasterize(gaussians, view).colors.numpy()).mean() < 1e-5
