@@ -29,7 +29,7 @@ ALLOWED = {
     "doctor": VALUES | {"media", "render"},
     "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
     "__main__": {"cli"},
-    "train": VALUES | ROOMS | {"metrics", "pipeline"},
+    "train": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
 }
 # Third-party packages that one place knows (training may use a command line and a bar of its own).
 KEEPERS = {

@@ -33,8 +33,8 @@ from mggdub.render.rasterize import rasterize
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
 
-AVATARS, TARGETS = 1, 4  # in a step: avatars, and the moments each is driven to
-LEARNING_RATE, WARM_UP = 1.5e-3, 50
+AVATARS, TARGETS = 1, 1  # in a step: avatars, and the moments each is driven to
+LEARNING_RATE, WARM_UP = 2e-3, 50
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
 HELD_OUT = 9  # one person in nine is for choosing
 SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
@@ -44,6 +44,7 @@ LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compar
 # Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays.
 UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.002
 TINT = 0.15  # of the light, log standard deviation of the augmentation
+FLOW_SHARE = 0.03  # of a px
 KEEP_EVERY = 100
 CARD = {
     "what": "The learned head: refinement of the surface, bases of motion and colour, colours of the hidden side",
@@ -85,6 +86,9 @@ class Sample:
     heads: Tensor  # [T, h, w]
     landmarks: Array  # [T, 478, 2] px of the pictures
     parents: Tensor  # [V] cell of every visible point
+    lead: Tensor  # [P] one visible point of every cell
+    lead_skin: sparse.csr_matrix  # [P, 478]
+    flow: Array | None  # [T, P, 3] of `flow`
 
 
 def load_sample(data: Path, stem: str, number: int) -> Sample:
@@ -97,22 +101,25 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
         return torch.from_numpy(np.ascontiguousarray(array)).float()
 
     count = len(a["means"])
+    skin = sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478))
     hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
     height, width = a["plate"].shape[:2]
     crop = Camera(a["crop_K"], a["viewmat"])
     twin = _project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
     place = a["place"]
     cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
-    _, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_inverse=True)
+    _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
+    flow = data / f"{stem}_{number}.flow"
     return Sample(
         tensor(a["means"]), tensor(a["scales"]), tensor(a["colors"]),
-        sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478)),
+        skin,
         tensor(a["neck"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth, tensor(a["own"]),
         Camera(a["K"], a["viewmat"], width, height), tensor(a["plate"]) / 255, tensor(a["fade"]), tensor(a["inputs"]),
         tensor(twin / CROP_SIZE), tensor(sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255),
         tensor(a["opacities"]), a["displacement"].astype(np.float32), a["growth"].astype(np.float32), a["rotation"],
         a["translation"], tensor(a["states"]), tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
         tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
+        torch.from_numpy(lead), skin[lead], np.load(flow).astype(np.float32) if flow.exists() else None,
     )  # fmt: skip
 
 
@@ -131,21 +138,48 @@ def tinted(one: Sample, rng: np.random.Generator) -> Sample:
     return replace(one, inputs=inputs, **{name: (getattr(one, name) * light).clamp(0, 1) for name in names})
 
 
-def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
-    """The head at a moment, what its motion was [3, GRID, GRID] and its change of colour [3, 2 GRID, 2 GRID]."""
-    motion_weights, shade_weights = net.weights(one.states[moment], one.own)
-    motion = torch.tensordot(motion_weights, grids.motion[0], 1) * one.fade
-    shade = torch.tensordot(shade_weights, grids.shade[0], 1)
-    moved = look(torch.cat([motion, grids.depth[0]]), one.place)  # [N, 4]
-    solid = one.hidden.stop
-    depth = torch.cat([moved[:solid, 3:], torch.zeros(len(one.means) - solid, 1)])
+def moved(
+    net: HeadNet, grids: Grids, one: Sample, moment: int, which: slice | Tensor = slice(None)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of `which` points at a moment, how they grow [., 1], and the motion that was learned [3, GRID, GRID]."""
+    motion = torch.tensordot(net.weights(one.states[moment], one.own)[0], grids.motion[0], 1) * one.fade
+    pushed = look(torch.cat([motion, grids.depth[0]]), one.place[which])  # [N, 4]
     mesh = np.concatenate([one.displacement[moment], one.growth[moment][:, None] - 1], 1)
-    skin = torch.from_numpy(one.skin @ mesh)  # [N, 4]
-    x = one.means + depth * one.rays + moved[:, :3] + skin[:, :3]
+    skin = torch.from_numpy((one.skin if isinstance(which, slice) else one.lead_skin) @ mesh)  # [N, 4]
+    solid = (torch.arange(len(one.means)) < one.hidden.stop)[which, None]
+    x = one.means[which] + pushed[:, 3:] * solid * one.rays[which] + pushed[:, :3] + skin[:, :3]
     turn = torch.from_numpy((euler_to_matrix(one.rotation[moment]) - np.eye(3)).astype(np.float32))
     shift = torch.from_numpy(one.translation[moment])
-    x = x + one.neck[:, None] * ((x - torch.tensor(PIVOT)) @ turn.T + shift)
-    scales = one.scales * (1 + skin[:, 3:])
+    x = x + one.neck[which, None] * ((x - torch.tensor(PIVOT)) @ turn.T + shift)
+    return x, 1 + skin[:, 3:], motion
+
+
+def on_screen(means: Tensor, camera: Camera) -> Tensor:
+    """[N, 2] px of means [N, 3]."""
+    view, K = torch.from_numpy(camera.viewmat), torch.from_numpy(camera.K)
+    seen = means @ view[:3, :3].T + view[:3, 3]
+    return seen[:, :2] / seen[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+
+
+def astray(net: HeadNet, grids: Grids, one: Sample, moment: int) -> Tensor:
+    """Mean px by which points miss where the flow says that they should be."""
+    assert one.flow is not None
+    wanted, trust = torch.from_numpy(one.flow[moment][:, :2]), torch.from_numpy(one.flow[moment][:, 2])
+    with torch.no_grad():
+        still = Grids(*(torch.zeros_like(grid) for grid in grids))
+        before = on_screen(moved(net, still, one, moment, one.lead)[0], one.camera)
+    miss = on_screen(moved(net, grids, one, moment, one.lead)[0], one.camera) - before - wanted
+    return (F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none").sum(1) * trust).sum() / trust.sum().clamp(
+        1
+    )
+
+
+def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
+    """The head at a moment, what its motion was [3, GRID, GRID] and its change of colour [3, 2 GRID, 2 GRID]."""
+    shade = torch.tensordot(net.weights(one.states[moment], one.own)[1], grids.shade[0], 1)
+    x, growth, motion = moved(net, grids, one, moment)
+    solid = one.hidden.stop
+    scales = one.scales * growth
     opacities = one.opacities[moment]
     features = grids.features[0]
     hidden = one.hidden
@@ -253,6 +287,9 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: fr
     def add(name: str, value: Tensor) -> None:
         terms[name] = terms.get(name, torch.zeros(())) + value / len(moments)
 
+    if one.flow is not None:
+        every = range(1, len(one.states))
+        terms["flow"] = FLOW_SHARE * torch.stack([astray(net, grids, one, moment) for moment in every]).mean()
     small = halved(one.camera)
     small_plate = F.interpolate(one.plate.permute(2, 0, 1)[None], (small.height, small.width), mode="area")[0]
     for moment in moments:
@@ -399,6 +436,8 @@ def judge(net: HeadNet, data: Path, rows: list[tuple[str, int, str]], switches: 
             if "refine" in switches:
                 grids = grids._replace(depth=torch.zeros_like(grids.depth))
             for moment in range(1, len(one.states), 3):
+                if one.flow is not None:
+                    found.setdefault(f"{name}_px", []).append(float(astray(which, grids, one, moment)))
                 seen, _ = picture(drawn(which, grids, one, moment)[0], one.camera, one.plate)
                 found.setdefault(name, []).append(head_psnr(seen, one, moment))
                 if name == "plain":

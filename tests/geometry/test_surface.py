@@ -1,8 +1,10 @@
 """Integrating exact normals gives back the surface they came from."""
 
 import numpy as np
+import pytest
 
-from mggdub.geometry.surface import integrate_normals
+from mggdub.geometry.camera import crop_camera
+from mggdub.geometry.surface import integrate_normals, surfels
 
 SIZE = 64
 K = np.array([[256, 0, 32], [0, 256, 32], [0, 0, 1]], np.float32)
@@ -58,3 +60,16 @@ def test_outside_the_mask_is_the_prior() -> None:
     depth, normals = plane((0.0, 0.0, -1.0), 50.0)
     mask = np.zeros((SIZE, SIZE), bool)
     assert np.array_equal(integrate_normals(normals, mask, K, depth), depth.astype(np.float32))
+
+
+def test_patches_of_a_slanted_plane_touch() -> None:
+    camera = crop_camera(np.eye(3), np.array([0.0, 0, 60]))
+    side = 60 / camera.K[0, 0]
+    pixels = np.array([[256.0, 256]])
+    flat = surfels(pixels, np.array([60.0]), (np.zeros(1), np.zeros(1)), camera)
+    assert flat[1][0, :2] == pytest.approx([side, side])
+    slanted = surfels(pixels, np.array([60.0]), (np.array([2 * side]), np.zeros(1)), camera)
+    assert slanted[1][0, :2] == pytest.approx([side * np.sqrt(5), side], rel=1e-4)
+    w, x, y, z = slanted[0][0]
+    longest = np.array([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)])
+    assert np.abs(longest) == pytest.approx([1 / np.sqrt(5), 0, 2 / np.sqrt(5)], abs=1e-4)

@@ -1,0 +1,87 @@
+"""Where the points of a head should have gone: `python -m mggdub.train.flow DATA`, after `head_data`.
+
+Every avatar is drawn as it is without anything learned, and optical flow (DIS) says how what is seen lies in the true
+frame. Kept is, for one point of every cell of the grid, how many px it is off, with 0 trust where the flow there and
+back does not return or leads out of the true head. DATA/<clip>_<n>.flow gets an array [T, P, 3]: right, down, trust.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from mggdub.models import expression
+from mggdub.train import head
+from mggdub.types import Array
+
+RETURNS = 1.5  # px, how near the way there and back must end
+FARTHEST = 24.0  # px
+SMOOTH = 2.0  # px, sigma: motion is smoother than flow
+
+
+def flows(net: head.HeadNet, one: head.Sample) -> Array:
+    """[T, P, 3] float16 of one avatar."""
+    found = []
+    with torch.no_grad():
+        grids = net(one.inputs[None], one.own[None])
+        for moment in range(len(one.states)):
+            drawn, _, _ = head.drawn(net, grids, one, moment)
+            seen, _ = head.picture(drawn, one.camera, one.plate)
+            at = head.on_screen(drawn.means[one.lead], one.camera).numpy()
+            found.append(
+                _flow(_bytes(seen.permute(1, 2, 0)), _bytes(one.pictures[moment]), at, one.heads[moment].numpy())
+            )
+    return np.stack(found).astype(np.float16)
+
+
+def _bytes(picture: torch.Tensor) -> Array:
+    return np.asarray((picture.clamp(0, 1) * 255).round().byte().numpy())
+
+
+def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
+    """[P, 3] of points at [P, 2] px."""
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, true)]
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = search.calc(grey[0], grey[1], None), search.calc(grey[1], grey[0], None)
+    there = np.dstack([cv2.GaussianBlur(there[..., k], (0, 0), SMOOTH) for k in range(2)])
+    move = _sample(there, at)
+    home = np.linalg.norm(move + _sample(back, at + move), axis=1)
+    ends = _sample(inside[..., None], at + move)[:, 0]
+    size = np.linalg.norm(move, axis=1)
+    trust = (
+        (home < RETURNS) & (ends > 0.5) & (size < FARTHEST) & (_sample(inside[..., None] * 0 + 1, at, 0)[:, 0] > 0.5)
+    )
+    return np.concatenate([move, trust[:, None]], 1)
+
+
+def _sample(image: Array, at: Array, beyond: float | None = None) -> Array:
+    place = [at[:, 1] - 0.5, at[:, 0] - 0.5]
+    mode = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
+    return np.stack([ndimage.map_coordinates(image[..., c], place, order=1, **mode) for c in range(image.shape[2])], 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="this part of so many, to work side by side")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    net = head.new_net(expression.load_expression())
+    train, held = head.people(given.data)
+    for stem, number, _ in sorted(train + held)[given.part[0] :: given.part[1]]:
+        target = given.data / f"{stem}_{number}.flow"
+        if target.exists():
+            continue
+        found = flows(net, head.load_sample(given.data, stem, number))
+        with target.with_suffix(".partial").open("wb") as file:
+            np.save(file, found)
+        target.with_suffix(".partial").replace(target)
+
+
+if __name__ == "__main__":
+    main()
