@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mggdub import __version__
-from mggdub.config import BLINKS, DEVICES, POSES, RenderOptions, parse_fps
+from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps
 from mggdub.errors import MggdubError, UsageError
 
 STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
@@ -67,16 +68,21 @@ def cli() -> None:
 @click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
-def render(photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+@click.pass_context
+def render(
+    ctx: click.Context, photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any
+) -> None:
     """Dub PHOTO with SPEECH, or move it like a driving video.
 
-    PHOTO is any picture with a face; SPEECH is any recording or video with sound. With --drive, SPEECH is only heard.
+    PHOTO is any picture with a face, or what `mggdub avatar` made of one; SPEECH is any recording or video with sound.
+    With --drive, SPEECH is only heard.
     """
     options = RenderOptions(**choices)
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)
     _calm_threads()
+    _check_given(ctx, photo)
     with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
 
@@ -88,6 +94,35 @@ def render(photo: Path, speech: Path | None, output: Path, as_json: bool, quiet:
     if not quiet:
         _say(SYNTHETIC_NOTE)
     click.echo(json.dumps(report) if as_json else str(output))
+
+
+@cli.command()
+@click.argument("photo", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Avatar to write (.mgg).")
+@click.option("--ply", type=PATH, metavar="HEAD.ply", allow_from_autoenv=False, help="Write the Gaussians, too.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the outputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bool, **choices: Any) -> None:
+    """Build the head of PHOTO once; `mggdub render HEAD.mgg SPEECH` then starts at once.
+
+    It is for the mggdub and the weights that made it. --preview, --size, --face and --background are part of it.
+    """
+    options = RenderOptions(**choices)
+    from mggdub.media.files import check_input, check_output
+
+    check_output(output, options.force, (check_input(photo),), (".mgg",))
+    if ply:
+        check_output(ply, options.force, (photo,), (".ply",))
+    _calm_threads()
+    with _hushed(), _progress(quiet) as progress:
+        from mggdub import pipeline
+
+        report = pipeline.avatar_file(photo, output, ply, options, progress)
+    click.echo(json.dumps(report) if as_json else str(output))
+
+
+avatar.params += [option for option in render.params if option.name in AVATAR_OPTIONS]
 
 
 @cli.command()
@@ -222,6 +257,15 @@ def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: P
 
     inputs = tuple(check_input(path) for path in (photo, speech, drive) if path)
     check_output(output, force, inputs)
+
+
+def _check_given(ctx: click.Context, photo: Path) -> None:
+    """What was fixed when an avatar was built may be repeated, but not changed, not even to a default."""
+    given = {k: v for k, v in ctx.params.items() if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT}
+    if photo.suffix.lower() == ".mgg" and given.keys() & set(AVATAR_OPTIONS):
+        from mggdub.avatar import check_given, load_avatar
+
+        check_given(photo, load_avatar(photo)[1], given)
 
 
 def _tell_of_gaps(source: Path | None, report: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 
-from mggdub.config import SIZE_RANGE, RenderOptions
+from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
+from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
 from mggdub.drive import Drive, onto_photo, read_drive, resample, styled, track_video, with_mouth_units
 from mggdub.errors import InputError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
@@ -428,10 +429,62 @@ def make_track(speech: Waveform, models: Models, options: RenderOptions) -> Expr
     return replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
 
 
-def _with_background(picture: Photo, path: Path, options: RenderOptions) -> Photo:
+def _read_head(path: Path, options: RenderOptions) -> Photo | HeadAvatar:
+    """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted."""
+    if is_avatar(path):
+        avatar, about = load_avatar(path)
+        named = {name: getattr(options, name) for name in AVATAR_OPTIONS}
+        check_given(path, about, {k: v for k, v in named.items() if v != getattr(RenderOptions, k)})
+        return avatar
+    return _read_picture(path, options)
+
+
+def _read_picture(path: Path, options: RenderOptions) -> Photo:
+    picture = read_image(path, options.background_color or (255, 255, 255))
     if options.background_color and picture.alpha is None:
         raise UsageError(f"{path} has no transparent background to fill; leave out --background.")
     return picture
+
+
+def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: RenderOptions) -> HeadAvatar:
+    if isinstance(read, HeadAvatar):
+        return read
+    try:
+        return build_avatar(read, models, options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def avatar_file(
+    photo: Path,
+    output: Path,
+    ply: Path | None,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+) -> dict[str, Any]:
+    """Write the head of `photo` as an avatar file and its Gaussians as `ply`; the report. Raises MggdubError."""
+    clock = time.perf_counter()
+    check_output(output, options.force, (photo,), (SUFFIX,))
+    if ply:
+        check_output(ply, options.force, (photo, output), (".ply",))
+    picture = _read_picture(photo, options)
+    progress("load", 0, 1)
+    models = models or load_models()
+    progress("photo", 0, 1)
+    avatar = _as_avatar(picture, photo, models, options)
+    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
+    splats = write_ply(ply, avatar, options.force) if ply else None
+    height, width = avatar.picture.shape[:2]
+    return {
+        "output": str(output),
+        "ply": str(ply) if ply else None,
+        "gaussians": len(avatar.gaussians),
+        "splats": splats,
+        "size": [width, height],
+        "bytes": output.stat().st_size,
+        "seconds": round(time.perf_counter() - clock, 3),
+    }
 
 
 def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progress: Progress) -> Drive:
@@ -472,21 +525,19 @@ def render_file(
 ) -> dict[str, Any]:
     """Dub `photo` with `speech`, or move it like `options.drive`, into the video `output`; returns the report.
 
-    A driven video lasts as long as what drives it and has its sound, if `speech` names no other. Raises MggdubError.
+    An avatar file may stand for the photo. A driven video lasts as long as what drives it and has its sound, if
+    `speech` names no other. Raises MggdubError.
     """
     clock = time.perf_counter()
     check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
     device = choose_device(options.device)
-    picture = _with_background(read_image(photo, options.background_color or (255, 255, 255)), photo, options)
+    picture = _read_head(photo, options)
     sound = read_audio(speech) if speech else None
     progress("load", 0, 1)
     models = load_models()
     loaded = time.perf_counter()
     progress("photo", 0, 1)
-    try:
-        avatar = build_avatar(picture, models, options)
-    except InputError as error:
-        raise InputError(f"{photo}: {error}") from error
+    avatar = _as_avatar(picture, photo, models, options)
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
     drive = _drive(sound, models, options, progress)

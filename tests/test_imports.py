@@ -23,10 +23,11 @@ ALLOWED = {
     "render": VALUES | {"geometry"},
     "metrics": VALUES | ROOMS,
     "drive": VALUES | ROOMS,
-    "pipeline": VALUES | ROOMS | {"drive"},
+    "avatar": VALUES | {"media", "models"},
+    "pipeline": VALUES | ROOMS | {"avatar", "drive"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
+    "cli": VALUES | {"avatar", "media", "metrics", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"metrics", "pipeline"},
 }
