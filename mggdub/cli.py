@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -19,10 +20,20 @@ from click.core import ParameterSource
 
 from mggdub import __version__
 from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps
-from mggdub.errors import MggdubError, UsageError
+from mggdub.errors import BatchError, MggdubError, UsageError
 
-STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
-WORK = {"render": "Rendering", "measure": "Measuring", "drive": "Watching the driver"}  # what is told frame by frame
+STAGES = {
+    "load": "Loading the networks",
+    "check": "Checking the rows",
+    "photo": "Building the head",
+    "speech": "Listening",
+}
+WORK = {
+    "render": "Rendering",
+    "batch": "Rendering",
+    "measure": "Measuring",
+    "drive": "Watching the driver",
+}  # what is told frame by frame
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 PATH = click.Path(path_type=Path)
 
@@ -123,6 +134,54 @@ def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bo
 
 
 avatar.params += [option for option in render.params if option.name in AVATAR_OPTIONS]
+
+
+@cli.command()
+@click.argument("source", type=PATH, metavar="MANIFEST|PHOTOS_DIR")
+@click.argument("speech", type=PATH, required=False, metavar="[SPEECH_DIR]")
+@click.option("-o", "--output", "folder", type=PATH, required=True, allow_from_autoenv=False, help="Folder to fill.")
+@click.option("--all-pairs", is_flag=True, help="Of two folders: every photo with every recording.")
+@click.option("--check", is_flag=True, help="Only check and list what is wrong.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Leave out what is done already.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first row that fails.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes on this machine.")
+@click.option("--cluster", metavar="ADDRESS", help="Let the workers of this Dask scheduler render.")
+@click.option("--cache-dir", type=PATH, help="Keep the heads here for later batches.")
+@click.option("--report", is_flag=True, help="Write OUTPUT/report.html.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite videos of something else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@click.pass_context
+def batch(
+    ctx: click.Context, source: Path, speech: Path | None, folder: Path, as_json: bool, quiet: bool, **choices: Any
+) -> None:
+    """Render the rows of MANIFEST (.csv, .jsonl), or the pairs of two folders.
+
+    A manifest has photo, speech and output, and any option of `mggdub render` in rows where it differs.
+    """
+    from mggdub.batch.run import BatchOptions, run_batch
+
+    named = {option.name for option in FOR_ALL_ROWS}
+    base = {name: choices.pop(name) for name in sorted(named & choices.keys())}
+    given = frozenset(k for k in base if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
+    options, _ = BatchOptions(**choices), RenderOptions(**base)
+    if not source.exists():
+        raise UsageError(f"{source} does not exist; check the path.")
+    _calm_threads()
+    try:
+        with _hushed(), _progress(quiet) as progress:
+            summary = run_batch(source, speech, folder, options, base, given, progress, _say_above)
+    except KeyboardInterrupt:
+        _say("Interrupted; the same command goes on from here.")
+        ctx.exit(130)
+    text = "{rows} rows: {done} done, {skipped} done before, {failed} failed, {left} left ({seconds:.1f} s)"
+    click.echo(json.dumps(summary) if as_json else text.format(**summary))
+    if summary["failed"]:
+        raise BatchError(f"{summary['failed']} of {summary['rows']} rows failed; correct them and run it again.")
+
+
+FOR_ALL_ROWS = [p for p in render.params if p.name in {f.name for f in fields(RenderOptions)} - {"force", "drive"}]
+batch.params += FOR_ALL_ROWS
 
 
 @cli.command()
@@ -306,6 +365,13 @@ def _hushed() -> Iterator[None]:
 
 def _say(sentence: str) -> None:
     click.echo(sentence, err=True)
+
+
+def _say_above(sentence: str) -> None:
+    """Say it without breaking the bar."""
+    from tqdm import tqdm
+
+    tqdm.write(sentence, file=sys.stderr)
 
 
 def _nothing(stage: str, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +18,14 @@ from scipy import ndimage, sparse
 from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
 from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
 from mggdub.drive import Drive, onto_photo, read_drive, resample, styled, track_video, with_mouth_units
-from mggdub.errors import InputError, UsageError
+from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
-from mggdub.media.track import write_track
-from mggdub.media.video import check_output, probe, write_video
+from mggdub.media.track import read_track, write_track
+from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
 from mggdub.models import deform, expression
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
@@ -363,11 +364,17 @@ def _draw(fields: tuple[Array, Array, Array, Array, Array], camera: Camera, devi
 
 
 def animate(
-    avatar: HeadAvatar, models: Models, track: ExpressionTrack, device: str = "cpu", relative: bool = False
+    avatar: HeadAvatar,
+    models: Models,
+    track: ExpressionTrack,
+    device: str = "cpu",
+    relative: bool = False,
+    start: int = 0,
 ) -> Iterator[Array]:
     """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
+    A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
     """
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.drivers)
@@ -377,7 +384,8 @@ def animate(
     means, quats, colors = (t.numpy().copy() for t in (gaussians.means, gaussians.quats, gaussians.colors))
     scales, opacities = gaussians.scales.numpy(), gaussians.opacities.numpy()
     played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
-    for drivers, rotation, translation in zip(played, track.rotation, track.translation, strict=True):
+    frames = list(zip(played, track.rotation, track.translation, strict=True))
+    for drivers, rotation, translation in frames[start:]:
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
@@ -455,6 +463,27 @@ def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: Re
         raise InputError(f"{path}: {error}") from error
 
 
+def check_head(path: Path, options: RenderOptions, faces: FaceFinder) -> None:
+    """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
+    read = _read_head(path, options)
+    if isinstance(read, Photo):
+        try:
+            choose_face(faces.find(read.pixels), options.face)
+        except MggdubError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def playing_time(speech: Path | None, drive: Path | None) -> float:
+    """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
+    heard = read_audio(speech).duration if speech else 0.0
+    if drive is None:
+        return heard
+    if drive.suffix.lower() == ".csv":
+        return float(read_track(drive).track.times[-1])
+    next(read_video(drive))
+    return probe(drive).duration
+
+
 def avatar_file(
     photo: Path,
     output: Path,
@@ -521,12 +550,19 @@ def _has_picture(path: Path) -> bool:
 
 
 def render_file(
-    photo: Path, speech: Path | None, output: Path, options: RenderOptions, progress: Progress
+    photo: Path,
+    speech: Path | None,
+    output: Path,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+    parts: Path | None = None,
 ) -> dict[str, Any]:
     """Dub `photo` with `speech`, or move it like `options.drive`, into the video `output`; returns the report.
 
     An avatar file may stand for the photo. A driven video lasts as long as what drives it and has its sound, if
-    `speech` names no other. Raises MggdubError.
+    `speech` names no other. `models` are loaded unless they are given; in the folder `parts`, which is for this one
+    video only, the work is kept if it is interrupted. Raises MggdubError.
     """
     clock = time.perf_counter()
     check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
@@ -534,7 +570,7 @@ def render_file(
     picture = _read_head(photo, options)
     sound = read_audio(speech) if speech else None
     progress("load", 0, 1)
-    models = load_models()
+    models = models or load_models()
     loaded = time.perf_counter()
     progress("photo", 0, 1)
     avatar = _as_avatar(picture, photo, models, options)
@@ -544,16 +580,18 @@ def render_file(
     track = drive.track
     heard = time.perf_counter()
 
-    def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive))):
+    def watched(start: int = 0) -> Iterator[Array]:
+        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive), start), start):
             progress("render", index, len(track))
             yield frame
         progress("render", len(track), len(track))
 
     height, width = avatar.picture.shape[:2]
-    write_video(
+    write = (
+        partial(write_in_segments, frames=watched, folder=parts) if parts else partial(write_video, frames=watched())
+    )
+    write(
         output,
-        watched(),
         fps=options.fps,
         size=(width, height),
         audio=speech or drive.sound,

@@ -26,8 +26,9 @@ ALLOWED = {
     "avatar": VALUES | {"media", "models"},
     "pipeline": VALUES | ROOMS | {"avatar", "drive"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
+    "batch": VALUES | {"avatar", "media", "perception", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"avatar", "media", "metrics", "pipeline", "doctor"},
+    "cli": VALUES | {"avatar", "batch", "media", "metrics", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"metrics", "pipeline"},
 }
@@ -39,6 +40,8 @@ KEEPERS = {
     "click": "cli.py",
     "tqdm": "cli.py",
     "gsplat": "render",
+    "distributed": "batch/run.py",
+    "filelock": "batch/row.py",
     "dlib": "metrics/perceptual.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
