@@ -174,7 +174,8 @@ def batch(
     except KeyboardInterrupt:
         _say("Interrupted; the same command goes on from here.")
         ctx.exit(130)
-    text = "{rows} rows: {done} done, {skipped} done before, {failed} failed, {left} left ({seconds:.1f} s)"
+    words = "{left} can be rendered" if options.check else "{done} done, {left} left"
+    text = f"{{rows}} rows: {words}, {{skipped}} done before, {{failed}} failed ({{seconds:.1f}} s)"
     click.echo(json.dumps(summary) if as_json else text.format(**summary))
     if summary["failed"]:
         raise BatchError(f"{summary['failed']} of {summary['rows']} rows failed; correct them and run it again.")

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import InputError, MggdubError, UsageError
-from mggdub.media.files import check_input
+from mggdub.media.files import CONTAINERS, check_input
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
@@ -214,6 +214,8 @@ def _inside(name: str) -> Path:
     parts = PureWindowsPath(name).parts  # takes both kinds of slashes
     if PureWindowsPath(name).anchor or ":" in name or ".." in parts or STATE in (part.lower() for part in parts):
         raise UsageError(f"the output {name!r} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
+    if Path(name).suffix.lower() not in CONTAINERS:
+        raise UsageError(f"the output {name!r} does not end in {', '.join(CONTAINERS)}; choose one of these endings.")
     return Path(*parts)
 
 

@@ -250,7 +250,7 @@ def _on_cluster(jobs: list[Job], address: str) -> Generator[Result, None, None]:
     from mggdub.batch.row import failure, render_row
 
     try:
-        client = Client(address, timeout=ANSWER, set_as_default=False)
+        client = Client(address, timeout=ANSWER)
     except (OSError, ValueError) as error:
         raise UsageError(f"No Dask scheduler answers at {address}; start one with dask scheduler.") from error
     with client:
