@@ -110,12 +110,14 @@ def sentence(error: Exception) -> str:
     """What to tell of an error, ours or not."""
     if isinstance(error, MggdubError):
         return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'} could not be read or written ({error.strerror or error})."
     return f"This is a bug of mggdub, not yours ({type(error).__name__}: {error})."
 
 
 def code(error: Exception) -> int:
     """The exit code that a render of its own would have had."""
-    return error.exit_code if isinstance(error, MggdubError) else 1
+    return error.exit_code if isinstance(error, MggdubError) else 4 if isinstance(error, OSError) else 1
 
 
 def _render(job: Job, tell: Callable[[int], None]) -> Result:
@@ -124,23 +126,18 @@ def _render(job: Job, tell: Callable[[int], None]) -> Result:
     try:
         if job.weights != weights.fingerprint():
             raise InputError(f"mggdub on {socket.gethostname()} has other weights; install the same everywhere.")
-        report = _dub(job, tell)
-        told = _result(job, "done", time.perf_counter() - clock) | {
-            "bytes": job.target.stat().st_size,
-            "report": report | {"output": str(job.target)},
-            "strip": _strip(job.target, report["frames"], job.row.options.fps),
-        }
+        told = _dub(job, tell, clock)
     except Exception as error:
         if os.environ.get("MGGDUB_DEBUG"):
             traceback.print_exc()
         told = failure(job, error, time.perf_counter() - clock)
-    with appearing_whole(job.recorded(".json")) as partial:
-        partial.write_text(json.dumps(told), encoding="utf-8")
+        with suppress(MggdubError):  # the disk may be full
+            _record(job, told)
     _log(job, told["state"])
     return told
 
 
-def _dub(job: Job, tell: Callable[[int], None]) -> dict[str, Any]:
+def _dub(job: Job, tell: Callable[[int], None], clock: float) -> Result:
     row, work = job.row, job.folder / STATE / "work" / job.key
     job.target.parent.mkdir(parents=True, exist_ok=True)
     check_output(job.target, job.force, row.inputs)
@@ -154,9 +151,20 @@ def _dub(job: Job, tell: Callable[[int], None]) -> dict[str, Any]:
 
     options = replace(row.options, force=True)
     report = pipeline.render_file(head, row.speech, whole, options, progress, _models(), work)
+    told = _result(job, "done", time.perf_counter() - clock) | {
+        "bytes": whole.stat().st_size,
+        "report": report | {"output": str(job.target)},
+        "strip": _strip(whole, report["frames"], row.options.fps),
+    }
+    _record(job, told)  # before the video is there: one without a record would be taken for somebody else's
     whole.replace(job.target)
     shutil.rmtree(work, ignore_errors=True)
-    return report
+    return told
+
+
+def _record(job: Job, told: Result) -> None:
+    with appearing_whole(job.recorded(".json")) as partial:
+        partial.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _head(job: Job) -> Path:
@@ -197,5 +205,5 @@ def _result(job: Job, state: str, seconds: float) -> Result:
 def _log(job: Job, event: str) -> None:
     told = {"time": round(time.time(), 3), "event": event, "output": job.row.output.as_posix(), "key": job.key[:12]}
     line = json.dumps(told | {"worker": f"{socket.gethostname()}:{os.getpid()}"}) + "\n"
-    with (job.folder / STATE / "log.jsonl").open("ab", buffering=0) as file:  # one write: lines do not mix
-        file.write(line.encode())
+    with suppress(OSError), (job.folder / STATE / "log.jsonl").open("ab", buffering=0) as file:
+        file.write(line.encode())  # at once: lines of several processes do not mix

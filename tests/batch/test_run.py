@@ -129,6 +129,21 @@ def test_a_row_that_fails_late_stops_no_other(
     assert batch(source)["states"] == ["done", "skipped"]
 
 
+def test_a_video_never_stands_there_without_its_record(
+    folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*given: Any) -> None:  # noqa: ARG001
+        assert not (folder / "out/a.mp4").exists()
+        raise KeyboardInterrupt
+
+    source = manifest(folder, "p.png,s0.wav,a.mp4,")
+    for last in ("_strip", "_record"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(row, last, die)
+            batch(source)
+    assert batch(source)["states"] == ["done"] and batch(source)["states"] == ["skipped"]
+
+
 def test_a_long_row_goes_on_from_its_last_segment(
     folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
