@@ -21,7 +21,8 @@ button[aria-pressed=true] { background: #234; color: #fff } input { flex: 1; min
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; vertical-align: top; padding: .5rem .6rem; border-top: 1px solid #ddd }
 td.number { text-align: right; white-space: nowrap } td img { height: 72px; margin-right: 2px; vertical-align: top }
-td { overflow-wrap: anywhere } td.strip { white-space: nowrap } small { color: #666; display: block } ul { margin: .2rem 0 0; padding-left: 1.1rem }
+td { overflow-wrap: anywhere } td.strip { white-space: nowrap }
+small { color: #666; display: block } ul { margin: .2rem 0 0; padding-left: 1.1rem }
 .done { color: #176b34 } .failed, .bad { color: #a31515 } .left { color: #777 }
 """
 SCRIPT = """
