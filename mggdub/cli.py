@@ -9,19 +9,31 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mggdub import __version__
-from mggdub.config import BLINKS, DEVICES, POSES, RenderOptions, parse_fps
-from mggdub.errors import MggdubError, UsageError
+from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps
+from mggdub.errors import BatchError, MggdubError, UsageError
 
-STAGES = {"load": "Loading the networks", "photo": "Building the head", "speech": "Listening"}
-WORK = {"render": "Rendering", "measure": "Measuring", "drive": "Watching the driver"}  # what is told frame by frame
+STAGES = {
+    "load": "Loading the networks",
+    "check": "Checking the rows",
+    "photo": "Building the head",
+    "speech": "Listening",
+}
+WORK = {
+    "render": "Rendering",
+    "batch": "Rendering",
+    "measure": "Measuring",
+    "drive": "Watching the driver",
+}  # what is told frame by frame
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 PATH = click.Path(path_type=Path)
 
@@ -68,16 +80,21 @@ def cli() -> None:
 @click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
-def render(photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+@click.pass_context
+def render(
+    ctx: click.Context, photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any
+) -> None:
     """Dub PHOTO with SPEECH, or move it like a driving video.
 
-    PHOTO is any picture with a face; SPEECH is any recording or video with sound. With --drive, SPEECH is only heard.
+    PHOTO is any picture with a face, or what `mggdub avatar` made of one; SPEECH is any recording or video with sound.
+    With --drive, SPEECH is only heard.
     """
     options = RenderOptions(**choices)
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)
     _calm_threads()
+    _check_given(ctx, photo)
     with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
 
@@ -89,6 +106,84 @@ def render(photo: Path, speech: Path | None, output: Path, as_json: bool, quiet:
     if not quiet:
         _say(SYNTHETIC_NOTE)
     click.echo(json.dumps(report) if as_json else str(output))
+
+
+@cli.command()
+@click.argument("photo", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Avatar to write (.mgg).")
+@click.option("--ply", type=PATH, metavar="HEAD.ply", allow_from_autoenv=False, help="Write the Gaussians, too.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the outputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bool, **choices: Any) -> None:
+    """Build the head of PHOTO once; `mggdub render HEAD.mgg SPEECH` then starts at once.
+
+    It is for the mggdub and the weights that made it. --preview, --size, --face and --background are part of it.
+    """
+    options = RenderOptions(**choices)
+    from mggdub.media.files import check_input, check_output
+
+    check_output(output, options.force, (check_input(photo),), (".mgg",))
+    if ply:
+        check_output(ply, options.force, (photo,), (".ply",))
+    _calm_threads()
+    with _hushed(), _progress(quiet) as progress:
+        from mggdub import pipeline
+
+        report = pipeline.avatar_file(photo, output, ply, options, progress)
+    click.echo(json.dumps(report) if as_json else str(output))
+
+
+avatar.params += [option for option in render.params if option.name in AVATAR_OPTIONS]
+
+
+@cli.command()
+@click.argument("source", type=PATH, metavar="MANIFEST|PHOTOS_DIR")
+@click.argument("speech", type=PATH, required=False, metavar="[SPEECH_DIR]")
+@click.option("-o", "--output", "folder", type=PATH, required=True, allow_from_autoenv=False, help="Folder to fill.")
+@click.option("--all-pairs", is_flag=True, help="Of two folders: every photo with every recording.")
+@click.option("--check", is_flag=True, help="Only check and list what is wrong.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Leave out what is done already.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first row that fails.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes on this machine.")
+@click.option("--cluster", metavar="ADDRESS", help="Let the workers of this Dask scheduler render.")
+@click.option("--cache-dir", type=PATH, help="Keep the heads here for later batches.")
+@click.option("--report", is_flag=True, help="Write OUTPUT/report.html.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite videos of something else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@click.pass_context
+def batch(
+    ctx: click.Context, source: Path, speech: Path | None, folder: Path, as_json: bool, quiet: bool, **choices: Any
+) -> None:
+    """Render the rows of MANIFEST (.csv, .jsonl), or the pairs of two folders.
+
+    A manifest has photo, speech and output, and any option of `mggdub render` in rows where it differs.
+    """
+    from mggdub.batch.run import BatchOptions, run_batch
+
+    named = {option.name for option in FOR_ALL_ROWS}
+    base = {name: choices.pop(name) for name in sorted(named & choices.keys())}
+    given = frozenset(k for k in base if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
+    options, _ = BatchOptions(**choices), RenderOptions(**base)
+    if not source.exists():
+        raise UsageError(f"{source} does not exist; check the path.")
+    _calm_threads()
+    try:
+        with _hushed(), _progress(quiet) as progress:
+            summary = run_batch(source, speech, folder, options, base, given, progress, _say_above)
+    except KeyboardInterrupt:
+        _say("Interrupted; the same command goes on from here.")
+        ctx.exit(130)
+    words = "{left} can be rendered" if options.check else "{done} done, {left} left"
+    text = f"{{rows}} rows: {words}, {{skipped}} done before, {{failed}} failed ({{seconds:.1f}} s)"
+    click.echo(json.dumps(summary) if as_json else text.format(**summary))
+    if summary["failed"]:
+        raise BatchError(f"{summary['failed']} of {summary['rows']} rows failed; correct them and run it again.")
+
+
+FOR_ALL_ROWS = [p for p in render.params if p.name in {f.name for f in fields(RenderOptions)} - {"force", "drive"}]
+batch.params += FOR_ALL_ROWS
 
 
 @cli.command()
@@ -225,6 +320,15 @@ def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: P
     check_output(output, force, inputs)
 
 
+def _check_given(ctx: click.Context, photo: Path) -> None:
+    """What was fixed when an avatar was built may be repeated, but not changed, not even to a default."""
+    given = {k: v for k, v in ctx.params.items() if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT}
+    if photo.suffix.lower() == ".mgg" and given.keys() & set(AVATAR_OPTIONS):
+        from mggdub.avatar import check_given, load_avatar
+
+        check_given(photo, load_avatar(photo)[1], given)
+
+
 def _tell_of_gaps(source: Path | None, report: dict[str, Any]) -> None:
     if report.get("held"):
         _say(f"{source} shows no face in {report['held']} frames; there the last expression and pose are held.")
@@ -263,6 +367,13 @@ def _hushed() -> Iterator[None]:
 
 def _say(sentence: str) -> None:
     click.echo(sentence, err=True)
+
+
+def _say_above(sentence: str) -> None:
+    """Say it without breaking the bar."""
+    from tqdm import tqdm
+
+    tqdm.write(sentence, file=sys.stderr)
 
 
 def _nothing(stage: str, done: int, total: int) -> None:

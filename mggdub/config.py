@@ -17,6 +17,7 @@ SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slowe
 SCALE_RANGE = (0.0, 2.0)
 ORBIT_RANGE = (0.0, 45.0)  # degrees
 CRF_RANGE = (0, 40)
+AVATAR_OPTIONS = ("preview", "size", "face", "background")  # what a head is built with; the others move and write it
 # What ffmpeg and people write when they mean n * 1000 / 1001.
 NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
     f"{n / 1.001:.3f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)

@@ -23,3 +23,9 @@ class OutputError(MggdubError):
     """The output cannot be written: exists, no permission, disk full (exit code 4)."""
 
     exit_code = 4
+
+
+class BatchError(MggdubError):
+    """Some rows of a batch could not be rendered, the others are done (exit code 5)."""
+
+    exit_code = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -14,16 +15,17 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 
-from mggdub.config import SIZE_RANGE, RenderOptions
+from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
+from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
 from mggdub.drive import Drive, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
-from mggdub.errors import InputError, UsageError
+from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
-from mggdub.media.track import write_track
-from mggdub.media.video import check_output, probe, write_video
+from mggdub.media.track import read_track, write_track
+from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
 from mggdub.models import deform, expression
 from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, look, spread, states
 from mggdub.models.layers import Layer, join, upper_lid
@@ -550,10 +552,83 @@ def make_track(speech: Waveform, models: Models, options: RenderOptions) -> Expr
     return replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
 
 
-def _with_background(picture: Photo, path: Path, options: RenderOptions) -> Photo:
+def _read_head(path: Path, options: RenderOptions) -> Photo | HeadAvatar:
+    """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted."""
+    if is_avatar(path):
+        avatar, about = load_avatar(path)
+        named = {name: getattr(options, name) for name in AVATAR_OPTIONS}
+        check_given(path, about, {k: v for k, v in named.items() if v != getattr(RenderOptions, k)})
+        return avatar
+    return _read_picture(path, options)
+
+
+def _read_picture(path: Path, options: RenderOptions) -> Photo:
+    picture = read_image(path, options.background_color or (255, 255, 255))
     if options.background_color and picture.alpha is None:
         raise UsageError(f"{path} has no transparent background to fill; leave out --background.")
     return picture
+
+
+def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: RenderOptions) -> HeadAvatar:
+    if isinstance(read, HeadAvatar):
+        return read
+    try:
+        return build_avatar(read, models, options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def check_head(path: Path, options: RenderOptions, faces: FaceFinder) -> None:
+    """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
+    read = _read_head(path, options)
+    if isinstance(read, Photo):
+        try:
+            choose_face(faces.find(read.pixels), options.face)
+        except MggdubError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def playing_time(speech: Path | None, drive: Path | None) -> float:
+    """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
+    heard = read_audio(speech).duration if speech else 0.0
+    if drive is None:
+        return heard
+    if drive.suffix.lower() == ".csv":
+        return float(read_track(drive).track.times[-1])
+    next(read_video(drive))
+    return probe(drive).duration
+
+
+def avatar_file(
+    photo: Path,
+    output: Path,
+    ply: Path | None,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+) -> dict[str, Any]:
+    """Write the head of `photo` as an avatar file and its Gaussians as `ply`; the report. Raises MggdubError."""
+    clock = time.perf_counter()
+    check_output(output, options.force, (photo,), (SUFFIX,))
+    if ply:
+        check_output(ply, options.force, (photo, output), (".ply",))
+    picture = _read_picture(photo, options)
+    progress("load", 0, 1)
+    models = models or load_models()
+    progress("photo", 0, 1)
+    avatar = _as_avatar(picture, photo, models, options)
+    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
+    splats = write_ply(ply, avatar, options.force) if ply else None
+    height, width = avatar.picture.shape[:2]
+    return {
+        "output": str(output),
+        "ply": str(ply) if ply else None,
+        "gaussians": len(avatar.gaussians),
+        "splats": splats,
+        "size": [width, height],
+        "bytes": output.stat().st_size,
+        "seconds": round(time.perf_counter() - clock, 3),
+    }
 
 
 def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progress: Progress) -> Drive:
@@ -590,41 +665,48 @@ def _has_picture(path: Path) -> bool:
 
 
 def render_file(
-    photo: Path, speech: Path | None, output: Path, options: RenderOptions, progress: Progress
+    photo: Path,
+    speech: Path | None,
+    output: Path,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+    parts: Path | None = None,
 ) -> dict[str, Any]:
     """Dub `photo` with `speech`, or move it like `options.drive`, into the video `output`; returns the report.
 
-    A driven video lasts as long as what drives it and has its sound, if `speech` names no other. Raises MggdubError.
+    An avatar file may stand for the photo. A driven video lasts as long as what drives it and has its sound, if
+    `speech` names no other. `models` are loaded unless they are given; in the folder `parts`, which is for this one
+    video only, the work is kept if it is interrupted. Raises MggdubError.
     """
     clock = time.perf_counter()
     check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
     device = choose_device(options.device)
-    picture = _with_background(read_image(photo, options.background_color or (255, 255, 255)), photo, options)
+    picture = _read_head(photo, options)
     sound = read_audio(speech) if speech else None
     progress("load", 0, 1)
-    models = load_models()
+    models = models or load_models()
     loaded = time.perf_counter()
     progress("photo", 0, 1)
-    try:
-        avatar = build_avatar(picture, models, options)
-    except InputError as error:
-        raise InputError(f"{photo}: {error}") from error
+    avatar = _as_avatar(picture, photo, models, options)
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
     drive = _drive(sound, models, options, progress)
     track = orbiting(drive.track, options.orbit, drive.seconds)
     heard = time.perf_counter()
 
-    def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive))):
+    def watched(start: int = 0) -> Iterator[Array]:
+        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive), start), start):
             progress("render", index, len(track))
             yield frame
         progress("render", len(track), len(track))
 
     height, width = avatar.picture.shape[:2]
-    write_video(
+    write = (
+        partial(write_in_segments, frames=watched, folder=parts) if parts else partial(write_video, frames=watched())
+    )
+    write(
         output,
-        watched(),
         fps=options.fps,
         size=(width, height),
         audio=speech or drive.sound,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ def cards() -> list[dict[str, Any]]:
         if found:
             return [json.loads(p.read_text(encoding="utf-8")) | {"path": str(p.parent)} for p in found]
     return []
+
+
+@cache
+def fingerprint() -> str:
+    """SHA-256 over all weights that are in use, hex: what is made with others is something else."""
+    names = sorted({str(card["file"]) for card in cards()})
+    return hashlib.sha256("".join(f"{name} {digest(locate(name))}\n" for name in names).encode()).hexdigest()
 
 
 def verify() -> list[tuple[str, bool]]:

@@ -23,11 +23,13 @@ ALLOWED = {
     "render": VALUES | {"geometry"},
     "metrics": VALUES | ROOMS,
     "drive": VALUES | ROOMS,
-    "pipeline": VALUES | ROOMS | {"drive"},
+    "avatar": VALUES | {"media", "models"},
+    "pipeline": VALUES | ROOMS | {"avatar", "drive"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
     "bench": VALUES | ROOMS | {"pipeline"},
+    "batch": VALUES | {"avatar", "media", "perception", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
+    "cli": VALUES | {"avatar", "batch", "media", "metrics", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
 }
@@ -39,6 +41,8 @@ KEEPERS = {
     "click": "cli.py",
     "tqdm": "cli.py",
     "gsplat": "render",
+    "distributed": "batch/run.py",
+    "filelock": "batch/row.py",
     "dlib": "metrics/perceptual.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -71,6 +71,16 @@ def test_a_turn_moves_the_nose_and_leaves_collar_and_wall(models: pipeline.Model
     assert np.array_equal(frame[:, :6], avatar.picture[:, :6])
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_frame_needs_none_before_it(models: pipeline.Models, avatar: HeadAvatar, relative: bool) -> None:
+    track = a_track(avatar, 5)
+    moving = np.random.default_rng(0).uniform(0, 0.5, (5, 60)).astype(np.float32)
+    track = replace(track, blendshapes=moving[:, :52], lip_modes=moving[:, 52:], rotation=moving[:, :3] * 10)
+    every = list(pipeline.animate(avatar, models, track, relative=relative))
+    late = list(pipeline.animate(avatar, models, track, relative=relative, start=3))
+    assert len(late) == 2 and np.array_equal(late, every[3:])
+
+
 def test_two_people_stay_two_people(models: pipeline.Models, avatar: HeadAvatar, head_png: Path) -> None:
     photo = read_image(head_png)
     other = pipeline.build_avatar(Photo(np.ascontiguousarray(photo.pixels[:, ::-1])), models, SMALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +24,7 @@ from mggdub.media.process import Running, arguments, source, start
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
+SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
 SYNTHETIC = MappingProxyType(
     {
@@ -121,6 +122,16 @@ def read_video(path: Path) -> Iterator[tuple[float, Array]]:
         raise InputError(f"{path} holds no picture that can be decoded; convert it to MP4 first.")
 
 
+def thumbnail(path: Path, seconds: float, height: int = 96) -> bytes:
+    """The frame at a time, small, as a JPEG. Raises InputError."""
+    small = source(path, ss=f"{seconds:.3f}").video.filter("scale", -2, height)
+    argv = arguments(small.output("pipe:1", vframes=1, format="image2pipe", vcodec="mjpeg", **{"q:v": 6}))
+    done = subprocess.run(argv, capture_output=True, check=False)
+    if done.returncode != 0 or not done.stdout:
+        raise InputError(f"{path} shows nothing at {seconds:.3f} s; render it again.")
+    return done.stdout
+
+
 def write_video(
     path: Path,
     frames: Iterator[Array],
@@ -159,6 +170,49 @@ def write_video(
     return VideoReport(path, written, fps, *even, size_on_disk)
 
 
+def write_in_segments(
+    path: Path,
+    frames: Callable[[int], Iterator[Array]],
+    *,
+    folder: Path,
+    fps: Fraction,
+    size: tuple[int, int],
+    audio: Path | None,
+    duration: float,
+    crf: int = 18,
+    force: bool = False,
+) -> VideoReport:
+    """`write_video` that goes on where it was interrupted: `frames(k)` gives the frames from k on.
+
+    Every SEGMENT seconds become a file in `folder`, which must be kept for the same frames only; those that are there
+    are not made again. They are joined without coding again. A video of one segment is that of `write_video`.
+    """
+    step = SEGMENT * max(1, round(fps))  # of the usual rates a whole number of microseconds, which the list counts in
+    total = max(1, round(duration * fps))
+    if total <= step:
+        return write_video(path, frames(0), fps=fps, size=size, audio=audio, duration=duration, crf=crf, force=force)
+    check_output(path, force, (audio,) if audio else ())
+    starts = range(0, total, step)
+    parts = [folder / f"{first:08d}.mp4" for first in starts]
+    ready = next((k for k, part in enumerate(parts) if not part.exists()), len(parts))
+    coming = frames(starts[ready]) if ready < len(parts) else iter(())
+    for first, part in list(zip(starts, parts, strict=True))[ready:]:
+        count = min(step, total - first)
+        write_video(part, coming, fps=fps, size=size, duration=float(count / fps), crf=crf, force=True)
+    listed = folder / "parts.txt"
+    length = f"duration {float(step / fps):.6f}\n"
+    listed.write_text("ffconcat version 1.0\n" + "".join(f"file {part.name}\n{length}" for part in parts), "utf-8")
+    with appearing_whole(path) as partial:
+        picture = ffmpeg.input(f"file:{listed}", format="concat", protocol_whitelist="file").video
+        argv = arguments(_output(partial, path.suffix, picture, {"vcodec": "copy"}, audio, duration, dict(SYNTHETIC)))
+        with start(argv) as running:
+            if running.wait() != 0:
+                raise _failure(running, path)
+        size_on_disk = partial.stat().st_size
+    width, height = size
+    return VideoReport(path, total, fps, width + width % 2, height + height % 2, size_on_disk)
+
+
 def _encoder(
     partial: Path,
     suffix: str,
@@ -173,7 +227,21 @@ def _encoder(
     pictures = pictures.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALING)
     pictures = pictures.filter("format", "yuv420p")
     bt709 = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "range": "tv"}
-    streams = [pictures.filter("setparams", **bt709)]
+    coding = {"vcodec": "libx264", "preset": "fast", "crf": crf, "threads:v": X264_THREADS}
+    return _output(partial, suffix, pictures.filter("setparams", **bt709), coding, audio, duration, metadata)
+
+
+def _output(
+    partial: Path,
+    suffix: str,
+    picture: Any,
+    coding: dict[str, Any],
+    audio: Path | None,
+    duration: float | None,
+    metadata: dict[str, str],
+) -> Any:
+    """The file: an ffmpeg-python picture stream and how it is coded, the sound of `audio`, what it says of itself."""
+    streams = [picture]
     if audio is not None:
         # The same clock as read_audio: late sound is preceded by silence.
         sound = source(audio).audio.filter("aresample", 48_000, rematrix_maxval=1, **{"async": 1, "first_pts": 0})
@@ -182,10 +250,7 @@ def _encoder(
         streams.append(sound.filter("aformat", channel_layouts="mono|stereo"))
     options: dict[str, Any] = {
         "format": CONTAINERS[suffix.lower()],
-        "vcodec": "libx264",
-        "preset": "fast",
-        "crf": crf,
-        "threads:v": X264_THREADS,
+        **coding,
         "movflags": "+faststart",
         "flags": "+bitexact",  # of the encoders; on the container it would drop the metadata
         "map_metadata": -1,

@@ -1,5 +1,6 @@
 """What is written is what was given; what cannot be written leaves nothing behind."""
 
+import io
 import os
 import signal
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.media import process
+from mggdub.media import process, video
 from mggdub.media.audio import read_audio
-from mggdub.media.video import probe, read_video, write_video
+from mggdub.media.video import probe, read_video, thumbnail, write_in_segments, write_video
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
 WIDTH, HEIGHT = 48, 32
@@ -51,6 +53,45 @@ def test_sound_and_picture_end_together(tmp_path: Path, sound: Path, fps: Fracti
     assert abs(heard.duration - duration) < 2e-3
     assert abs(heard.duration - report.duration) <= 1 / fps
     assert probe(out).fps == fps and report.bytes == out.stat().st_size
+
+
+@pytest.mark.parametrize("fps", [*RATES, Fraction(24000, 1001), Fraction(25, 2)], ids=str)
+def test_segments_are_one_video(tmp_path: Path, sound: Path, fps: Fraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "SEGMENT", 1)
+    levels = np.random.default_rng(0).integers(20, 240, 400)
+    asked: list[int] = []
+
+    def frames(first: int, last: int = 400) -> Iterator[np.ndarray]:
+        asked.append(first)
+        yield from (flat(int(level)) for level in levels[first:last])
+        if last < 400:
+            raise KeyboardInterrupt
+
+    given = {"folder": tmp_path, "fps": fps, "size": (WIDTH, HEIGHT), "audio": sound, "duration": 3.3}
+    with pytest.raises(KeyboardInterrupt):
+        write_in_segments(tmp_path / "a.mp4", lambda first: frames(first, round(2.5 * fps)), **given)
+    assert not (tmp_path / "a.mp4").exists()
+    report = write_in_segments(tmp_path / "a.mp4", frames, **given)
+    assert asked == [0, 2 * round(fps)]
+    stamps, seen = zip(*read_video(tmp_path / "a.mp4"), strict=True)
+    assert report.frames == len(stamps) == round(3.3 * fps)
+    np.testing.assert_allclose(stamps, np.arange(len(stamps)) / float(fps), atol=1e-5)
+    np.testing.assert_allclose([frame.mean() for frame in seen], levels[: len(seen)], atol=3)
+    assert probe(tmp_path / "a.mp4").fps == fps and abs(read_audio(tmp_path / "a.mp4").duration - 3.3) < 2e-3
+
+
+def test_one_segment_is_the_plain_video_and_a_thumbnail_is_its_frame(tmp_path: Path, sound: Path) -> None:
+    given = {"fps": FPS, "size": (WIDTH, HEIGHT), "audio": sound, "duration": 0.8}
+    write_video(tmp_path / "a.mp4", (flat(10 * k) for k in range(20)), **given)
+    write_in_segments(
+        tmp_path / "b.mp4", lambda first: (flat(10 * k) for k in range(first, 20)), folder=tmp_path, **given
+    )
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert names(tmp_path) == ["a.mp4", "b.mp4", "sound.wav"]
+    shown = Image.open(io.BytesIO(thumbnail(tmp_path / "a.mp4", 18.5 / 25, 24)))
+    assert shown.size == (36, 24) and abs(np.asarray(shown).mean() - 190) < 4
+    with pytest.raises(InputError):
+        thumbnail(tmp_path / "a.mp4", 5.0)
 
 
 def test_colours_come_back(tmp_path: Path) -> None:

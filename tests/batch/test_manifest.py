@@ -1,0 +1,121 @@
+"""Rows are what the file says; whatever is wrong with one is said and stops no other."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mggdub.batch.manifest import Problem, Row, read_rows
+from mggdub.config import RenderOptions
+from mggdub.errors import InputError, UsageError
+
+BASE: dict[str, Any] = {"preview": True, "crf": 30}
+
+
+def read(source: Path, speech: Path | None = None, all_pairs: bool = False) -> tuple[list[Row], list[Problem]]:
+    return read_rows(source, speech, all_pairs, BASE, frozenset({"crf"}))
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
+    first = write(
+        tmp_path / "a.csv",
+        "\ufeffPhoto,speech,output,fps,preview,size,mouth-scale,face,background,drive",
+        'a.png,"b, c.wav",x.mp4,29.97,no,256,0.5,1,#00FF00,',
+        "",
+        "/d/e.png,,y/z.m4v,,,,,,,moves.csv",
+    )
+    cells = {"photo": "a.png", "speech": "b, c.wav", "output": "x.mp4", "fps": "29.97", "preview": False, "size": 256}
+    more = {"mouth_scale": 0.5, "face": 1, "background": "#00FF00", "drive": None}
+    other = {"photo": "/d/e.png", "output": "y/z.m4v", "drive": "moves.csv"}
+    second = write(tmp_path / "a.jsonl", json.dumps(cells | more), "", json.dumps(other))
+    rows, problems = read(first)
+    again, none = read(second)
+    assert problems == none == [] and [r.number for r in rows] == [2, 4] and [r.number for r in again] == [1, 3]
+    for one, two in zip(rows, again, strict=True):
+        assert (one.photo, one.speech, one.output, one.options) == (two.photo, two.speech, two.output, two.options)
+    wanted = RenderOptions(
+        preview=False, crf=30, fps=Fraction(30000, 1001), size=256, mouth_scale=0.5, face="1", background="#00FF00"
+    )
+    assert rows[0].options == wanted and rows[0].speech == tmp_path / "b, c.wav"
+    assert rows[0].given == {"crf", "fps", "preview", "size", "mouth_scale", "face", "background"}
+    assert rows[1].options == RenderOptions(preview=True, crf=30, drive=tmp_path / "moves.csv")
+    assert rows[1].inputs == (Path("/d/e.png"), tmp_path / "moves.csv") and rows[1].output == Path("y/z.m4v")
+
+
+BAD = {
+    "../x.mp4": "leaves the folder", "a/../../x.mp4": "leaves the folder", "/x.mp4": "leaves the folder",
+    "C:\\\\x.mp4": "leaves the folder", "..\\\\x.mp4": "leaves the folder", "c:x.mp4": "leaves the folder",
+    ".mggdub/x.mp4": "leaves the folder", "sub/.MGGDUB/x.mp4": "leaves the folder", "x.avi": "does not end in",
+    "": "output is empty", "GOOD.mp4": "taken by row 1", "good.mp4/x.mp4": "taken by row 1", "a\\u0000.mp4": "no name",
+    "SUB.mp4": "taken by row 2", "\\ud800.mp4": "no name",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> None:
+    line = '{{"photo": "a.png", "speech": "a.wav", "output": "{}"}}'.format
+    path = write(tmp_path / "a.jsonl", line("good.mp4"), line("sub.mp4/x.mp4"), line(name), line("last.mp4"))
+    rows, (problem,) = read(path)
+    assert [str(row.output) for row in rows] == ["good.mp4", "sub.mp4/x.mp4", "last.mp4"]
+    assert problem.number == 3 and BAD[name] in problem.sentence and problem.exit_code == 2
+    assert str(problem).startswith(f"Row 3: {path}: ") and str(problem).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [("crf", "99", "--crf"), ("crf", "1.5", "crf"), ("preview", "maybe", "preview"), ("fps", "1/0", "--fps"),
+     ("size", "x", "size"), ("pose", "wild", "--pose"), ("mouth_scale", "nan", "--mouth-scale"),
+     ("speech", "", "nothing to say"), ("photo", " ", "photo is empty"), ("force", "1", "'force' is none of")],
+)  # fmt: skip
+def test_a_bad_cell_is_one_row(tmp_path: Path, column: str, value: str, words: str) -> None:
+    good = {"photo": "a.png", "speech": "a.wav", "output": "a.mp4"}
+    path = write(tmp_path / "a.jsonl", json.dumps(good | {column: value}), json.dumps(good))
+    rows, (problem,) = read(path)
+    assert [row.number for row in rows] == [2] and problem.number == 1 and words in problem.sentence
+
+
+def test_lines_that_are_no_rows(tmp_path: Path) -> None:
+    rows, problems = read(write(tmp_path / "a.csv", "photo,speech,output", "a,b", "a,b,c.mp4,d", "a,b,c.mp4"))
+    assert [row.number for row in rows] == [4] and [p.number for p in problems] == [2, 3]
+    lines = ["[]", "{", '{"photo": []}', "3", "[" * 10_000, '{"photo": "a", "speech": "b", "output": "c.mp4"}']
+    rows, problems = read(write(tmp_path / "a.jsonl", *lines))
+    assert [row.number for row in rows] == [6] and [p.number for p in problems] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [("a.csv", "photo,output,colour\n", UsageError), ("a.csv", "photo,speech\n", UsageError),
+     ("a.csv", "photo,photo,output\n", UsageError), ("a.csv", "photo,output\n", InputError),
+     ("a.csv", "\n", UsageError), ("a.csv", 'photo,output\n"a', InputError), ("a.txt", "photo\n", UsageError),
+     ("a.jsonl", "\n", InputError), ("a.csv", b"photo,output\n\xff\xfe", InputError)],
+)  # fmt: skip
+def test_what_is_no_manifest_is_refused_whole(tmp_path: Path, name: str, text: Any, error: type[Exception]) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(error):
+        read(tmp_path / name)
+
+
+def test_two_folders_go_together_by_name(tmp_path: Path) -> None:
+    photos, sounds = tmp_path / "photos", tmp_path / "sounds"
+    for folder, names in ((photos, "b.JPG a.png c.mgg notes.txt .d.png"), (sounds, "a.wav b.mp3 e.ogg notes.md")):
+        folder.mkdir()
+        for name in names.split():
+            (folder / name).touch()
+    rows, problems = read(photos, sounds)
+    assert [(r.photo.name, r.speech and r.speech.name, str(r.output)) for r in rows] == [
+        ("a.png", "a.wav", "a.mp4"),
+        ("b.JPG", "b.mp3", "b.mp4"),
+    ]
+    assert [Path(p.file).name for p in problems] == ["c.mgg", "e.ogg"]
+    rows, problems = read(photos, sounds, all_pairs=True)
+    assert len({row.output for row in rows}) == 9 and not problems
+    for wrong in ((photos, None, False), (photos, photos / "a.png", False), (photos / "a.png", sounds, False)):
+        with pytest.raises(UsageError):
+            read(*wrong)

@@ -1,0 +1,267 @@
+"""Every good row becomes the video that a render of its own would be, exactly once, whatever happens meanwhile."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from mggdub import pipeline
+from mggdub.batch import row
+from mggdub.batch.run import BatchOptions, run_batch
+from mggdub.config import RenderOptions
+from mggdub.errors import UsageError
+from mggdub.media.video import read_video
+
+BASE = {"preview": True, "size": 128}
+Log = list[tuple[str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, head_png: Path, speech_wav: Path) -> Path:
+    """A photo and six short recordings."""
+    samples, rate = soundfile.read(speech_wav)
+    for k in range(6):
+        soundfile.write(tmp_path / f"s{k}.wav", samples[rate * (k + 1) : int(rate * (k + 1.2))], rate)
+    (tmp_path / "p.png").write_bytes(head_png.read_bytes())
+    return tmp_path
+
+
+def manifest(folder: Path, *lines: str) -> Path:
+    path = folder / "rows.csv"
+    path.write_text("\n".join(["photo,speech,output,seed", *lines]))
+    return path
+
+
+def log(folder: Path) -> Log:
+    path = folder / "out" / ".mggdub" / "log.jsonl"
+    told = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [(entry["event"], entry["output"]) for entry in told]
+
+
+@pytest.fixture
+def batch(folder: Path, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run a batch in this process: its summary, and under "said" what was told."""
+    monkeypatch.setattr(row, "_models", lambda: models)
+
+    def run(source: Path, **options: Any) -> dict[str, Any]:
+        said: list[str] = []
+        plan = BatchOptions(**{"cache_dir": folder / "heads", **options})
+        told = run_batch(source, None, folder / "out", plan, BASE, frozenset(), lambda *_: None, said.append)
+        return told | {"said": said, "states": [result["state"] for result in told["results"]]}
+
+    return run
+
+
+def test_good_rows_are_rendered_once_and_bad_ones_told_before(
+    folder: Path, batch: Callable[..., dict[str, Any]]
+) -> None:
+    (folder / "text.wav").write_text("this is text\n" * 50)
+    (folder / "wall.png").write_bytes(b"")
+    soundfile.write(folder / "none.wav", np.zeros(0), 16000)
+    lines = ["p.png,s0.wav,a.mp4,", "gone.png,text.wav,b.mp4,", "wall.png,s0.wav,c.mp4,", "p.png,s0.wav,sub/d.mp4,3",
+             "p.png,none.wav,e.mp4,", "p.png,s0.wav,A.mp4,"]  # fmt: skip
+    checked = batch(manifest(folder, *lines), check=True)
+    assert checked["states"] == ["left", "failed", "failed", "left", "failed", "failed"]
+    assert not (folder / "out").exists()
+    stopped = batch(folder / "rows.csv", fail_fast=True)
+    assert stopped["states"] == checked["states"] and log(folder) == []
+    told = batch(folder / "rows.csv", report=True)
+    assert told["states"] == ["done", "failed", "failed", "done", "failed", "failed"]
+    assert [line.split(":")[0] for line in told["said"]] == ["Row 3", "Row 4", "Row 6", "Row 7"]
+    assert all(str(folder) in line and line.endswith(".") for line in told["said"])
+    assert (told["done"], told["failed"], told["rows"]) == (2, 4, 6) and (folder / "out/report.html").is_file()
+    (head,) = (folder / "heads").glob("*.mgg")  # one for both
+    plain = RenderOptions(**BASE, seed=3)
+    pipeline.render_file(head, folder / "s0.wav", folder / "plain.mp4", plain, lambda *_: None)
+    assert (folder / "out/sub/d.mp4").read_bytes() == (folder / "plain.mp4").read_bytes()
+
+    again = batch(manifest(folder, lines[0], lines[3]))
+    assert again["states"] == ["skipped", "skipped"] and not list((folder / "out/.mggdub/work").glob("*"))
+    assert Counter(log(folder))["done", "a.mp4"] == 1
+    other = batch(manifest(folder, "p.png,s0.wav,a.mp4,9"))
+    assert other["states"] == ["failed"] and "--force" in other["said"][0]
+    assert batch(folder / "rows.csv", force=True)["states"] == ["done"]
+    (folder / "out/a.mp4").unlink()
+    assert batch(folder / "rows.csv")["states"] == ["done"]
+    assert batch(folder / "rows.csv", resume=False)["states"] == ["failed"]
+
+
+def test_an_output_is_no_input_and_no_way_out(folder: Path, batch: Callable[..., dict[str, Any]]) -> None:
+    out = folder / "out"
+    out.mkdir()
+    (out / "way").symlink_to(folder)
+    (out / "file").touch()
+    (out / "in.mp4").write_bytes((folder / "s0.wav").read_bytes())
+    lines = ["p.png,out/in.mp4,x.mp4,", "p.png,s0.wav,in.mp4,", "p.png,s0.wav,way/y.mp4,", "p.png,s0.wav,file/y.mp4,"]
+    told = batch(manifest(folder, *lines), check=True, force=True)
+    assert told["states"] == ["left", "failed", "failed", "failed"]
+    assert all(w in line for w, line in zip(("also an input", "through a link", "folder"), told["said"], strict=True))
+
+
+def test_a_row_that_fails_late_stops_no_other(
+    folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*given: Any) -> dict[str, Any]:
+        if given[1].name == "s0.wav":
+            raise RuntimeError("odd")
+        return real(*given)
+
+    real = pipeline.render_file
+    monkeypatch.setattr(pipeline, "render_file", odd)
+    source = manifest(folder, "p.png,s0.wav,a.mp4,", "p.png,s1.wav,b.mp4,")
+    told = batch(source, fail_fast=True)
+    assert told["states"] == ["failed", "left"] and "RuntimeError: odd" in told["said"][0]
+    told = batch(source)
+    assert told["states"] == ["failed", "done"] and told["results"][0]["exit_code"] == 1
+    monkeypatch.setattr(pipeline, "render_file", real)
+    assert batch(source)["states"] == ["done", "skipped"]
+
+
+def test_a_video_never_stands_there_without_its_record(
+    folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*given: Any) -> None:  # noqa: ARG001
+        assert not (folder / "out/a.mp4").exists()
+        raise KeyboardInterrupt
+
+    source = manifest(folder, "p.png,s0.wav,a.mp4,")
+    for last in ("_strip", "_record"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(row, last, die)
+            batch(source)
+    assert batch(source)["states"] == ["done"] and batch(source)["states"] == ["skipped"]
+
+
+def test_a_long_row_goes_on_from_its_last_segment(
+    folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mggdub.media.video.SEGMENT", Seconds(0.2))
+    samples, rate = soundfile.read(folder / "s0.wav")
+    soundfile.write(folder / "long.wav", np.tile(samples, 4)[: int(rate * 0.7)], rate)
+    drawn: list[int] = []
+
+    def animate(*given: Any) -> Iterator[Any]:
+        for index, frame in enumerate(real(*given), given[-1]):
+            if breaks and index == 12:
+                raise KeyboardInterrupt
+            drawn.append(index)
+            yield frame
+
+    real, breaks = pipeline.animate, True
+    monkeypatch.setattr(pipeline, "animate", animate)
+    source = manifest(folder, "p.png,long.wav,a.mp4,")
+    with pytest.raises(KeyboardInterrupt):
+        batch(source)
+    assert drawn == list(range(12)) and not (folder / "out/a.mp4").exists()
+    breaks = False
+    drawn.clear()
+    assert batch(source)["states"] == ["done"] and drawn == list(range(10, 18))
+    parts = [frame for _, frame in read_video(folder / "out/a.mp4")]
+    (folder / "out/a.mp4").unlink()
+    drawn.clear()
+    assert batch(source)["states"] == ["done"] and drawn == list(range(18))
+    assert np.array_equal(parts, [frame for _, frame in read_video(folder / "out/a.mp4")]) and len(parts) == 18
+
+
+class Seconds(float):
+    """So short that a whole number of them is no whole number of frames: 5 frames."""
+
+    def __mul__(self, rate: float) -> int:  # type: ignore[override]
+        return round(float(self) * rate)
+
+
+def test_options_that_exclude_each_other() -> None:
+    for wrong in ({"jobs": 0}, {"jobs": 2, "cluster": "tcp://x:1"}):
+        with pytest.raises(UsageError):
+            BatchOptions(**wrong)  # type: ignore[arg-type]
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "mggdub", "batch", "rows.csv", "-o", "out", "--preview", "--size", "96", "--json"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*argv, *more], cwd=folder, env=ENVIRONMENT, **pipes)
+
+
+def until(happens: Callable[[], Any], running: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not happens() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_killed_batch_goes_on(folder: Path) -> None:
+    """Two processes, the parent killed, then one process, interrupted, then another one."""
+    manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
+    first = start(folder, "--jobs", "2")
+    until(lambda: len([e for e, _ in log(folder) if e == "done"]) >= 2, first)
+    first.kill()
+    first.communicate()
+    second = start(folder)
+    until(lambda: len([e for e, _ in log(folder) if e == "done"]) >= 4, second)
+    second.send_signal(signal.SIGINT)
+    out, err = second.communicate()
+    if second.returncode:  # it may have been too quick
+        assert second.returncode == 130 and out == "" and "goes on from here" in err and "Traceback" not in err
+    third = start(folder)
+    out, err = third.communicate()
+    told = json.loads(out)
+    assert third.returncode == 0 and told["rows"] == told["done"] + told["skipped"] == 6, err
+    done = Counter(output for event, output in log(folder) if event == "done")
+    assert done == dict.fromkeys((f"{k}.mp4" for k in range(6)), 1)
+    assert all(len(list(read_video(folder / f"out/{k}.mp4"))) == 5 for k in range(6))
+
+
+@pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
+def test_a_cluster_renders_every_row_once_though_a_worker_is_killed(folder: Path) -> None:
+    manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
+    at = folder / "scheduler.json"
+
+    def dask(*arguments: str) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+        return subprocess.Popen(
+            argv, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd=folder
+        )
+
+    running = [dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(at))]
+    try:
+        until(at.exists, running[0])
+        address = json.loads(at.read_text())["address"]
+        running += [dask("worker", address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
+        time.sleep(0.1)
+        asked = start(folder, "--cluster", address, "--quiet")
+        name = f"{socket.gethostname()}:{running[1].pid}"
+        path = folder / "out" / ".mggdub" / "log.jsonl"
+
+        def is_busy() -> bool:
+            told = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            own = [entry["event"] for entry in told if entry["worker"] == name]
+            return own[-1:] == ["begins"]
+
+        until(is_busy, asked)
+        running[1].kill()
+        out, err = asked.communicate(timeout=240)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    told = json.loads(out)
+    assert asked.returncode == 0 and told["rows"] == told["done"] == 6, err
+    assert Counter(log(folder))["done", "0.mp4"] == 1
+    assert Counter(event for event, _ in log(folder))["done"] == 6
+    assert Counter(event for event, _ in log(folder))["begins"] == 7  # the row that was torn apart
+    assert all(len(list(read_video(folder / f"out/{k}.mp4"))) == 5 for k in range(6))

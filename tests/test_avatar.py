@@ -1,0 +1,169 @@
+"""An avatar file is the head that was built, whoever hands it over."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mggdub import avatar as avatar_module
+from mggdub import pipeline, weights
+from mggdub.avatar import load_avatar, save_avatar, write_ply
+from mggdub.config import RenderOptions
+from mggdub.errors import InputError, OutputError, UsageError
+from mggdub.types import HeadAvatar
+
+SMALL = RenderOptions(size=256, preview=True)
+ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep"}}
+
+
+@pytest.fixture(scope="session")
+def head_mgg(avatar: HeadAvatar, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("avatar") / "head.mgg"
+    save_avatar(path, avatar, ABOUT)
+    return path
+
+
+def leaves(value: Any) -> list[Any]:
+    if hasattr(value, "__dataclass_fields__"):
+        return [leaf for field in fields(value) for leaf in leaves(getattr(value, field.name))]
+    if isinstance(value, tuple):
+        return [leaf for part in value for leaf in leaves(part)]
+    if hasattr(value, "indptr"):
+        return [value.shape, value.data, value.indices, value.indptr]
+    return [value]
+
+
+def test_every_field_comes_back(avatar: HeadAvatar, head_mgg: Path) -> None:
+    again, about = load_avatar(head_mgg)
+    assert about["options"] == ABOUT["options"] and about["weights"] == weights.fingerprint()
+    kept, given = leaves(again), leaves(avatar)
+    assert len(kept) == len(given) > 25
+    for one, other in zip(kept, given, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, (np.ndarray, torch.Tensor)):
+            assert one.dtype == other.dtype and one.shape == other.shape and (one == other).all()
+        else:
+            assert one == other
+
+
+def test_an_avatar_renders_like_its_photo(head_png: Path, head_mgg: Path, speech_wav: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(speech_wav)
+    soundfile.write(tmp_path / "s.wav", samples[rate : rate + rate // 4], rate)
+    plain = RenderOptions()
+    pipeline.render_file(head_png, tmp_path / "s.wav", tmp_path / "photo.mp4", SMALL, lambda *_: None)
+    pipeline.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "mgg.mp4", plain, lambda *_: None)
+    assert (tmp_path / "photo.mp4").read_bytes() == (tmp_path / "mgg.mp4").read_bytes()
+    for other in (replace(plain, size=128), replace(plain, face="1"), replace(plain, background="#00ff00")):
+        with pytest.raises(UsageError, match="was made with"):
+            pipeline.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "x.mp4", other, lambda *_: None)
+
+
+def test_the_same_avatar_is_the_same_bytes(avatar: HeadAvatar, head_mgg: Path, tmp_path: Path) -> None:
+    save_avatar(tmp_path / "again.mgg", avatar, ABOUT)
+    assert (tmp_path / "again.mgg").read_bytes() == head_mgg.read_bytes()
+    with pytest.raises(OutputError, match="--force"):
+        save_avatar(tmp_path / "again.mgg", avatar, ABOUT)
+
+
+def test_any_flipped_bit_and_any_cut_is_seen(head_mgg: Path, tmp_path: Path) -> None:
+    data = head_mgg.read_bytes()
+    bad = tmp_path / "bad.mgg"
+    places = np.random.default_rng(0).integers(0, len(data), 12).tolist()
+    for place in [0, 3, 7, 9, 40, 300, 1500, len(data) - 1, *places]:
+        bad.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(InputError) as told:
+            load_avatar(bad)
+        assert str(told.value).endswith(".") and str(bad) in str(told.value)
+    for cut in (0, 5, 8, 2000, len(data) // 2, len(data) - 1):
+        bad.write_bytes(data[:cut])
+        with pytest.raises(InputError):
+            load_avatar(bad)
+    bad.write_bytes((1 << 62).to_bytes(8, "little") + data[8:])
+    with pytest.raises(InputError):
+        load_avatar(bad)
+
+
+Spoil = Callable[[dict[str, torch.Tensor], dict[str, Any]], None]
+
+
+# What somebody might write on purpose, its digest being right.
+FORGED: dict[str, Spoil] = {
+    "no number": lambda t, _: t["gaussians.means"].__setitem__((5, 0), float("nan")),
+    "an index too far": lambda t, _: t["skin.indices"].__setitem__(7, 478),
+    "an index below": lambda t, _: t["skin.indices"].__setitem__(7, -1),
+    "own mouth beyond": lambda t, _: t.update({"own_mouth": torch.tensor([10**6])}),
+    "a picture of floats": lambda t, _: t.update({"picture": t["picture"].float()}),
+    "fewer colours": lambda t, _: t.update({"gaussians.colors": t["gaussians.colors"][:-1].clone()}),
+    "double means": lambda t, _: t.update({"gaussians.means": t["gaussians.means"].double()}),
+    "another code": lambda t, _: t.update({"painter.code": torch.zeros(1, 5)}),
+    "a missing field": lambda t, _: t.update({"other": t.pop("neck")}),
+    "a giant camera": lambda _, a: a["fields"]["of"]["camera"]["of"].update(width=10**9),
+    "a giant frame": lambda _, a: a["fields"]["of"]["frame"]["of"].update(width=10**9),
+    "a frame of text": lambda _, a: a["fields"]["of"]["frame"]["of"].update(left="0"),
+    "a range beyond": lambda _, a: a["fields"]["of"]["mouth"].update(of=[0, 10**9, None]),
+    "another class": lambda _, a: a["fields"].update({"is": "Path"}),
+    "another field": lambda _, a: a["fields"]["of"].update(tail=1),
+    "another version": lambda _, a: a.update(format=2),
+    "other weights": lambda _, a: a.update(weights="0" * 64),
+    "other options": lambda _, a: a["options"].update(seed=3),
+    "a wrong option": lambda _, a: a["options"].update(size=3),
+    "only its fields": lambda _, a: a.update({"other": a.pop("options")}),
+    "a tuple": lambda _, a: a.update(fields={"is": "tuple", "of": [a["fields"]]}),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_file_is_one_sentence(head_mgg: Path, tmp_path: Path, name: str) -> None:
+    with safe_open(head_mgg, "pt") as file:
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        told = json.loads(file.metadata()[avatar_module.KEY])
+    told.pop("sha256")
+    FORGED[name](tensors, told)
+    told["sha256"] = avatar_module._digest(told, tensors)
+    bad = tmp_path / "bad.mgg"
+    save_file(tensors, bad, {avatar_module.KEY: json.dumps(told)})
+    with pytest.raises(InputError) as error:
+        load_avatar(bad)
+    assert str(error.value).count("\n") == 0 and "make it again" in str(error.value)
+
+
+def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
+    for name in ("speech.safetensors", "mouth.safetensors"):
+        shutil.copy(weights.locate(name), tmp_path / "x.mgg")
+        with pytest.raises(InputError, match="no avatar"):
+            load_avatar(tmp_path / "x.mgg")
+    save_file({}, tmp_path / "deep.mgg", {avatar_module.KEY: "[" * 100_000})
+    with pytest.raises(InputError, match="no avatar"):
+        load_avatar(tmp_path / "deep.mgg")
+    shutil.copy(head_png, tmp_path / "y.mgg")
+    with pytest.raises(InputError, match="no avatar"):
+        load_avatar(tmp_path / "y.mgg")
+
+
+def test_a_ply_is_read_back(avatar: HeadAvatar, tmp_path: Path) -> None:
+    count = write_ply(tmp_path / "head.ply", avatar)
+    head, _, body = (tmp_path / "head.ply").read_bytes().partition(b"end_header\n")
+    lines = head.decode().splitlines()
+    assert lines[:3] == ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    names = [line.split()[2] for line in lines[3:]]
+    assert names == (
+        "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+    )
+    rows = np.frombuffer(body, np.dtype([(name, "<f4") for name in names]))
+    g, first = avatar.gaussians, slice(0, avatar.lids[0].start)
+    assert len(rows) == count == len(g) - sum(lid.stop - lid.start for lid in avatar.lids)
+    np.testing.assert_array_equal(np.stack([rows["x"], rows["y"], rows["z"]], 1)[first], g.means[first])
+    np.testing.assert_allclose(1 / (1 + np.exp(-rows["opacity"][first])), g.opacities[first], atol=1e-5)
+    np.testing.assert_allclose(np.exp(rows["scale_1"][first]), g.scales[first, 1], rtol=1e-4)
+    np.testing.assert_allclose(rows["f_dc_2"][first] * 0.28209479 + 0.5, g.colors[first, 2], atol=1e-5)
+    lengths = np.sqrt(sum(rows[f"rot_{k}"] ** 2 for k in range(4)))
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
