@@ -23,3 +23,9 @@ class OutputError(MggdubError):
     """The output cannot be written: exists, no permission, disk full (exit code 4)."""
 
     exit_code = 4
+
+
+class CheckError(MggdubError):
+    """`--strict`, and a video that was written failed a check of its own (exit code 6)."""
+
+    exit_code = 6

@@ -23,10 +23,12 @@ ALLOWED = {
     "render": VALUES | {"geometry"},
     "metrics": VALUES | ROOMS,
     "drive": VALUES | ROOMS,
-    "pipeline": VALUES | ROOMS | {"drive"},
+    "checks": VALUES | ROOMS | {"metrics"},
+    "inspection": VALUES | ROOMS | {"metrics"},
+    "pipeline": VALUES | ROOMS | {"drive", "checks"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"media", "metrics", "pipeline", "doctor"},
+    "cli": VALUES | {"media", "metrics", "checks", "inspection", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"metrics", "pipeline"},
 }
@@ -38,6 +40,8 @@ KEEPERS = {
     "click": "cli.py",
     "tqdm": "cli.py",
     "gsplat": "render",
+    "c2pa": "media/provenance.py",
+    "cryptography": "media/provenance.py",
     "dlib": "metrics/perceptual.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
