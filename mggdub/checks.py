@@ -56,7 +56,7 @@ class Watch:
     matte: Array  # [FINE or less, ...] 0..1, the head at rest, soft
     chosen: frozenset[int]  # frames whose seam is measured
     levels: list[float] = field(default_factory=list)  # brightness over the photo's
-    repeats: list[bool] = field(default_factory=list)  # whether a frame equals the one before
+    repeats: list[int] = field(default_factory=list)  # frames that equal the one before
     seams: list[float] = field(default_factory=list)  # gradient over the photo's
     last: Array | None = None
 
@@ -85,14 +85,15 @@ class Watch:
             frozenset(chosen.tolist()),
         )
 
-    def see(self, frame: Array) -> None:
-        """Frames [H, W, 3] uint8, in order."""
+    def see(self, index: int, frame: Array) -> None:
+        """Frames [H, W, 3] uint8, in order; a video that is gone on with may begin later."""
         part = frame[self.box]
         coarse = _sampled(part, COARSE).copy()
-        if len(self.levels) in self.chosen:
+        if index in self.chosen:
             self.seams.append(contour_gradient(_sampled(part, FINE), self.matte) / self.seam)
         self.levels.append(float(coarse.mean()) / self.brightness)
-        self.repeats.append(self.last is not None and np.array_equal(coarse, self.last))
+        if self.last is not None and np.array_equal(coarse, self.last):
+            self.repeats.append(index)
         self.last = coarse
 
 
@@ -121,10 +122,12 @@ def judge(
         voiced = inside & (away <= 0)
         quiet = inside & (away >= APART) & (track.times > SETTLED)
         lag, likely = sound_lag(gap[inside], track.times[inside], heard) if inside.any() else (0.0, 0.0)
-    still = np.array(seen.repeats) & voiced & moving
+    still = np.zeros(len(track), bool)
+    still[seen.repeats] = True
+    still &= voiced & moving
     checks = {
         "ends": _ends(output, fps, len(track)),
-        "black": _at_least(min(seen.levels), DARKEST, "brightness of the darkest frame over the photo's"),
+        "black": _at_least(min(seen.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"),
         "frozen": _at_most(
             _longest(still) / fps if (voiced & moving).any() else None,
             FROZEN,
@@ -168,8 +171,8 @@ def _at_most(value: float | None, limit: float, what: str) -> Check:
     return Check(ok, None if value is None else round(value, 4), round(limit, 4), what)
 
 
-def _at_least(value: float, limit: float, what: str) -> Check:
-    return Check(value >= limit, round(value, 4), limit, what)
+def _at_least(value: float | None, limit: float, what: str) -> Check:
+    return Check(value is None or value >= limit, None if value is None else round(value, 4), limit, what)
 
 
 def _longest(marks: Array) -> int:

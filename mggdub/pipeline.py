@@ -500,9 +500,9 @@ def render_file(
     watch = checks.Watch.of(avatar, len(track))
 
     def watched() -> Iterator[Array]:
-        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive)), 1):
-            watch.see(frame)
-            progress("render", index, len(track))
+        for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive))):
+            watch.see(index, frame)
+            progress("render", index + 1, len(track))
             yield frame
 
     height, width = avatar.picture.shape[:2]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mggdub.errors import InputError
 from mggdub.media.files import check_input
-from mggdub.media.process import REFUSED, arguments, describe, source, start
+from mggdub.media.process import REFUSED, arguments, describe, duration, source, start
 from mggdub.types import Waveform
 
 SAMPLE_RATE = 16_000
@@ -51,13 +51,14 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
         rematrix_maxval=1,
         **{"async": 1, "first_pts": 0},
     )
-    argv = arguments(resampled.output("pipe:1", format="f32le", acodec="pcm_f32le"))
+    argv = arguments(resampled.output("pipe:1", format="f32le", acodec="pcm_f32le"), loud=True)
     data = bytearray()
-    with start(argv, stdout=subprocess.PIPE) as running:
+    claimed = [0.0]  # s; containers may claim anything, so that what comes is counted as well
+    with start(argv, lambda line: claimed.append(duration(line)), stdout=subprocess.PIPE) as running:
         assert running.process.stdout is not None
         while chunk := running.process.stdout.read(CHUNK):
             data += chunk
-            if len(data) > 4 * sample_rate * LONGEST:
+            if max(len(data) / (4 * sample_rate), *claimed) > LONGEST:
                 raise InputError(f"{path} is longer than {LONGEST // 3600} hours; cut it into parts.")
         status = running.wait()
     if not data:

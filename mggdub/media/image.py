@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from mggdub.media.files import check_input
 from mggdub.types import Array, Photo
 
 # What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError,
+          RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
 WHITE = (255, 255, 255)
 MOST_PIXELS = 150_000_000  # a 150-megapixel camera; more is taken for a decompression bomb
 SMALLEST = 32  # px
@@ -53,7 +56,8 @@ def read_image(path: Path, flatten: tuple[int, int, int] = WHITE) -> Photo:
             with Image.open(path, formats=_formats()) as image:
                 _check_size(path, *image.size)
                 image.load()
-                return _as_photo(ImageOps.exif_transpose(image), flatten)
+                ImageOps.exif_transpose(image, in_place=True)
+                return _as_photo(image, flatten)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
     except UnidentifiedImageError as error:
@@ -88,11 +92,11 @@ def _as_photo(image: Image.Image, flatten: tuple[int, int, int]) -> Photo:
         return Photo(np.ascontiguousarray(pixels))
     if not transparent:
         return Photo(np.array(_to_srgb(image)))
-    layered = image.convert("RGBA")
-    alpha = np.array(layered.getchannel("A"))
-    colours = _to_srgb(_with_profile(layered.convert("RGB"), image))
-    below = Image.new("RGB", image.size, flatten)
-    return Photo(np.array(Image.composite(colours, below, layered.getchannel("A"))), alpha)  # in bytes: bombs are large
+    layered = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = layered.getchannel("A")
+    mixed = Image.new("RGB", image.size, flatten)
+    mixed.paste(_to_srgb(_with_profile(layered.convert("RGB"), image)), mask=alpha)  # in bytes, not in floats
+    return Photo(np.array(mixed), np.array(alpha))
 
 
 def _wide_grey(values: Array) -> Array:
@@ -114,7 +118,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGB", "CMYK", "L"):
         image = _with_profile(image.convert("RGB"), image)
     if not profile:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections import deque
@@ -65,6 +66,12 @@ def describe(path: Path) -> str:
     argv = arguments(source(path).output("-", format="null", t=0), loud=True)
     said = subprocess.run(argv, capture_output=True, check=False).stderr.decode("utf-8", "replace")
     return said.split("Stream mapping:")[0]
+
+
+def duration(said: str) -> float:
+    """Seconds that a container claims in what ffmpeg says of it, 0 if it does not say."""
+    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0
 
 
 def arguments(stream: Any, loud: bool = False) -> list[str]:

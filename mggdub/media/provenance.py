@@ -46,6 +46,13 @@ def mark_synthetic(video: Path) -> None:
         file.write((8 + len(packet)).to_bytes(4, "big") + b"uuid" + packet)
 
 
+def seal(video: Path, credentials: Credentials | None) -> None:
+    """What is done to an MP4 last, before it gets its name: the mark and, with credentials, the signed manifest."""
+    mark_synthetic(video)
+    if credentials:
+        sign(video, credentials)
+
+
 def load_credentials(certificate: Path, key: Path) -> Credentials:
     """What signs a C2PA manifest; call it before the work. Raises UsageError or InputError."""
     if find_spec("c2pa") is None or find_spec("cryptography") is None:

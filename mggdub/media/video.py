@@ -20,8 +20,8 @@ import numpy as np
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
-from mggdub.media.process import REFUSED, Running, arguments, describe, source, start
-from mggdub.media.provenance import SOURCE_TYPE, Credentials, mark_synthetic, sign
+from mggdub.media.process import REFUSED, Running, arguments, describe, duration, source, start
+from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
@@ -84,12 +84,11 @@ def probe(path: Path) -> VideoInfo:
     rotation = round(float(turned[1])) if turned else 0
     if rotation % 180:
         width, height = height, width
-    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
     return VideoInfo(
         width=width,
         height=height,
         fps=parse_fps(rate[1]) * (1000 if rate[2] else 1),
-        duration=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0,
+        duration=duration(said),
         has_audio=any(": Audio:" in line for line in streams),
         rotation=rotation,
     )
@@ -176,9 +175,7 @@ def write_video(
                 _send(running, _even(frame), path)
                 written += 1
             _finish(running, path)
-        mark_synthetic(partial)
-        if credentials:
-            sign(partial, credentials)
+        seal(partial, credentials)
         assert expected is None or written == expected, f"{written} frames for {expected}"
         size_on_disk = partial.stat().st_size
     return VideoReport(path, written, fps, *even, size_on_disk)
