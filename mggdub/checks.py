@@ -124,14 +124,13 @@ def judge(
         lag, likely = sound_lag(gap[inside], track.times[inside], heard) if inside.any() else (0.0, 0.0)
     still = np.zeros(len(track), bool)
     still[seen.repeats] = True
-    still &= voiced & moving
     checks = {
         "ends": _ends(output, fps, len(track)),
         "black": _at_least(min(seen.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"),
         "frozen": _at_most(
-            _longest(still) / fps if (voiced & moving).any() else None,
+            _most(still & voiced, moving) / fps if (voiced & moving).any() else None,
             FROZEN,
-            "longest time in s for which the picture stands still while the lips should move",
+            "longest time in s for which the lips should move and the picture stands still",
         ),
         "silence": _at_most(
             float(np.percentile(gap[quiet], 90)) if quiet.any() else None, AT_REST, "lip gap in cm where nobody speaks"
@@ -175,7 +174,7 @@ def _at_least(value: float | None, limit: float, what: str) -> Check:
     return Check(value is None or value >= limit, None if value is None else round(value, 4), limit, what)
 
 
-def _longest(marks: Array) -> int:
-    """The longest run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marks.astype(np.int8), [0]])))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+def _most(runs: Array, counted: Array) -> int:
+    """How many frames are `counted` [T] in the run of True in `runs` [T] that has most of them."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], runs.astype(np.int8), [0]])))
+    return max((int(counted[start:end].sum()) for start, end in edges.reshape(-1, 2)), default=0)

@@ -186,8 +186,10 @@ def test_a_config_file_gives_defaults(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("fsp = 30", "'fsp'"), ("output = 'a.mp4'", "'output'"), ("force = true", "'force'"), ("[render]\nfps = 1", "render"),
-     ("crf = '20'", "whole number"), ("crf = true", "whole number"), ("preview = 1", "true or false"), ("pose = 3", "text"),
+    [("fsp = 30", "'fsp'"), ("output = 'a.mp4'", "'output'"), ("force = true", "'force'"),
+     ("[render]\nfps = 1", "render"),
+     ("crf = '20'", "whole number"), ("crf = true", "whole number"), ("preview = 1", "true or false"),
+     ("pose = 3", "text"),
      ("pose = 'wild'", "natural"), ("mouth-scale = '1'", "a number"), ("fps = 'abc'", "--fps"), ("fps = [25]", "fps"),
      ("fps = ", "TOML"), ("crf = 99", "--crf")],
 )  # fmt: skip
@@ -214,7 +216,8 @@ def test_a_failed_check_is_told_and_strict_fails(run: Run, inputs: dict[str, Pat
     assert run(*argv, "--strict").code == 0
 
 
-def test_progress_in_a_pipe_is_plain_lines(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
+@pytest.mark.usefixtures("pipeline")
+def test_progress_in_a_pipe_is_plain_lines(run: Run, inputs: dict[str, Path]) -> None:
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"])
     assert "20 of 20 frames" in said.err and not any(ord(c) < 32 and c != "\n" for c in said.err + said.out)
 

@@ -46,9 +46,9 @@ def test_doubtful_photos_get_advice(models: pipeline.Models, head: Image.Image) 
 
 
 def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, tmp_path: Path) -> None:
-    group = Image.new("RGB", (640, 400), (120, 130, 140))
-    group.paste(head.resize((300, 300)).filter(ImageFilter.GaussianBlur(4)), (0, 50))
-    group.paste(head.resize((260, 260)), (340, 90))
+    group = Image.new("RGB", (840, 440), (120, 130, 140))
+    group.paste(head.resize((430, 430)).filter(ImageFilter.GaussianBlur(4)), (0, 5))
+    group.paste(head, (445, 30))
     group.save(tmp_path / "group.png")
     report = inspect_file(tmp_path / "group.png", tmp_path / "drawn.png")
     assert [face["index"] for face in report["faces"]] == [0, 1]
@@ -60,7 +60,7 @@ def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, t
 
 
 def test_a_face_too_small_for_render_is_unusable(
-    head: Image.Image, tmp_path: Path, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch
+    head: Image.Image, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mggdub.perception.face.SMALLEST_FACE", 1000.0)
     found = seen(models, head)

@@ -70,7 +70,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
 
 def _silence_reason(path: Path, status: int, said: str) -> str:
     if REFUSED in said:
-        return f"{path} is a playlist or of a kind that is not read; give the recording itself, such as WAV or MP3."
+        return f"{path} holds no sound that is read (is it a picture or a playlist?); give the recording itself."
     if "matches no streams" in said or "does not contain any stream" in said:
         return f"{path} holds no sound; give a recording of speech."
     if status == 0:
