@@ -21,6 +21,7 @@ import mggdub
 from mggdub import cli
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import UsageError
+from mggdub.media.image import read_image
 
 Run = Callable[..., SimpleNamespace]
 CAT = Path(__file__).parent / "data" / "cat.jpg"
@@ -237,7 +238,7 @@ def test_inspect_tells_and_refuses_as_render_does(run: Run, inputs: dict[str, Pa
     drawing = tmp_path / "found.png"
     good = run("inspect", inputs["head"], "--json", "--image", drawing)
     assert good.code == 0 and json.loads(good.out)["verdict"] == "good" and good.err == ""
-    assert Image.open(drawing).size == Image.open(inputs["head"]).size
+    assert read_image(drawing).size == read_image(inputs["head"]).size
     assert run("inspect", inputs["head"], "--image", drawing).code == 4
     assert run("inspect", inputs["short.wav"]).out.startswith(("good", "usable"))
     nobody = run("inspect", inputs["cat"], "--json")
