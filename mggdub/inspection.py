@@ -40,12 +40,12 @@ SKIN_PATCHES = {
     "chin": (199, 200, 18, 175),
 }
 SMALL = 2 * SMALLEST_FACE  # px
-SOFT, BLURRED = 5.0, 1.0  # sharpness; 128 sharp portraits have 13 and more, their copies blurred by 1 px about 2
+SOFT, BLURRED = 5.0, 1.0  # sharpness; 164 sharp portraits have 13 and more, one blurred by 1 px has 2
 OPEN_MOUTH = 0.03  # of the outer-eye distance: about 3 mm
 CLOSED_EYE = 0.15  # height over width; open eyes have 0.26 and more
 TURNED = 20.0  # degrees of yaw or pitch from which the far side suffers
-HAIRY = 0.1  # of the face's outline; 128 uncovered faces have up to 0.07
-ODD = 0.12  # chroma; the patches of 128 uncovered faces differ by up to 0.10
+HAIRY = 0.1  # of the face's outline; of 164 portraits the only one above has a fringe down to the brows
+ODD = 0.12  # chroma; the patches of 164 uncovered faces differ by up to 0.107
 FAINT, CLIPPED = -40.0, 0.001  # dB RMS of what is spoken; share of samples
 LONG = 1800.0  # s
 HEARD = 600.0  # s in which voice is looked for
