@@ -1,9 +1,9 @@
-# make demo | test | check | bench | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
+# make demo | test | check | fuzz | docs | bench | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench evaluate clean
+.PHONY: demo test check fuzz docs bench evaluate clean
 
 demo: $(VENV)/.demo-ready
 	@mkdir -p demo
@@ -18,6 +18,15 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# make fuzz COUNT=10000: that many damaged files for every reader.
+COUNT ?= 3000
+fuzz: $(VENV)/.dev-ready
+	$(BIN)/python tests/fuzz/test_fuzz.py --count $(COUNT)
+
+docs: $(VENV)/.docs-ready
+	$(BIN)/pdoc --output-directory build/docs mggdub '!mggdub.train' '!mggdub.__main__'
+	@echo "The pages begin at $(CURDIR)/build/docs/index.html"
 
 bench: $(VENV)/.dev-ready
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m mggdub.bench
@@ -41,6 +50,10 @@ $(VENV)/.demo-ready: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo-ready
+
+$(VENV)/.docs-ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@ $(VENV)/.demo-ready
 
 $(VENV)/.eval-ready: pyproject.toml constraints.txt | $(BIN)/python

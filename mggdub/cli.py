@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from click.core import ParameterSource
 
 from mggdub import __version__
 from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps
-from mggdub.errors import BatchError, MggdubError, UsageError
+from mggdub.errors import BatchError, CheckError, MggdubError, UsageError
 
 STAGES = {
     "load": "Loading the networks",
@@ -46,6 +47,50 @@ class Rate(click.ParamType[Fraction]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:  # noqa: ARG002
         """`25`, `29.97` or `30000/1001`."""
         return value if isinstance(value, Fraction) else parse_fps(str(value))
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    """Make the options in a TOML file the command's defaults, but for those that the environment may not set."""
+    if path is None:
+        return
+    from mggdub.media.files import check_input
+
+    try:
+        given = tomllib.loads(check_input(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file ({error}); write lines such as fps = 30.") from error
+    options = {
+        max(option.opts, key=len).removeprefix("--"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.allow_from_autoenv and option is not param
+    }
+    defaults = {}
+    for key, value in given.items():
+        option = options.get(key.replace("_", "-"))
+        if option is None:
+            raise UsageError(f"{path}: {key!r} cannot be set there; choose from {', '.join(sorted(options))}.")
+        defaults[option.name or key] = _typed(f"{path}: {key}", option, value, ctx)
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def _typed(name: str, option: click.Option, value: Any, ctx: click.Context) -> Any:
+    """A TOML value, if it is of the option's kind."""
+    kinds: dict[str, tuple[type, ...]] = {"boolean": (bool,), "integer": (int,), "float": (int, float)}
+    allowed = kinds.get(option.type.name, (str, int, float) if isinstance(option.type, Rate) else (str,))
+    value = str(value) if option.name == "face" and type(value) is int else value
+    if type(value) not in allowed:
+        wanted = {"boolean": "true or false", "integer": "a whole number", "float": "a number"}
+        raise UsageError(f"{name} is {value!r}; give {wanted.get(option.type.name, 'a text in quotes')}.")
+    try:
+        return option.type.convert(value, option, ctx)
+    except click.BadParameter as error:
+        raise UsageError(f"{name}: {error.message}") from error
+
+
+CONFIG = click.option(
+    "--config", type=PATH, is_eager=True, expose_value=False, callback=_read_config, metavar="FILE.toml",
+    help="Options as keys; the command line and the environment count more.",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MGGDUB"})
@@ -77,12 +122,23 @@ def cli() -> None:
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed blinks and nods at other times.")
+@click.option("--c2pa-cert", type=PATH, metavar="FILE.pem", help="Sign a C2PA manifest: chain of certificates ...")
+@click.option("--c2pa-key", type=PATH, metavar="FILE.pem", help="... and the key of the first one.")
+@CONFIG
+@click.option("--strict", is_flag=True, help="Exit with 6 if the video fails a check of its own; it is kept.")
 @click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
 @click.pass_context
 def render(
-    ctx: click.Context, photo: Path, speech: Path | None, output: Path, as_json: bool, quiet: bool, **choices: Any
+    ctx: click.Context,
+    photo: Path,
+    speech: Path | None,
+    output: Path,
+    strict: bool,
+    as_json: bool,
+    quiet: bool,
+    **choices: Any,
 ) -> None:
     """Dub PHOTO with SPEECH, or move it like a driving video.
 
@@ -97,15 +153,21 @@ def render(
     _check_given(ctx, photo)
     with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
+        from mggdub.checks import failures
 
         report = pipeline.render_file(photo, speech, output, options, progress)
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
         _tell_of_gaps(options.drive, report)
+    failed = failures(report["checks"])
     if not quiet:
+        for sentence in failed:
+            _say(f"Warning: {sentence}.")
         _say(SYNTHETIC_NOTE)
     click.echo(json.dumps(report) if as_json else str(output))
+    if strict and failed:
+        raise CheckError(f"{output} was written, but {failed[0]}; look at it before you use it.")
 
 
 @cli.command()
@@ -243,6 +305,37 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
 
 
 @cli.command()
+@click.argument("source", type=PATH, metavar="PHOTO|SPEECH")
+@click.option("--image", "drawing", type=PATH, metavar="OUT.png", allow_from_autoenv=False, help="Draw what was found.")
+@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the drawing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def inspect(ctx: click.Context, source: Path, drawing: Path | None, force: bool, as_json: bool) -> None:
+    """Say what a PHOTO or a SPEECH recording holds and whether it will work, before any work."""
+    _calm_threads()
+    with _hushed():
+        from mggdub import inspection
+
+        report = inspection.inspect_file(source, drawing, force)
+    click.echo(json.dumps(report) if as_json else inspection.as_text(report))
+    ctx.exit(3 if report["verdict"] == "unusable" else 0)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a SHELL complete mggdub's commands and options.
+
+    For bash: eval "$(mggdub completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None, shell
+    click.echo(kind(cli, {}, "mggdub", "_MGGDUB_COMPLETE").source())
+
+
+@cli.command()
 @click.option("--warmup", is_flag=True, help="Compile the renderer now, so that the first render need not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
@@ -256,7 +349,8 @@ def doctor(ctx: click.Context, warmup: bool, as_json: bool) -> None:
         click.echo(json.dumps([vars(finding) for finding in findings]))
     else:
         for finding in findings:
-            click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<14} {finding.what}")
+            fix = "" if finding.ok else f"; {finding.fix}"
+            click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<14} {finding.what}{fix}")
     ctx.exit(0 if all(finding.ok for finding in findings) else 3)
 
 

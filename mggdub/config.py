@@ -43,6 +43,8 @@ class RenderOptions:
     seed: int = 0
     force: bool = False
     drive: Path | None = None  # a driving video or a track (.csv)
+    c2pa_cert: Path | None = None  # PEM chain that signs the video's C2PA manifest, and its key
+    c2pa_key: Path | None = None
 
     def __post_init__(self) -> None:
         _one_of("--pose", self.pose, POSES)
@@ -54,6 +56,8 @@ class RenderOptions:
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
         _within("--crf", self.crf, *CRF_RANGE)
         _within("--seed", self.seed, 0, 2**31 - 1)
+        if bool(self.c2pa_cert) != bool(self.c2pa_key):
+            raise UsageError("--c2pa-cert and --c2pa-key belong together; give both or neither.")
         if self.size is not None:
             _within("--size", self.size, *SIZE_RANGE)
         if self.face != "largest" and not self.face.isdecimal():

@@ -29,3 +29,9 @@ class BatchError(MggdubError):
     """Some rows of a batch could not be rendered, the others are done (exit code 5)."""
 
     exit_code = 5
+
+
+class CheckError(MggdubError):
+    """`--strict`, and a video that was written failed a check of its own (exit code 6)."""
+
+    exit_code = 6

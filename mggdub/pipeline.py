@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 
+from mggdub import checks
 from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
 from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
 from mggdub.drive import Drive, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
@@ -24,6 +25,7 @@ from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image, resize
+from mggdub.media.provenance import load_credentials
 from mggdub.media.track import read_track, write_track
 from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
 from mggdub.models import deform, expression
@@ -31,7 +33,7 @@ from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, loo
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
-from mggdub.perception.face import FaceFinder, choose_face, portrait
+from mggdub.perception.face import FaceFinder, check_face, choose_face, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.perception.inpaint import make_plate
 from mggdub.render.composite import composite, foreground
@@ -95,6 +97,7 @@ def load_models(head: HeadNet | None = None) -> Models:
 def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAvatar:
     """The moving head of a photo. Raises InputError if no usable face is found."""
     face = choose_face(models.faces.find(photo.pixels), options.face)
+    check_face(face)
     head = portrait(photo, face, models.faces)
     maps = estimate_geometry(models.geometry, head)
     picture = resize(photo.pixels, _output_size(photo.size, options), reducing_gap=3.0)
@@ -682,6 +685,8 @@ def render_file(
     clock = time.perf_counter()
     check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
     device = choose_device(options.device)
+    cert, key = options.c2pa_cert, options.c2pa_key
+    credentials = load_credentials(cert, key) if cert and key else None
     picture = _read_head(photo, options)
     sound = read_audio(speech) if speech else None
     progress("load", 0, 1)
@@ -694,12 +699,13 @@ def render_file(
     drive = _drive(sound, models, options, progress)
     track = orbiting(drive.track, options.orbit, drive.seconds)
     heard = time.perf_counter()
+    watch = checks.Watch.of(avatar, len(track))
 
     def watched(start: int = 0) -> Iterator[Array]:
         for index, frame in enumerate(animate(avatar, models, track, device, bool(options.drive), start), start):
-            progress("render", index, len(track))
+            watch.see(index, frame)
+            progress("render", index + 1, len(track))
             yield frame
-        progress("render", len(track), len(track))
 
     height, width = avatar.picture.shape[:2]
     write = (
@@ -713,8 +719,11 @@ def render_file(
         duration=drive.seconds,
         crf=options.crf,
         force=options.force,
+        credentials=credentials,
     )
     done = time.perf_counter()
+    spoken = None if options.drive else sound
+    checked = checks.judge(watch, output, float(options.fps), track, models.expression, spoken)
     return {
         "output": str(output),
         "frames": len(track),
@@ -726,6 +735,7 @@ def render_file(
         "silent": not options.drive and not bool(track.lip_modes.any()),
         "held": drive.held,
         "missing": list(drive.missing),
+        "checks": checked,
         "times": {
             "load": round(loaded - clock, 3),
             "photo": round(built - loaded, 3),

@@ -44,9 +44,9 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = locate(f"{name}.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            config = dict(json.loads((file.metadata() or {}).get("config", "{}")))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise InputError(f"The weight file {path} is damaged ({error}); reinstall mggdub.") from error
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, config
 
@@ -90,7 +90,14 @@ def verify() -> list[tuple[str, bool]]:
 
 
 def build(network: torch.nn.Module, name: str) -> torch.nn.Module:
-    """Load `name` strictly into `network` and put it in evaluation mode."""
-    tensors, _ = load(name)
-    network.load_state_dict(tensors, strict=True)
+    """Load `name` strictly into `network` and put it in evaluation mode. Raises InputError if it does not fit."""
+    return fill(network, load(name)[0], name)
+
+
+def fill(network: torch.nn.Module, tensors: dict[str, Tensor], name: str) -> torch.nn.Module:
+    """The network in evaluation mode with the tensors of `name`. Raises InputError if they are not its own."""
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"The weight file {name} belongs to another version of mggdub; reinstall mggdub.") from error
     return network.eval()

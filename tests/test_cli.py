@@ -21,6 +21,7 @@ import mggdub
 from mggdub import cli
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import UsageError
+from mggdub.media.image import read_image
 
 Run = Callable[..., SimpleNamespace]
 CAT = Path(__file__).parent / "data" / "cat.jpg"
@@ -43,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """In place of the real one: remembers what it was asked for, or fails as told."""
-    fake = SimpleNamespace(asked=[], problem=None)
+    fake = SimpleNamespace(asked=[], problem=None, checks={})
 
     def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Any) -> dict[str, Any]:
         fake.asked.append((photo, speech, output, options))
@@ -51,7 +52,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             progress("render", done, 20)
         if fake.problem:
             raise fake.problem
-        return {"output": str(output), "silent": False}
+        return {"output": str(output), "silent": False, "checks": fake.checks}
 
     fake.render_file = render_file
     monkeypatch.setitem(sys.modules, "mggdub.pipeline", fake)
@@ -169,6 +170,84 @@ def test_what_goes_wrong_inside(
     assert said.code == code and words in said.err and said.out == "" and "Traceback" not in said.err
 
 
+def test_a_config_file_gives_defaults(
+    run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = inputs["folder"] / "slow.toml"
+    config.write_text('fps = 29.97\nmouth_scale = 2\ncrf = 30\nface = 1\npose = "still"\nquiet = true\n')
+    monkeypatch.setenv("MGGDUB_RENDER_CRF", "25")
+    said = run(
+        "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config, "--mouth-scale", "0.5"
+    )
+    assert said.code == 0 and said.err == ""
+    options = pipeline.asked[0][3]
+    assert (options.fps, options.face, options.pose) == (Fraction(30000, 1001), "1", "still")
+    assert (options.crf, options.mouth_scale) == (25, 0.5)  # environment and command line come first
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("fsp = 30", "'fsp'"), ("output = 'a.mp4'", "'output'"), ("force = true", "'force'"),
+     ("[render]\nfps = 1", "render"),
+     ("crf = '20'", "whole number"), ("crf = true", "whole number"), ("preview = 1", "true or false"),
+     ("pose = 3", "text"),
+     ("pose = 'wild'", "natural"), ("mouth-scale = '1'", "a number"), ("fps = 'abc'", "--fps"), ("fps = [25]", "fps"),
+     ("fps = ", "TOML"), ("crf = 99", "--crf")],
+)  # fmt: skip
+def test_a_wrong_config_file_is_one_sentence(
+    run: Run, inputs: dict[str, Path], pipeline: Any, text: str, said: str
+) -> None:
+    config = inputs["folder"] / "a.toml"
+    config.write_text(text)
+    told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config)
+    assert told.code == 2 and said in told.err and not pipeline.asked
+    assert told.err.startswith("Error: ") and told.err.count("\n") == 1 and told.err.endswith(".\n")
+
+
+def test_a_failed_check_is_told_and_strict_fails(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
+    good = {"ok": True, "value": None, "limit": 1, "what": "x"}
+    pipeline.checks = {"ends": good, "seam": {"ok": False, "value": 2.5, "limit": 1.5, "what": "gradient"}}
+    argv = "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]
+    lax = run(*argv)
+    assert lax.code == 0 and "'seam' failed" in lax.err and "'ends'" not in lax.err
+    strict = run(*argv, "--strict", "--quiet")
+    assert strict.code == 6 and strict.out == f"{inputs['out']}\n"
+    assert strict.err.startswith(f"Error: {inputs['out']} was written, but") and "2.5" in strict.err
+    pipeline.checks = {"ends": good}
+    assert run(*argv, "--strict").code == 0
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_progress_in_a_pipe_is_plain_lines(run: Run, inputs: dict[str, Path]) -> None:
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"])
+    assert "20 of 20 frames" in said.err and not any(ord(c) < 32 and c != "\n" for c in said.err + said.out)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_ask_for_what_main_answers(shell: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "_MGGDUB_COMPLETE" in run("completion", shell).out
+    monkeypatch.setenv("_MGGDUB_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "mggdub ins")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr(sys, "argv", ["mggdub"])
+    with pytest.raises(SystemExit):
+        cli._run()
+
+
+def test_inspect_tells_and_refuses_as_render_does(run: Run, inputs: dict[str, Path], tmp_path: Path) -> None:
+    drawing = tmp_path / "found.png"
+    good = run("inspect", inputs["head"], "--json", "--image", drawing)
+    assert good.code == 0 and json.loads(good.out)["verdict"] == "good" and good.err == ""
+    assert read_image(drawing).size == read_image(inputs["head"]).size
+    assert run("inspect", inputs["head"], "--image", drawing).code == 4
+    assert run("inspect", inputs["short.wav"]).out.startswith(("good", "usable"))
+    nobody = run("inspect", inputs["cat"], "--json")
+    assert nobody.code == 3 and json.loads(nobody.out)["faces"] == [] and "No human face" in nobody.out
+    for name, code in (("missing", 2), ("text.wav", 3), ("half.png", 3), ("none.wav", 3)):
+        told = run("inspect", inputs[name])
+        assert told.code == code and told.out == "" and told.err.startswith("Error: "), name
+
+
 def test_a_drive_needs_no_speech(run: Run, pipeline: SimpleNamespace, inputs: dict[str, Path]) -> None:
     done = run("render", inputs["head"], "--drive", inputs["short.wav"], "-o", inputs["out"])
     (asked,) = pipeline.asked
@@ -197,7 +276,7 @@ def test_help_version_weights_and_doctor(run: Run) -> None:
     examined = run("doctor", "--json")
     findings = json.loads(examined.out)
     assert examined.code == 0, findings
-    assert {"cpu", "torch", "ffmpeg", "weights"} <= {finding["name"] for finding in findings}
+    assert {"cpu", "torch", "ffmpeg", "weights", "self-test"} <= {finding["name"] for finding in findings}
 
 
 def test_damaged_weights_are_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +287,9 @@ def test_damaged_weights_are_told(run: Run, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "a.task").write_bytes(b"data")
     said = run("weights", "verify")
     assert said.code == 3 and "damaged" in said.out
-    assert run("doctor").code == 3
+    sick = run("doctor")
+    assert sick.code == 3
+    assert any(line.startswith("BAD  weights") and "install mggdub again" in line for line in sick.out.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,14 @@ ALLOWED = {
     "metrics": VALUES | ROOMS,
     "drive": VALUES | ROOMS,
     "avatar": VALUES | {"media", "models"},
-    "pipeline": VALUES | ROOMS | {"avatar", "drive"},
+    "checks": VALUES | ROOMS | {"metrics"},
+    "inspection": VALUES | ROOMS | {"metrics"},
+    "pipeline": VALUES | ROOMS | {"avatar", "checks", "drive"},
     "evaluate": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
     "bench": VALUES | ROOMS | {"pipeline"},
     "batch": VALUES | {"avatar", "media", "perception", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"avatar", "batch", "media", "metrics", "pipeline", "doctor"},
+    "cli": VALUES | {"avatar", "batch", "media", "metrics", "checks", "inspection", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"drive", "metrics", "pipeline"},
 }
@@ -43,6 +45,8 @@ KEEPERS = {
     "gsplat": "render",
     "distributed": "batch/run.py",
     "filelock": "batch/row.py",
+    "c2pa": "media/provenance.py",
+    "cryptography": "media/provenance.py",
     "dlib": "metrics/perceptual.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

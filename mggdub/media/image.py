@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,32 @@ from mggdub.errors import InputError
 from mggdub.media.files import check_input
 from mggdub.types import Array, Photo
 
+# What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError,
+          RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
 WHITE = (255, 255, 255)
 MOST_PIXELS = 150_000_000  # a 150-megapixel camera; more is taken for a decompression bomb
 SMALLEST = 32  # px
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})  # Pillow hands EPS to Ghostscript, a program of its own
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins like a picture. Raises UsageError or InputError if there is no such file."""
+    check_input(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=_formats()).close()
+    except Image.DecompressionBombError:
+        return True
+    except BROKEN:
+        return False
+    return True
 
 
 def read_image(path: Path, flatten: tuple[int, int, int] = WHITE) -> Photo:
@@ -27,16 +53,16 @@ def read_image(path: Path, flatten: tuple[int, int, int] = WHITE) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF and the bomb warning; the limit below is ours
-            with Image.open(path) as image:
+            with Image.open(path, formats=_formats()) as image:
                 _check_size(path, *image.size)
                 image.load()
-                return _as_photo(ImageOps.exif_transpose(image), flatten)
+                ImageOps.exif_transpose(image, in_place=True)
+                return _as_photo(image, flatten)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
-        # Pillow's decoders raise all of these on damaged files.
+    except BROKEN as error:
         raise InputError(f"{path} is damaged and cannot be decoded ({error}); save it again.") from error
 
 
@@ -66,17 +92,16 @@ def _as_photo(image: Image.Image, flatten: tuple[int, int, int]) -> Photo:
         return Photo(np.ascontiguousarray(pixels))
     if not transparent:
         return Photo(np.array(_to_srgb(image)))
-    layered = image.convert("RGBA")
-    alpha = np.array(layered.getchannel("A"))
-    colours = np.asarray(_to_srgb(_with_profile(layered.convert("RGB"), image)), dtype=np.float32)
-    cover = alpha[..., None].astype(np.float32) / 255.0  # [H, W, 1]
-    mixed = colours * cover + np.array(flatten, np.float32) * (1.0 - cover)
-    return Photo(np.rint(mixed).astype(np.uint8), alpha)
+    layered = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = layered.getchannel("A")
+    mixed = Image.new("RGB", image.size, flatten)
+    mixed.paste(_to_srgb(_with_profile(layered.convert("RGB"), image)), mask=alpha)  # in bytes, not in floats
+    return Photo(np.array(mixed), np.array(alpha))
 
 
 def _wide_grey(values: Array) -> Array:
     """[H, W] of 16-bit, 32-bit or float grey to uint8; the range is guessed from what the values reach."""
-    values = np.nan_to_num(values.astype(np.float64))
+    values = np.nan_to_num(values.astype(np.float32), copy=False)
     top = next((t for t in (1.0, 255.0, 65535.0) if values.max() <= t), float(values.max()))
     full = top if values.dtype.kind == "f" and top == 1.0 else max(top, 255.0)
     return np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8)
@@ -93,7 +118,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGB", "CMYK", "L"):
         image = _with_profile(image.convert("RGB"), image)
     if not profile:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

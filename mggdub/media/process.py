@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections import deque
@@ -19,6 +20,13 @@ import imageio_ffmpeg
 
 from mggdub.errors import UsageError
 
+# What may be read: containers that hold sound and pictures. Playlists (hls, concat, dash, sdp ...) open other files.
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,apng,asf,au,avi,caf,dts,dv,eac3,flac,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,"
+    "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,oma,rm,shn,spdif,swf,tak,tta,voc,w64,wav,webp_anim,wtv,"
+    "wv,xwma,yuv4mpegpipe"
+)
+REFUSED = "Format not on whitelist"  # what ffmpeg says of others
 QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 
 
@@ -42,9 +50,28 @@ def version() -> str:
     return said.splitlines()[0] if said else "does not run"
 
 
+def encoders() -> set[str]:
+    """Names of what ffmpeg can encode."""
+    said = subprocess.run([binary(), *QUIET, "-encoders"], capture_output=True, text=True, check=False).stdout
+    return {line.split()[1] for line in said.splitlines() if len(line.split()) > 1}
+
+
 def source(path: Path, **options: Any) -> Any:
     """A plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing."""
-    return ffmpeg.input(f"file:{path}", protocol_whitelist="file", **options)
+    return ffmpeg.input(f"file:{path}", protocol_whitelist="file", format_whitelist=FORMATS, **options)
+
+
+def describe(path: Path) -> str:
+    """What ffmpeg says of a file's streams."""
+    argv = arguments(source(path).output("-", format="null", t=0), loud=True)
+    said = subprocess.run(argv, capture_output=True, check=False).stderr.decode("utf-8", "replace")
+    return said.split("Stream mapping:")[0]
+
+
+def duration(said: str) -> float:
+    """Seconds that a container claims in what ffmpeg says of it, 0 if it does not say."""
+    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0
 
 
 def arguments(stream: Any, loud: bool = False) -> list[str]:

@@ -20,17 +20,18 @@ import numpy as np
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
-from mggdub.media.process import Running, arguments, source, start
+from mggdub.media.process import REFUSED, Running, arguments, describe, duration, source, start
+from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
+MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
 SYNTHETIC = MappingProxyType(
     {
         "comment": "Synthetic video: made by mggdub from one photo and one recording.",
-        "description": "Digital source type: "
-        "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
+        "description": f"Digital source type: {SOURCE_TYPE}",
     }
 )
 
@@ -66,32 +67,51 @@ class VideoReport:
 
 def probe(path: Path) -> VideoInfo:
     """Size, rate, duration of the first moving picture of a file. Raises UsageError or InputError."""
-    check_input(path)
-    argv = arguments(source(path).output("-", format="null", t=0), loud=True)
-    said = subprocess.run(argv, capture_output=True, check=False).stderr.decode("utf-8", "replace")
-    said = said.split("Stream mapping:")[0]
+    said = describe(check_input(path))
     streams = [line for line in said.splitlines() if re.match(r"\s*Stream #0:\d+", line)]
     picture = next((line for line in streams if ": Video:" in line and "(attached pic)" not in line), "")
     size = re.search(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?", picture)
     rate = re.search(r"([\d.]+)(k?) fps", picture) or re.search(r"([\d.]+)(k?) tbr", picture)
+    if REFUSED in said:
+        raise InputError(f"{path} is a playlist or of a kind that is not read; give the video itself, such as MP4.")
     if not size or not rate:
         raise InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
     width, height = int(size[1]), int(size[2])
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{path} has pictures of {width}x{height} pixels; shrink it to 8192x4320 or less.")
     if size[3] and int(size[3]) > 0 and int(size[4]) > 0:
         width = round(width * int(size[3]) / int(size[4]))
     turned = re.search(r"rotation of (-?[\d.]+) degrees", said)
     rotation = round(float(turned[1])) if turned else 0
     if rotation % 180:
         width, height = height, width
-    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
     return VideoInfo(
         width=width,
         height=height,
         fps=parse_fps(rate[1]) * (1000 if rate[2] else 1),
-        duration=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0,
+        duration=duration(said),
         has_audio=any(": Audio:" in line for line in streams),
         rotation=rotation,
     )
+
+
+def ends(path: Path) -> tuple[int, float, float | None]:
+    """(pictures, s at which the last one ends, s at which the sound ends or None) by the packets of a file."""
+    argv = arguments(source(path).output("-", format="framecrc", map="0", c="copy"))
+    steps: dict[str, Fraction] = {}
+    last: dict[str, int] = {}
+    pictures = 0
+    with start(argv, stdout=subprocess.PIPE) as running:
+        assert running.process.stdout is not None
+        for line in running.process.stdout:
+            cells = line.decode().replace(":", ",").split(",")
+            if cells[0].startswith("#tb "):
+                steps[cells[0].removeprefix("#tb ")] = Fraction(cells[1].strip())
+            elif cells[0] in ("0", "1"):  # what write_video writes: pictures, then sound
+                pictures += cells[0] == "0"
+                last[cells[0]] = max(last.get(cells[0], 0), int(cells[2]) + int(cells[3]))
+    seconds = {stream: float(steps[stream] * end) for stream, end in last.items()}
+    return pictures, seconds.get("0", 0.0), seconds.get("1")
 
 
 def read_video(path: Path) -> Iterator[tuple[float, Array]]:
@@ -143,13 +163,14 @@ def write_video(
     crf: int = 18,
     force: bool = False,
     metadata: dict[str, str] | None = None,
+    credentials: Credentials | None = None,
 ) -> VideoReport:
-    """Write frames [H, W, 3] uint8 of `size` (width, height) and the sound of `audio`.
+    """Write frames [H, W, 3] uint8 of `size` (width, height) and the sound of `audio`, marked as synthetic.
 
     With a `duration` (s) exactly max(1, round(duration * fps)) frames are taken and the sound is cut or
     padded to it; without one, all frames are taken. Odd sizes grow by one repeated row or column. The file
-    appears under its name only when it is whole. The same input gives the same bytes. Raises OutputError
-    (nothing is left behind) or UsageError.
+    appears under its name only when it is whole. The same input gives the same bytes, unless `credentials` sign it.
+    Raises OutputError (nothing is left behind) or UsageError.
     """
     check_output(path, force, (audio,) if audio else ())
     width, height = size
@@ -165,6 +186,7 @@ def write_video(
                 _send(running, _even(frame), path)
                 written += 1
             _finish(running, path)
+        seal(partial, credentials)
         assert expected is None or written == expected, f"{written} frames for {expected}"
         size_on_disk = partial.stat().st_size
     return VideoReport(path, written, fps, *even, size_on_disk)
@@ -181,6 +203,7 @@ def write_in_segments(
     duration: float,
     crf: int = 18,
     force: bool = False,
+    credentials: Credentials | None = None,
 ) -> VideoReport:
     """`write_video` that goes on where it was interrupted: `frames(k)` gives the frames from k on.
 
@@ -190,7 +213,8 @@ def write_in_segments(
     step = SEGMENT * max(1, round(fps))  # of the usual rates a whole number of microseconds, which the list counts in
     total = max(1, round(duration * fps))
     if total <= step:
-        return write_video(path, frames(0), fps=fps, size=size, audio=audio, duration=duration, crf=crf, force=force)
+        whole = {"audio": audio, "duration": duration, "crf": crf, "force": force, "credentials": credentials}
+        return write_video(path, frames(0), fps=fps, size=size, **whole)  # type: ignore[arg-type]
     check_output(path, force, (audio,) if audio else ())
     starts = range(0, total, step)
     parts = [folder / f"{first:08d}.mp4" for first in starts]
@@ -208,6 +232,7 @@ def write_in_segments(
         with start(argv) as running:
             if running.wait() != 0:
                 raise _failure(running, path)
+        seal(partial, credentials)
         size_on_disk = partial.stat().st_size
     width, height = size
     return VideoReport(path, total, fps, width + width % 2, height + height % 2, size_on_disk)

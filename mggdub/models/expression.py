@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from mggdub.errors import InputError
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, LIP_MODES, MOUTH_UNITS, Array
 from mggdub.weights import load
 
@@ -54,7 +55,10 @@ def load_expression() -> ExpressionBasis:
 
 def from_tensors(tensors: dict[str, torch.Tensor]) -> ExpressionBasis:
     """A basis from what `mggdub.weights` keeps."""
-    return ExpressionBasis(**{field.name: tensors[field.name].numpy() for field in fields(ExpressionBasis)})
+    try:
+        return ExpressionBasis(**{field.name: tensors[field.name].numpy() for field in fields(ExpressionBasis)})
+    except KeyError as error:
+        raise InputError(f"The weight file {NAME} has no {error}; reinstall mggdub.") from error
 
 
 def vertex_motion(basis: ExpressionBasis, drivers: Array) -> Array:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mggdub.geometry.camera import project
 from mggdub.models.deform import CHIN, INNER_LIPS, inside
 from mggdub.types import LANDMARKS, Array, Portrait
-from mggdub.weights import load
+from mggdub.weights import fill, load
 
 NAME = "mouth"
 UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -164,8 +164,8 @@ def load_mouth() -> MouthNet:
     """The shipped network. Raises InputError if it is missing or damaged."""
     tensors, config = load(NAME)
     net = MouthNet(MouthConfig(**config))
-    net.load_state_dict(tensors, strict=True)
-    return net.eval().requires_grad_(False)
+    fill(net, tensors, NAME)
+    return net.requires_grad_(False)
 
 
 @cache

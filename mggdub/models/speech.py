@@ -72,8 +72,8 @@ def load_speech() -> SpeechModel:
     """The shipped model. Raises InputError if a weight file is missing or damaged."""
     tensors, config = weights.load("speech")
     lips = LipMap(LipMapConfig(config["features"], tuple(config["offsets"])))
-    lips.load_state_dict(tensors, strict=True)
-    return SpeechModel(load_whisper(), lips.eval().requires_grad_(False), load_expression())
+    weights.fill(lips, tensors, "speech")
+    return SpeechModel(load_whisper(), lips.requires_grad_(False), load_expression())
 
 
 @torch.inference_mode()

@@ -130,8 +130,8 @@ def load_whisper() -> WhisperEncoder:
     """The shipped encoder. Matrices are stored as int8 with one scale per row."""
     tensors, config = weights.load("whisper")
     encoder = WhisperEncoder(WhisperConfig(**config))
-    encoder.load_state_dict(dequantize(tensors), strict=True)
-    return encoder.eval().requires_grad_(False)
+    weights.fill(encoder, dequantize(tensors), "whisper")
+    return encoder.requires_grad_(False)
 
 
 def quantize(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

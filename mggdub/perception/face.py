@@ -55,9 +55,12 @@ class FaceFinder:
     """The three nets, loaded once."""
 
     def __init__(self, num_threads: int = 2) -> None:
-        with zipfile.ZipFile(locate(TASK)) as task:
-            nets = [task.read(f"face_{part}.tflite") for part in ("detector", "landmarks_detector", "blendshapes")]
-        self._detector, self._mesher, self._blender = (_interpreter(net, num_threads) for net in nets)
+        try:
+            with zipfile.ZipFile(locate(TASK)) as task:
+                nets = [task.read(f"face_{part}.tflite") for part in ("detector", "landmarks_detector", "blendshapes")]
+            self._detector, self._mesher, self._blender = (_interpreter(net, num_threads) for net in nets)
+        except (zipfile.BadZipFile, KeyError, OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"The weight file {TASK} is damaged ({error}); reinstall mggdub.") from error
         self._anchors = _anchors()
 
     def find(self, pixels: Array) -> list[Face]:

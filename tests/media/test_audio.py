@@ -10,7 +10,8 @@ import soundfile
 from mggdub.errors import InputError, UsageError
 from mggdub.media import audio as module
 from mggdub.media import process
-from mggdub.media.audio import SAMPLE_RATE, read_audio
+from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio
+from mggdub.media.video import probe
 
 SECONDS = 0.7
 
@@ -104,6 +105,40 @@ def test_only_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         read_audio(Path(name))
+
+
+PLAYLISTS = {
+    "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.wav\n#EXT-X-ENDLIST\n",
+    "ff.wav": "ffconcat version 1.0\nfile a.wav\n",
+    "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_playlists_open_nothing(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE), SAMPLE_RATE)
+    (tmp_path / name).write_text(PLAYLISTS[name])
+    for read in (read_audio, probe_audio):
+        with pytest.raises(InputError, match=r"playlist|cannot be read"):
+            read(tmp_path / name)
+    with pytest.raises(InputError, match=r"playlist|holds no video"):
+        probe(tmp_path / name)
+
+
+def test_the_container_says_rate_and_channels(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros((800, 2)), 44100)
+    assert probe_audio(tmp_path / "a.flac") == module.SoundInfo(44100, "stereo")
+
+
+def test_a_claim_of_many_hours_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000 * 60), 8000)
+    monkeypatch.setattr(module, "LONGEST", 30)
+    monkeypatch.setattr(module, "CHUNK", 1 << 12)
+    read = []
+    monkeypatch.setattr(module, "duration", lambda line: read.append(line) or process.duration(line))
+    with pytest.raises(InputError, match="longer than"):
+        read_audio(tmp_path / "a.wav")
+    assert any("Duration: 00:01:00" in line for line in read)
 
 
 def test_names_are_never_taken_for_options_or_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 
 from mggdub.errors import InputError, UsageError
 from mggdub.media import image as module
-from mggdub.media.image import read_image, resize, write_image
+from mggdub.media.image import is_picture, read_image, resize, write_image
 
 HEIGHT, WIDTH = 48, 64
 GRID = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
@@ -114,6 +114,14 @@ def test_bombs_and_specks_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     Image.fromarray(COLOURS[:8, :8]).save(tmp_path / "b.png")
     with pytest.raises(InputError, match="8x8"):
         read_image(tmp_path / "b.png")
+
+
+def test_what_another_program_would_read_is_no_picture(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.eps")  # Pillow would start Ghostscript
+    Image.fromarray(COLOURS).save(tmp_path / "a.tga")
+    assert not is_picture(tmp_path / "a.eps") and is_picture(tmp_path / "a.tga")
+    with pytest.raises(InputError, match="known kind"):
+        read_image(tmp_path / "a.eps")
 
 
 def test_writing_and_resizing_keep_the_picture(tmp_path: Path) -> None:

@@ -116,3 +116,10 @@ def test_canonical_face_is_symmetric_and_looks_at_the_viewer():
     assert vertices[4, 2] == vertices[:, 2].min()  # the nose's tip is nearest
     assert vertices[152, 1] > vertices[10, 1]  # chin below forehead
     assert vertices[33] * [-1, 1, 1] == pytest.approx(vertices[263], abs=1e-4)
+
+
+def test_a_damaged_weight_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "face_landmarker.task").write_bytes(b"no archive" * 9)
+    monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match=r"face_landmarker\.task is damaged"):
+        FaceFinder()

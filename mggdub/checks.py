@@ -1,0 +1,180 @@
+"""What a render checks of itself. Frames pass by once; of each a few numbers are kept.
+
+A check that has nothing to measure (no sound, no silence, a driven face) has no value and counts as passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from mggdub.media.video import ends
+from mggdub.metrics.image import contour_gradient
+from mggdub.metrics.sync import QUIET, loudness, sound_lag
+from mggdub.models.expression import ExpressionBasis, lip_gap
+from mggdub.models.gestures import VOICE_RATE, phrases
+from mggdub.render.rasterize import render_frame
+from mggdub.types import Array, ExpressionTrack, HeadAvatar, Waveform
+
+COARSE, FINE = 96, 320  # samples along a side of the head's box: of every frame, of those whose seam is measured
+SEAMS = 4  # frames whose seam is measured
+EDGE = 1 / 80  # of the box: standard deviation of the band along the outline, in which the head may move
+DARKEST = 0.5  # of the photo's brightness in the head's box
+FROZEN = 0.2  # s of equal pictures while lips are told to move
+MOVES = 0.02  # cm of lip gap from frame to frame that must show
+HUSHED = 35.0  # dB below the loud parts
+APART = 0.25  # s on either side of a hushed moment that are hushed, too: in shorter pauses lips may stay open
+AT_REST = 0.1  # cm of lip gap that counts as closed
+LIKELY = 0.4  # correlation of lips and loudness below which their lag says little
+LATE = 120.0  # ms between lips and sound
+ROUGH = 1.5  # of the photo's gradient along the outline
+SETTLED = 0.4  # s after which the photo's own expression has given way
+LONGEST = 600  # s of sound that are listened to
+
+
+@dataclass(frozen=True)
+class Check:
+    """One of the report's checks."""
+
+    ok: bool
+    value: float | None
+    limit: float | None
+    what: str
+
+
+@dataclass(eq=False)
+class Watch:
+    """What is kept of the frames of a video."""
+
+    box: tuple[slice, slice]  # of the picture, where the head moves
+    brightness: float  # of the photo there
+    seam: float  # gradient along the outline in the photo
+    matte: Array  # [FINE or less, ...] 0..1, the head at rest, soft
+    chosen: frozenset[int]  # frames whose seam is measured
+    levels: list[float] = field(default_factory=list)  # brightness over the photo's
+    repeats: list[int] = field(default_factory=list)  # frames that equal the one before
+    seams: list[float] = field(default_factory=list)  # gradient over the photo's
+    last: Array | None = None
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar, frames: int) -> Watch:
+        """For a video of so many frames."""
+        at = avatar.frame
+        box = slice(at.top, at.top + at.height), slice(at.left, at.left + at.width)
+        g = avatar.gaussians
+        means, quats, scales, opacities, colors = (
+            t.numpy() for t in (g.means, g.quats, g.scales, g.opacities, g.colors)
+        )
+        alpha = render_frame(means, quats, scales, opacities, colors, avatar.camera)[1]
+        photo = avatar.picture[box]
+        fine = _sampled(photo, FINE)
+        places = tuple(
+            ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(fine.shape, alpha.shape, strict=False)
+        )
+        matte = ndimage.gaussian_filter(alpha[np.ix_(*places)], EDGE * max(fine.shape))
+        chosen = ((np.arange(SEAMS) + 0.5) * frames / SEAMS).astype(int)
+        return cls(
+            box,
+            max(float(_sampled(photo, COARSE).mean()), 1.0),
+            max(contour_gradient(fine, matte), 0.1),
+            matte,
+            frozenset(chosen.tolist()),
+        )
+
+    def see(self, index: int, frame: Array) -> None:
+        """Frames [H, W, 3] uint8, in order; a video that is gone on with may begin later."""
+        part = frame[self.box]
+        coarse = _sampled(part, COARSE).copy()
+        if index in self.chosen:
+            self.seams.append(contour_gradient(_sampled(part, FINE), self.matte) / self.seam)
+        self.levels.append(float(coarse.mean()) / self.brightness)
+        if self.last is not None and np.array_equal(coarse, self.last):
+            self.repeats.append(index)
+        self.last = coarse
+
+
+def _sampled(picture: Array, most: int) -> Array:
+    """Every n-th row and column, so that a side has at most about `most`."""
+    step = -(-max(picture.shape[:2]) // most)
+    return picture[::step, ::step]
+
+
+def judge(
+    seen: Watch, output: Path, fps: float, track: ExpressionTrack, basis: ExpressionBasis, sound: Waveform | None
+) -> dict[str, dict[str, Any]]:
+    """The checks, by name, of a video that is written.
+
+    `sound` is what the lips were made from, None if they were driven; of a long one the first ten minutes count.
+    """
+    gap = lip_gap(basis, track.lip_modes)
+    moving = np.abs(np.diff(gap, prepend=gap[:1])) > MOVES
+    voiced = np.ones(len(track), bool)
+    quiet = np.zeros(len(track), bool)
+    lag, likely = 0.0, 0.0
+    if sound is not None:
+        heard = Waveform(sound.samples[: LONGEST * sound.sample_rate], sound.sample_rate)
+        inside = track.times < heard.duration
+        away = _from_voice(heard, track.times)
+        voiced = inside & (away <= 0)
+        quiet = inside & (away >= APART) & (track.times > SETTLED)
+        lag, likely = sound_lag(gap[inside], track.times[inside], heard) if inside.any() else (0.0, 0.0)
+    still = np.zeros(len(track), bool)
+    still[seen.repeats] = True
+    checks = {
+        "ends": _ends(output, fps, len(track)),
+        "black": _at_least(min(seen.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"),
+        "frozen": _at_most(
+            _most(still & voiced, moving) / fps if (voiced & moving).any() else None,
+            FROZEN,
+            "longest time in s for which the lips should move and the picture stands still",
+        ),
+        "silence": _at_most(
+            float(np.percentile(gap[quiet], 90)) if quiet.any() else None, AT_REST, "lip gap in cm where nobody speaks"
+        ),
+        "lip_lag": _at_most(
+            lag if likely >= LIKELY else None, LATE, "how many ms the sound comes after the lips (either way)"
+        ),
+        "seam": _at_most(max(seen.seams, default=None), ROUGH, "gradient along the head's outline over the photo's"),
+    }
+    return {name: asdict(check) for name, check in checks.items()}
+
+
+def failures(checks: dict[str, dict[str, Any]]) -> list[str]:
+    """What is wrong, for a sentence, of each check that failed."""
+    return [
+        f"the check {name!r} failed ({check['what']}: {check['value']:g}, limit {check['limit']:g})"
+        for name, check in checks.items()
+        if not check["ok"]
+    ]
+
+
+def _from_voice(sound: Waveform, times: Array) -> Array:
+    """[T] s to the nearest sound that is not hushed, 0 or less within it."""
+    level = loudness(sound, VOICE_RATE)
+    spoken = phrases(level > max(float(np.percentile(level, 95)) - HUSHED, QUIET))
+    return np.min([np.maximum(start - times, times - end) for start, end in spoken] or [np.full(len(times), np.inf)], 0)
+
+
+def _ends(output: Path, fps: float, frames: int) -> Check:
+    pictures, picture, sound = ends(output)
+    apart = max(abs(picture - sound) if sound is not None else 0.0, abs(pictures - frames) / fps)
+    return _at_most(apart, 1 / fps, "s between the ends of picture and sound in the written file")
+
+
+def _at_most(value: float | None, limit: float, what: str) -> Check:
+    ok = value is None or abs(value) <= limit
+    return Check(ok, None if value is None else round(value, 4), round(limit, 4), what)
+
+
+def _at_least(value: float | None, limit: float, what: str) -> Check:
+    return Check(value is None or value >= limit, None if value is None else round(value, 4), limit, what)
+
+
+def _most(runs: Array, counted: Array) -> int:
+    """How many frames are `counted` [T] in the run of True in `runs` [T] that has most of them."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], runs.astype(np.int8), [0]])))
+    return max((int(counted[start:end].sum()) for start, end in edges.reshape(-1, 2)), default=0)

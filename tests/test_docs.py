@@ -1,0 +1,58 @@
+"""The pages keep their promises: links lead somewhere, and the README's Python runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+
+
+def prose(page: Path) -> str:
+    """Without code."""
+    return re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ +(.+)$", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name) if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_there_are_links_to_follow() -> None:
+    assert len(re.findall(r"\]\(", prose(ROOT / "README.md"))) > 8 and "signing" in anchors(ROOT / "README.md")
+
+
+def test_the_readmes_python_runs(
+    head_png: Path,
+    speech_wav: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 2
+    samples, rate = soundfile.read(speech_wav)
+    for name, start in (("speech.wav", 0), ("another.wav", rate)):
+        soundfile.write(tmp_path / name, samples[start : start + rate // 4], rate)
+    with Image.open(head_png) as head:
+        head.convert("RGB").resize((192, 192)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    shared: dict[str, object] = {}
+    for block in blocks:
+        exec(block, shared)
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+    assert capsys.readouterr().out.count("(192, 192, 3)") == 12
