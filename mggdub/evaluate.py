@@ -1,9 +1,11 @@
 """A folder of clips against what mggdub makes of their first frames: `python -m mggdub.evaluate CLIPS OUT`.
 
 Rows: the truth; the still photo; scrambled (the photo says what other clips say, mean over `others` of them); ours by
-the clip's own sound, with the head still and moving; driven by the clip itself. OUT gets report.md, report.json,
-sheet.jpg, curves.png and a folder for each clip, from which an interrupted run goes on. It shows the people of the
-clips: keep it to yourself if they did not agree to more.
+the clip's own sound, with the head still and moving; driven by the clip itself, without and with what the head's
+network learned; the ceiling: driven, with the colours that come nearest to the clip.
+
+OUT gets report.md, report.json, sheet.jpg, curves.png and a folder for each clip, from which an interrupted run goes
+on. It shows the people of the clips: keep it to yourself if they did not agree to more.
 """
 
 from __future__ import annotations
@@ -11,14 +13,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from mggdub import __version__, pipeline
@@ -31,11 +39,23 @@ from mggdub.media.video import probe, read_video, write_video
 from mggdub.metrics.face import correlation, interval
 from mggdub.metrics.image import frechet_distance
 from mggdub.metrics.report import METRICS, Judges, Measurement, Truth, load_judges, measure
-from mggdub.types import Array, ExpressionTrack, Photo, Waveform
+from mggdub.models.head import HeadNet
+from mggdub.render.fit import fit_clip
+from mggdub.types import Array, ExpressionTrack, Gaussians, HeadAvatar, Photo, Waveform, as_tensor
 from mggdub.weights import cards
 
-ROWS = ("truth", "still photo", "scrambled", "ours, still", "ours, natural", "driven")
+ROWS = ("truth", "still photo", "scrambled", "ours, still", "ours, natural", "unlearned", "driven", "ceiling")
+PAIRS = (
+    ("ours, still", "scrambled"),
+    ("ours, still", "still photo"),
+    ("driven", "still photo"),
+    ("driven", "unlearned"),
+)
 LIP_METRICS = ("lip_r", "lip_lag_r", "m_lmd", "f_lmd", "sound_lag_r", "sync_d_mgg", "sync_c_mgg", "silence_lip_std")
+COMPARED = (
+    *("lip_r", "sync_d_mgg", "sync_c_mgg", "m_lmd", "f_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"),
+    *("csim_dlib", "mouth_sharpness"),
+)
 MOMENTS, TILE = 4, 160
 PICTURES = 16  # frames of a clip in which pictures are compared
 SEED = 0
@@ -69,6 +89,10 @@ def evaluate_clip(
     drive = resample(read_drive(clip, models.faces, models.expression), float(info.fps))
     drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
     found["driven"] = made("driven", pipeline.animate(avatar, models, drive, relative=True))
+    found["ceiling"] = made("ceiling", _ceiling(avatar, models, drive, clip, pictures))
+    plain = replace(models, head=HeadNet(models.head.config).eval())
+    unlearned = pipeline.build_avatar(photo, plain, options)
+    found["unlearned"] = made("unlearned", pipeline.animate(unlearned, plain, drive, relative=True))
     wrong = []
     for number, other in enumerate(sounds):
         spoken = np.resize(read_audio(other).samples, len(sound.samples)).astype(np.float32)
@@ -83,6 +107,27 @@ def evaluate_clip(
     ours = found["ours, still"]
     curves = {"truth": ours.curves["true_lips"], "ours": ours.curves["lips"]}
     return {"rows": rows, "curves": {k: np.nan_to_num(v).round(5).tolist() for k, v in curves.items()}}
+
+
+def _ceiling(
+    avatar: HeadAvatar, models: pipeline.Models, drive: ExpressionTrack, clip: Path, pictures: int
+) -> Iterator[Array]:
+    """The driven head with the colours that come nearest to the clip: what moving the photo's points could reach."""
+    count = min(pictures, len(drive))
+    chosen = set(((np.arange(count) + 0.5) * len(drive) / max(count, 1)).astype(int).tolist())
+    states = [fields for k, fields in enumerate(pipeline.heads(avatar, models, drive, True)) if k in chosen]
+    box = avatar.frame
+    size = (box.render_width, box.render_height)
+    truths = [
+        resize(frame[box.top : box.top + box.height, box.left : box.left + box.width], size).astype(np.float32) / 255
+        for k, (_, frame) in enumerate(read_video(clip))
+        if k in chosen
+    ]
+    plate = resize(np.rint(avatar.plate * 255).astype(np.uint8), size).astype(np.float32) / 255
+    known = [Gaussians(*map(as_tensor, fields)) for fields in states[: len(truths)]]
+    change = fit_clip(known, avatar.camera, truths, plate).numpy()
+    for *fields, colors in pipeline.heads(avatar, models, drive, True):
+        yield pipeline.show(avatar, (*fields, np.clip(colors + change, 0, 1)))  # type: ignore[arg-type]
 
 
 def _lasting(track: ExpressionTrack, frames: int) -> ExpressionTrack:
@@ -111,31 +156,65 @@ def _tile(frame: Array) -> Image.Image:
     return Image.fromarray(resize(frame, (round(frame.shape[1] * ratio), round(frame.shape[0] * ratio))))
 
 
-def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, apart: str) -> None:
-    """All clips and their report. Raises MggdubError if the folder cannot be used."""
+@dataclass(frozen=True)
+class Task:
+    """One clip, the other clips whose sound scrambles it, and where what is made goes."""
+
+    clip: Path
+    sounds: list[Path]
+    folder: Path
+    state: str
+    pictures: int
+
+
+def known(task: Task) -> dict[str, Any] | None:
+    """What was found before of the same state."""
+    done = task.folder / "result.json"
+    found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+    return found if found.get("state") == task.state else None
+
+
+@cache
+def _networks() -> tuple[pipeline.Models, Judges]:
+    return pipeline.load_models(), load_judges()
+
+
+def work_on(task: Task) -> None:
+    """Find and keep the numbers of one clip."""
+    print(task.clip.stem, file=sys.stderr, flush=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = evaluate_clip(task.clip, task.sounds, task.folder, *_networks(), task.pictures)
+    except MggdubError as error:
+        found = {"left_out": str(error)}
+    (task.folder / "result.json").write_text(json.dumps({"state": task.state, **found}), encoding="utf-8")
+
+
+def _alone(threads: int) -> None:
+    torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
+
+
+def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, apart: str, jobs: int = 1) -> None:
+    """All clips and their report, `jobs` clips at a time. Raises MggdubError if the folder cannot be used."""
     weights = {card["file"]: card["sha256"] for card in cards()}
     said = json.dumps([__version__, weights, others, pictures, [clip.name for clip in clips]])
     state = hashlib.sha256(said.encode()).hexdigest()[:16]  # results of another state are made anew
-    models, judges = pipeline.load_models(), load_judges()
-    for sentence in judges.missing.values():
+    for sentence in load_judges().missing.values():
         print(sentence, file=sys.stderr)
-    rng, results = np.random.default_rng(SEED), {}
-    for number, clip in enumerate(clips):
+    rng, tasks = np.random.default_rng(SEED), []
+    for clip in clips:
         rest = [other for other in clips if other != clip]
         sounds = [rest[i] for i in rng.permutation(len(rest))[:others]]
-        folder = out / "clips" / clip.stem
-        folder.mkdir(parents=True, exist_ok=True)
-        done = folder / "result.json"
-        known = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
-        if known.get("state") != state:
-            print(f"{number + 1} of {len(clips)}: {clip.stem}", file=sys.stderr, flush=True)
-            try:
-                known = {"state": state, **evaluate_clip(clip, sounds, folder, models, judges, pictures)}
-            except MggdubError as error:
-                known = {"state": state, "left_out": str(error)}
-            done.write_text(json.dumps(known), encoding="utf-8")
-        results[clip.stem] = known
-        write_report(results, out, apart)
+        tasks.append(Task(clip, sounds, out / "clips" / clip.stem, state, pictures))
+    left = [task for task in tasks if known(task) is None]
+    if jobs > 1 and left:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _alone, (threads,)) as pool:
+            list(pool.map(work_on, left))
+    for task in left if jobs == 1 else ():
+        work_on(task)
+    write_report({task.clip.stem: known(task) or {} for task in tasks}, out, apart)
 
 
 def write_report(results: dict[str, dict[str, Any]], out: Path, apart: str = "") -> None:
@@ -157,6 +236,12 @@ def write_report(results: dict[str, dict[str, Any]], out: Path, apart: str = "")
         for name, (middle, low, high) in summary["differences"].items():
             metric, pair = name.split(": ")
             text.append(f"| {metric} | {pair} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+        for metric, (middle, low, high) in summary["way"].items():
+            text += [
+                "",
+                f"Driven, {metric}: {middle:.2f} ({low:.2f} to {high:.2f}) of the way from the still photo to the",
+            ]
+            text.append("ceiling, which is the driven head with colours fitted to the clip.")
     if left_out:
         text += ["", "## Left out", "", *(f"- {name}: {reason}" for name, reason in left_out.items())]
     (out / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
@@ -181,13 +266,19 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]], names: list[str], out
         pooled = {row: np.concatenate([one[row] for one in features]) for row in ROWS if row in features[0]}
         table["fd_vgg"] = {row: (frechet_distance(f, pooled["truth"]),) * 3 for row, f in pooled.items()}
     differences = {}
-    for metric in ("lip_r", "sync_d_mgg", "sync_c_mgg", "m_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"):
-        for ours, other in (("ours, still", "scrambled"), ("ours, still", "still photo"), ("driven", "still photo")):
+    for metric in COMPARED:
+        for ours, other in PAIRS:
             a, b = values(ours, metric), values(other, metric)
             both = [a[name] - b[name] for name in names if name in a and name in b]
             if both:
                 differences[f"{metric}: {ours} - {other}"] = interval(np.array(both))
-    return {"rows": {metric: row for metric, row in table.items() if row}, "differences": differences}
+    way = {}
+    for metric in ("psnr_head", "lpips_alex"):
+        still, driven, best = (values(row, metric) for row in ("still photo", "driven", "ceiling"))
+        shares = [(driven[name] - still[name]) / (best[name] - still[name]) for name in names if name in best]
+        if shares:
+            way[metric] = interval(np.array(shares))
+    return {"rows": {metric: row for metric, row in table.items() if row}, "differences": differences, "way": way}
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
@@ -238,6 +329,7 @@ def main() -> int:
     parser.add_argument("--others", type=int, default=3, help="sounds of other clips per clip (3)")
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"frames compared per clip ({PICTURES})")
     parser.add_argument("--only", nargs="*", default=[], help="names of clips, without ending")
+    parser.add_argument("--jobs", type=int, default=1, help="clips at a time, each with its share of the cores (1)")
     parser.add_argument("--apart", default="", help="report clips whose name begins so once more apart")
     wanted = parser.parse_args()
     try:
@@ -248,7 +340,7 @@ def main() -> int:
         clips = [path for path in clips if probe(path).has_audio]
         if not clips:
             raise UsageError(f"{wanted.clips} holds no MP4 or MOV with sound.")
-        evaluate_folder(clips, wanted.out, wanted.others, wanted.pictures, wanted.apart)
+        evaluate_folder(clips, wanted.out, wanted.others, wanted.pictures, wanted.apart, wanted.jobs)
     except MggdubError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,7 +1,8 @@
 """Talking clips to tracks: landmarks, blendshapes, head pose and head-space meshes of every frame.
 
-`python -m mggdub.train.prepare CLIPS_DIR OUT_DIR` reads CLIPS_DIR/manifest.csv and writes
-OUT_DIR/<split>/<clip>.npz; clips that are done already are skipped.
+`python -m mggdub.train.prepare CLIPS_DIR OUT_DIR` reads CLIPS_DIR/manifest.csv (columns file, split, identity, audio)
+and writes OUT_DIR/<split>/<clip>.npz; clips that are done already are skipped, those that cannot be used are named with
+the reason. A folder without a manifest is taken as training clips of as many people as it has videos.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_fram
 from mggdub.types import Array, Crop, Face
 
 MOST_LOST = 0.1  # of a clip's frames may be without a face
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 LARGEST_JUMP = 0.25  # face heights between frames; more is a cut
 
 
@@ -117,8 +119,13 @@ def clips(folder: Path) -> list[dict[str, str]]:
     Within each, the first clip of every person comes first, then the second of each, so that a run that is
     cut short has seen everybody.
     """
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    manifest = folder / "manifest.csv"
+    if manifest.is_file():
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    else:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
+        rows = [{"file": p.name, "split": "train", "identity": p.stem, "audio": "yes"} for p in found]
     order = {("train", "yes"): 0, ("val", "yes"): 1, ("extra", "yes"): 2}
     seen: dict[str, int] = {}
     ranked = []

@@ -16,6 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from mggdub import weights
+from mggdub import pipeline, weights
+from mggdub.avatar import load_avatar, save_avatar
+from mggdub.batch.manifest import read_rows
+from mggdub.config import RenderOptions
 from mggdub.errors import MggdubError
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
@@ -116,6 +120,28 @@ def read_network(path: Path) -> None:
         os.environ |= {"MGGDUB_WEIGHTS": before} if before else {}
 
 
+def manifests() -> list[tuple[str, bytes]]:
+    csv = "photo,speech,output,fps,pose\r\na.png,b.wav,one.mp4,25,still\r\na.png,b.wav,two.mp4,29.97,natural\r\n"
+    lines = '{"photo": "a.png", "speech": "b.wav", "output": "one.mp4", "seed": 3}\n' * 2
+    return [(".csv", csv.encode()), (".jsonl", lines.encode())]
+
+
+def read_manifest(path: Path) -> None:
+    """As `mggdub batch` does."""
+    read_rows(path, None, False, {}, frozenset())
+
+
+@cache
+def avatars() -> list[tuple[str, bytes]]:
+    head = pipeline.build_avatar(
+        read_image(ROOT / "tests" / "data" / "head.png"), pipeline.load_models(), RenderOptions(size=96, preview=True)
+    )
+    about = {"options": {"preview": True, "size": 96, "face": "largest", "background": "keep"}}
+    with tempfile.TemporaryDirectory() as folder:
+        save_avatar(Path(folder) / "head.mgg", head, about)
+        return [(".mgg", (Path(folder) / "head.mgg").read_bytes())]
+
+
 TARGETS = [
     Target("picture", pictures, read_image, 260),
     Target("sound", sounds, read_audio, 40),
@@ -123,6 +149,8 @@ TARGETS = [
     Target("track", tracks, read_track, 150),
     Target("live link", live_link, read_track, 150),
     Target("weights", networks, read_network, 150),
+    Target("manifest", manifests, read_manifest, 200),
+    Target("avatar", avatars, load_avatar, 12),
 ]
 
 
