@@ -275,7 +275,7 @@ def as_text(report: dict[str, Any]) -> str:
     for face in report["faces"]:
         lines.append(
             f"face {face['index']}: {face['verdict']}, {face['height']:.0f} px high at {face['box']}, pitch "
-            f"{face['pitch']:.0f}, yaw {face['yaw']:.0f}, roll {face['roll']:.0f} degrees, sharpness "
+            f"{round(face['pitch'])}, yaw {round(face['yaw'])}, roll {round(face['roll'])} degrees, sharpness "
             f"{face['sharpness']}, mouth {face['mouth']}, eyes {face['eyes']}"
         )
         lines += [f"  {line}" for line in face["advice"]]
