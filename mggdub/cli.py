@@ -202,6 +202,7 @@ avatar.params += [option for option in render.params if option.name in AVATAR_OP
 @cli.command()
 @click.argument("source", type=PATH, metavar="MANIFEST|PHOTOS_DIR")
 @click.argument("speech", type=PATH, required=False, metavar="[SPEECH_DIR]")
+@CONFIG
 @click.option("-o", "--output", "folder", type=PATH, required=True, allow_from_autoenv=False, help="Folder to fill.")
 @click.option("--all-pairs", is_flag=True, help="Of two folders: every photo with every recording.")
 @click.option("--check", is_flag=True, help="Only check and list what is wrong.")

@@ -586,7 +586,7 @@ def check_head(path: Path, options: RenderOptions, faces: FaceFinder) -> None:
     read = _read_head(path, options)
     if isinstance(read, Photo):
         try:
-            choose_face(faces.find(read.pixels), options.face)
+            check_face(choose_face(faces.find(read.pixels), options.face))
         except MggdubError as error:
             raise type(error)(f"{path}: {error}") from error
 

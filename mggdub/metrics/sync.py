@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 from mggdub.metrics.face import correlation
 from mggdub.models.gestures import VOICE_RATE, mouth_gate, phrases
@@ -71,6 +70,8 @@ def sound_lag(aperture: Array, times: Array, sound: Waveform) -> tuple[float, fl
 
 def _spoken(sound: Waveform) -> Array:
     """[n] at RATE: root of the amplitude in the band of speech, smooth."""
+    from scipy.signal import butter, sosfiltfilt  # half a second to import
+
     band = butter(2, SPOKEN, "band", fs=sound.sample_rate, output="sos")
     if len(sound.samples) < 100:
         return np.zeros(0)

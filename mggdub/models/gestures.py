@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import find_peaks, lfilter
 
 from mggdub.types import BLENDSHAPES, Array
 
@@ -100,6 +99,8 @@ def stresses(energy: Array, spoken: list[tuple[float, float]]) -> list[tuple[flo
     """(time, strength 0..1) of the strong syllables: peaks of the smoothed energy [n at VOICE_RATE], 0.7 s apart."""
     if not spoken or len(energy) < 3:
         return []
+    from scipy.signal import find_peaks  # half a second to import: not before there is something to hear
+
     level = np.sqrt(np.convolve(np.maximum(energy, 0.0), np.hanning(7)[1:-1] / 3.0, mode="same"))
     peaks, _ = find_peaks(level, distance=round(0.7 * VOICE_RATE), prominence=0.3 * level.max())
     return [
@@ -146,6 +147,8 @@ def head_motion(
 def _smooth(speaking: Array, style: HeadStyle) -> Array:
     """Speech activity 0..1 that rises and settles slowly, forwards in time only."""
     keep = np.exp(-2.0 / (style.settle * VOICE_RATE))
+    from scipy.signal import lfilter
+
     once = lfilter([1 - keep], [1, -keep], speaking.astype(np.float64))
     return lfilter([1 - keep], [1, -keep], once)
 
@@ -156,6 +159,8 @@ def _drift(rng: np.random.Generator, count: int, smoothness: float) -> Array:
     keep = np.exp(-1.0 / (smoothness * VOICE_RATE))
     noise = rng.standard_normal(warm + count)
     gain = np.sqrt((1 - keep**2) ** 3 / (1 + keep**2))  # of x[t] = 2 k x[t-1] - k^2 x[t-2] + noise
+    from scipy.signal import lfilter
+
     return lfilter([gain], [1, -2 * keep, keep**2], noise)[warm:]
 
 
