@@ -323,7 +323,8 @@ def hidden_inputs(
 
 def _bases(grids: Grids, edge: Array) -> Bases:
     """The bases of one photo; their motion fades before the edge of the rendered box, `edge` [512, 512] px away."""
-    return Bases((grids.motion[0].numpy() * motion_fade(edge)).astype(np.float32), grids.shade[0].numpy())
+    motion = (grids.motion[0].numpy() * motion_fade(edge)).astype(np.float32)
+    return Bases(motion, np.ascontiguousarray(grids.shade[0].numpy()))
 
 
 def motion_fade(edge: Array) -> Array:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 from torch.nn import functional
@@ -149,4 +148,6 @@ def resample(values: Array, times: Array) -> Array:
     own = (np.arange(len(values)) + 0.5) / RATE
     if len(values) < 2:
         return np.broadcast_to(values, (len(times), values.shape[1]))
+    from scipy.interpolate import CubicSpline  # a third of a second to import
+
     return CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
