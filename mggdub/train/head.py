@@ -49,7 +49,7 @@ KEEP_EVERY = 100
 CARD = {
     "what": "The learned head: refinement of the surface, bases of motion and colour, colours of the hidden side",
     "licence": "research use only, see weights/LICENSE",
-    "trained on": "pairs of frames of talking clips of people not in the validation split, one in nine people held out; "
+    "trained on": "pairs of frames of talking clips of people not in the validation split, one in nine held out; "
     "these gave the metrics: px that points are from where optical flow finds them, and PSNR inside the true head at "
     "256 px, of the photo itself, without what was learned (plain) and with it",
     "method": "optical flow for where points go, L1 + 0.2 (1 - SSIM) + 0.01 VGG16 through the renderer for the rest",
