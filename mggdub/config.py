@@ -77,8 +77,10 @@ class RenderOptions:
 def parse_fps(text: str) -> Fraction:
     """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
     try:
-        return NTSC[text] if text in NTSC else Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
+        fps = NTSC[text] if text in NTSC else Fraction(text)
+        float(fps)
+        return fps
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
 
 
