@@ -68,7 +68,6 @@ LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 SOLID = 0.95  # opacity of points that are no pixels of the photo
-ABLATIONS = ("refine", "symmetry", "voxel_filter", "sym_decoder", "densify")
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -145,7 +144,6 @@ class Builder:
     scale: float  # output px per photo px
     frame: Frame
     models: Models
-    without: frozenset[str] = frozenset()  # of ABLATIONS
 
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
@@ -221,15 +219,15 @@ class Builder:
     @torch.inference_mode()
     def _color(self, layer: Layer, features: torch.Tensor) -> tuple[Layer, Array]:
         """The hidden side as the Sym-Gaussian decoder sees it, and its opacities [N]."""
-        if "sym_decoder" in self.without or len(layer) == 0:
-            return layer, np.full(len(layer), SOLID, np.float32)
+        if len(layer) == 0:
+            return layer, np.zeros(0, np.float32)
         told = self.models.head.color_hidden(*hidden_inputs(features, self.head, layer.means, layer.colors)).numpy()
         colors = np.clip(layer.colors + told[:, :3], 0, 1)
         return replace(layer, colors=colors), np.clip(SOLID + told[:, 3], 0.02, 0.98).astype(np.float32)
 
     def _hidden(self, surface: Array, share: Array, cm_per_px: float) -> Layer:
         """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
-        head, camera = self.head, _halved(self.head.camera)
+        head, camera = self.head, halved(self.head.camera)
         depth = surface[::2, ::2]
         solid = ndimage.binary_erosion(self.maps.matte[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
         above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[152, 1])[:, None]
@@ -237,9 +235,7 @@ class Builder:
         visible = surface_points(mask, depth, camera)
         mirrored = mirror(visible)
         behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
-        keep = np.full(len(mirrored), "symmetry" not in self.without)
-        if "voxel_filter" not in self.without:
-            keep &= voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
+        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
         shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
         closes = visible_filter(shell.points, camera, solid, behind)
         image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
@@ -344,7 +340,7 @@ def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
     person = 1 - maps.labels[..., 0]
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
     prior = maps.depth + head.camera.viewmat[2, 3]
-    depth = integrate_normals(maps.normals, mask, _halved(head.camera).K, prior)
+    depth = integrate_normals(maps.normals, mask, halved(head.camera).K, prior)
     nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
@@ -378,7 +374,7 @@ def _connected(matte: Array, start: tuple[int, int], reach: int) -> Array:
     return matte * np.clip(2 - near / max(reach, 1), 0, 1).astype(np.float32)
 
 
-def _halved(camera: Camera) -> Camera:
+def halved(camera: Camera) -> Camera:
     """The same view with half the pixels."""
     K = camera.K.copy()
     K[:2] /= 2

@@ -54,16 +54,15 @@ def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
     home = np.linalg.norm(move + _sample(back, at + move), axis=1)
     ends = _sample(inside[..., None], at + move)[:, 0]
     size = np.linalg.norm(move, axis=1)
-    trust = (
-        (home < RETURNS) & (ends > 0.5) & (size < FARTHEST) & (_sample(inside[..., None] * 0 + 1, at, 0)[:, 0] > 0.5)
-    )
+    shown = ((at >= 0) & (at <= np.array(inside.shape[::-1]))).all(1)
+    trust = shown & (home < RETURNS) & (ends > 0.5) & (size < FARTHEST)
     return np.concatenate([move, trust[:, None]], 1)
 
 
-def _sample(image: Array, at: Array, beyond: float | None = None) -> Array:
+def _sample(image: Array, at: Array) -> Array:
     place = [at[:, 1] - 0.5, at[:, 0] - 0.5]
-    mode = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
-    return np.stack([ndimage.map_coordinates(image[..., c], place, order=1, **mode) for c in range(image.shape[2])], 1)
+    channels = (image[..., c] for c in range(image.shape[2]))
+    return np.stack([ndimage.map_coordinates(channel, place, order=1, mode="nearest") for channel in channels], 1)
 
 
 def main() -> None:

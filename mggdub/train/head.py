@@ -23,12 +23,13 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_vgg
 from mggdub.models import expression
 from mggdub.models.deform import PIVOT
 from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
-from mggdub.pipeline import SOLID, sample
+from mggdub.pipeline import SOLID, halved, sample
 from mggdub.render.rasterize import rasterize
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
@@ -109,7 +110,7 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
     hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
     height, width = a["plate"].shape[:2]
     crop = Camera(a["crop_K"], a["viewmat"])
-    twin = _project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
+    twin = project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
     place = a["place"]
     cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
     _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
@@ -125,11 +126,6 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
         tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
         torch.from_numpy(lead), skin[lead], np.load(flow).astype(np.float32) if flow.exists() else None,
     )  # fmt: skip
-
-
-def _project(points: Array, camera: Camera) -> Array:
-    seen = points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
-    return seen[:, :2] / seen[:, 2:] * camera.K[0, 0] + camera.K[:2, 2]
 
 
 def tinted(one: Sample, rng: np.random.Generator) -> Sample:
@@ -215,13 +211,6 @@ def coarse(head: Gaussians, one: Sample) -> Gaussians:
     wide = torch.cat([scales[:cells] * number.sqrt()[:, None], scales[cells:]])
     quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(scales), -1)
     return Gaussians(merged(head.means), quats, wide, merged(head.opacities)[:, 0], merged(head.colors))
-
-
-def halved(camera: Camera) -> Camera:
-    """The same view, half as large."""
-    K = camera.K.copy()
-    K[:2] /= 2
-    return Camera(K, camera.viewmat, camera.width // 2, camera.height // 2)
 
 
 def picture(head: Gaussians, camera: Camera, plate: Tensor) -> tuple[Tensor, Tensor]:
@@ -464,7 +453,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seconds", type=float, default=math.inf, help="end this leg after so long")
-    parser.add_argument("--without", nargs="*", default=[], choices=["refine", "densify", "sym_decoder"])
+    parser.add_argument("--without", nargs="*", default=[], choices=["refine"])
     parser.add_argument("--rank", type=int, default=HeadConfig.motion_rank, help="of the bases of motion")
     parser.add_argument("--judge", action="store_true", help="only measure what was trained so far")
     parser.add_argument("--publish", type=Path, help="a folder for the weights and their card")
