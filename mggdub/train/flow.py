@@ -47,8 +47,7 @@ def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
     """[P, 3] of points at [P, 2] px."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, true)]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    nothing = np.zeros((*seen.shape[:2], 2), np.float32)
-    there, back = (search.calc(a, b, nothing.copy()) for a, b in (grey, grey[::-1]))
+    there, back = (search.calc(a, b, None) for a, b in (grey, grey[::-1]))  # type: ignore[call-overload]
     there = np.dstack([cv2.GaussianBlur(there[..., k], (0, 0), SMOOTH) for k in range(2)])
     move = _sample(there, at)
     home = np.linalg.norm(move + _sample(back, at + move), axis=1)
