@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from mggdub.media.video import ends
-from mggdub.metrics.image import contour_gradient
+from mggdub.metrics.image import contour_gradient, evenly
 from mggdub.metrics.sync import QUIET, loudness, sound_lag
 from mggdub.models.expression import ExpressionBasis, lip_gap
 from mggdub.models.gestures import VOICE_RATE, phrases
@@ -76,13 +76,12 @@ class Watch:
             ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(fine.shape, alpha.shape, strict=False)
         )
         matte = ndimage.gaussian_filter(alpha[np.ix_(*places)], EDGE * max(fine.shape))
-        chosen = ((np.arange(SEAMS) + 0.5) * frames / SEAMS).astype(int)
         return cls(
             box,
             max(float(_sampled(photo, COARSE).mean()), 1.0),
             max(contour_gradient(fine, matte), 0.1),
             matte,
-            frozenset(chosen.tolist()),
+            evenly(SEAMS, frames),
         )
 
     def see(self, index: int, frame: Array) -> None:

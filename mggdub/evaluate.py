@@ -37,7 +37,7 @@ from mggdub.media.audio import read_audio
 from mggdub.media.image import resize
 from mggdub.media.video import probe, read_video, write_video
 from mggdub.metrics.face import correlation, interval
-from mggdub.metrics.image import frechet_distance
+from mggdub.metrics.image import evenly, frechet_distance
 from mggdub.metrics.report import METRICS, Judges, Measurement, Truth, load_judges, measure
 from mggdub.models.head import HeadNet
 from mggdub.render.fit import fit_clip
@@ -113,8 +113,7 @@ def _ceiling(
     avatar: HeadAvatar, models: pipeline.Models, drive: ExpressionTrack, clip: Path, pictures: int
 ) -> Iterator[Array]:
     """The driven head with the colours that come nearest to the clip: what moving the photo's points could reach."""
-    count = min(pictures, len(drive))
-    chosen = set(((np.arange(count) + 0.5) * len(drive) / max(count, 1)).astype(int).tolist())
+    chosen = evenly(min(pictures, len(drive)), len(drive))
     states = [fields for k, fields in enumerate(pipeline.heads(avatar, models, drive, True)) if k in chosen]
     box = avatar.frame
     size = (box.render_width, box.render_height)
@@ -200,7 +199,7 @@ def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, ap
     weights = {card["file"]: card["sha256"] for card in cards()}
     said = json.dumps([__version__, weights, others, pictures, [clip.name for clip in clips]])
     state = hashlib.sha256(said.encode()).hexdigest()[:16]  # results of another state are made anew
-    for sentence in load_judges().missing.values():
+    for sentence in (_networks()[1] if jobs == 1 else load_judges()).missing.values():
         print(sentence, file=sys.stderr)
     rng, tasks = np.random.default_rng(SEED), []
     for clip in clips:
@@ -208,13 +207,18 @@ def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, ap
         sounds = [rest[i] for i in rng.permutation(len(rest))[:others]]
         tasks.append(Task(clip, sounds, out / "clips" / clip.stem, state, pictures))
     left = [task for task in tasks if known(task) is None]
-    if jobs > 1 and left:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        with ProcessPoolExecutor(jobs, get_context("spawn"), _alone, (threads,)) as pool:
-            list(pool.map(work_on, left))
-    for task in left if jobs == 1 else ():
-        work_on(task)
-    write_report({task.clip.stem: known(task) or {} for task in tasks}, out, apart)
+    for _ in _worked_on(left, jobs) if left else (None,):
+        write_report({task.clip.stem: known(task) or {} for task in tasks}, out, apart)
+
+
+def _worked_on(tasks: list[Task], jobs: int) -> Iterator[None]:
+    """One after the other, or `jobs` at a time."""
+    if jobs == 1:
+        yield from map(work_on, tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _alone, (threads,)) as pool:
+        yield from pool.map(work_on, tasks)
 
 
 def write_report(results: dict[str, dict[str, Any]], out: Path, apart: str = "") -> None:
@@ -275,7 +279,8 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]], names: list[str], out
     way = {}
     for metric in ("psnr_head", "lpips_alex"):
         still, driven, best = (values(row, metric) for row in ("still photo", "driven", "ceiling"))
-        shares = [(driven[name] - still[name]) / (best[name] - still[name]) for name in names if name in best]
+        apart = [name for name in names if name in best and best[name] != still[name]]
+        shares = [(driven[name] - still[name]) / (best[name] - still[name]) for name in apart]
         if shares:
             way[metric] = interval(np.array(shares))
     return {"rows": {metric: row for metric, row in table.items() if row}, "differences": differences, "way": way}

@@ -14,6 +14,11 @@ TAPS, SIGMA = 11, 1.5  # SSIM's window
 C1, C2 = 0.01**2, 0.03**2
 
 
+def evenly(count: int, total: int) -> frozenset[int]:
+    """Numbers of `count` frames, in the middles of equal parts of `total`."""
+    return frozenset(((np.arange(count) + 0.5) * total / max(count, 1)).astype(int).tolist())
+
+
 def psnr(a: Array, b: Array, weight: Array | None = None) -> float:
     """dB of two uint8 pictures, -10 log10 of the mean square error in 0..1, at most MOST_DB; `weight` [H, W] 0..1."""
     error = ((a.astype(np.float64) - b) / 255) ** 2

@@ -154,7 +154,7 @@ def measure(
     info = probe(video)
     total = max(1, round(info.duration * float(info.fps)))
     count = min(pictures, total) if reference or photo else 0
-    chosen = set(((np.arange(count) + 0.5) * total / max(count, 1)).astype(int).tolist())
+    chosen = image.evenly(count, total)
     truth = Truth() if truth is None else truth
     kept, shown, sitter = _Gathered(), None, None
     for index, (stamp, frame, beside) in enumerate(_paired(video, info, reference)):

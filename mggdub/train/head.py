@@ -46,6 +46,7 @@ LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compar
 UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.002
 TINT = 0.15  # of the light, log standard deviation of the augmentation
 FLOW_SHARE = 0.03  # of a px
+MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]  # landmarks around the lips
 KEEP_EVERY = 100
 CARD = {
     "what": "The learned head: refinement of the surface, bases of motion and colour, colours of the hidden side",
@@ -169,9 +170,8 @@ def astray(net: HeadNet, grids: Grids, one: Sample, moment: int) -> Tensor:
         still = Grids(*(torch.zeros_like(grid) for grid in grids))
         before = on_screen(moved(net, still, one, moment, one.lead)[0], one.camera)
     miss = on_screen(moved(net, grids, one, moment, one.lead)[0], one.camera) - before - wanted
-    return (F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none").sum(1) * trust).sum() / trust.sum().clamp(
-        1
-    )
+    size = F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none").sum(1)
+    return (size * trust).sum() / trust.sum().clamp(1)
 
 
 def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
@@ -231,9 +231,6 @@ def weight_map(one: Sample, moment: int) -> Tensor:
             gain * head[top : max(high[1], 0), left : max(high[0], 0)]
         )
     return weight
-
-
-MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]
 
 
 def likeness(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
