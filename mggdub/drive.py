@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from mggdub.config import RenderOptions
 from mggdub.errors import InputError
-from mggdub.geometry.camera import RIGID, crop_matrix, face_height, head_crop, head_meshes, solve_pose
+from mggdub.geometry.camera import (
+    RIGID,
+    crop_camera,
+    crop_matrix,
+    face_height,
+    head_crop,
+    head_mesh,
+    head_meshes,
+    project,
+    solve_pose,
+)
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.track import LONGEST, TrackFile, read_track
 from mggdub.media.video import probe, read_video
-from mggdub.models import expression
+from mggdub.models import deform, expression, torso
 from mggdub.models.deform import PIVOT, smoothstep
 from mggdub.models.expression import ExpressionBasis
-from mggdub.perception.face import SMALLEST_FACE, FaceFinder
+from mggdub.perception.align import SIZE, Anchors, align
+from mggdub.perception.face import SMALLEST_FACE, FaceFinder, canonical_face, cut
 from mggdub.perception.follow import calm_frames, displacement, fit_person, follow, smooth_pose
-from mggdub.types import BLENDSHAPES, DRIVING_UNITS, MOUTH_UNITS, Array, ExpressionTrack, Face
+from mggdub.perception.geometry import GeometryNet, estimate_geometry
+from mggdub.types import (
+    BLENDSHAPES,
+    CROP_SIZE,
+    DRIVING_UNITS,
+    FOCAL,
+    MOUTH_UNITS,
+    Array,
+    Crop,
+    ExpressionTrack,
+    Face,
+    GeometryMaps,
+    Portrait,
+)
 
 MOST_FRAMES = 54_000  # that are kept in memory: 15 minutes at 60 fps
 FITTED = 600  # frames that a person's mesh is fitted to
@@ -27,6 +52,10 @@ AT_ONCE = 500  # frames whose poses are solved together
 ORBIT_TIME = 6.0  # s
 EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
+NOSE_BASE = 2  # landmark: skin below it moves when one speaks
+BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed
+MOST_ANCHORS = 1500  # of the torso
 OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
 Progress = Callable[[str, int, int], None]
 
@@ -42,11 +71,20 @@ class Drive:
     missing: tuple[str, ...] = ()  # columns that a track file lacks
 
 
-def read_drive(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress: Progress = lambda *_: None) -> Drive:
+@dataclass(frozen=True, eq=False)
+class Eyes:
+    """What looks at a driving video."""
+
+    faces: FaceFinder
+    geometry: GeometryNet
+    expression: ExpressionBasis
+
+
+def read_drive(path: Path, eyes: Eyes, progress: Progress = lambda *_: None) -> Drive:
     """A track file (.csv) or a driving video. Raises UsageError or InputError."""
     if path.suffix.lower() == ".csv":
-        return from_file(read_track(path), basis)
-    return track_video(path, finder, basis, progress)
+        return from_file(read_track(path), eyes.expression)
+    return track_video(path, eyes, progress)
 
 
 def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
@@ -59,8 +97,8 @@ def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
     return Drive(track, float(track.times[-1]) + half_step, missing=missing)
 
 
-def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress: Progress = lambda *_: None) -> Drive:
-    """Expression and pose of the largest face of a video; pose relative to its first frame.
+def track_video(path: Path, eyes: Eyes, progress: Progress = lambda *_: None) -> Drive:
+    """Expression, pose and torso of the largest face of a video; the last two relative to its first frame.
 
     Frames without a face repeat the one before (at the start: the first that has one). Raises UsageError or InputError,
     also if there is no face at all.
@@ -76,16 +114,14 @@ def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress
             )
 
     def frames() -> Iterator[Array]:
-        for stamp, frame in read_video(path):
-            if stamps and stamp <= stamps[-1]:
-                continue
+        for stamp, frame in _rising(path):
             stamps.append(stamp)
             check(stamp, len(stamps))  # containers may not know how long they are
             progress("drive", len(stamps), max(expected, len(stamps)))
             yield frame
 
     check(info.duration, expected)
-    faces = follow(frames(), finder)
+    faces = follow(frames(), eyes.faces)
     seen = [face for face in faces if face is not None]
     if not seen:
         raise InputError(f"No human face was found in {path}; use a video that shows one from the front.")
@@ -97,26 +133,82 @@ def track_video(path: Path, finder: FaceFinder, basis: ExpressionBasis, progress
     step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1 / float(info.fps)
     ends = np.append(stamps[1:], stamps[-1] + step)
     latest = np.maximum(np.cumsum([face is not None for face in faces]) - 1, 0)  # [T] of the faces that are seen
-    track = ExpressionTrack((np.array(stamps) + ends) / 2, *(values[latest] for values in _measured(seen, basis)))
+    shown = (frame for (_, frame), face in zip(_rising(path), faces, strict=True) if face is not None)
+    track = ExpressionTrack((np.array(stamps) + ends) / 2, *(values[latest] for values in _measured(shown, seen, eyes)))
     return Drive(track, float(ends[-1]), len(faces) - len(seen), path if info.has_audio else None)
 
 
-def _measured(faces: list[Face], basis: ExpressionBasis) -> tuple[Array, Array, Array, Array]:
-    """Units [T, 52], lip modes [T, 8], rotation [T, 3] degrees and translation [T, 3] cm of a person's faces."""
-    crop = head_crop(np.median([face.landmarks for face in faces[:5]], 0))
+def _rising(path: Path) -> Iterator[tuple[float, Array]]:
+    """Frames that appear after the one before."""
+    latest = -np.inf
+    for stamp, frame in read_video(path):
+        if stamp > latest:
+            latest = stamp
+            yield stamp, frame
+
+
+def _measured(frames: Iterable[Array], faces: list[Face], eyes: Eyes) -> tuple[Array, Array, Array, Array, Array]:
+    """Units [T, 52], lip modes [T, 8], rotation [T, 3] degrees, translation [T, 3] cm and torso [T, 4] of a person."""
+    basis, crop = eyes.expression, head_crop(np.median([face.landmarks for face in faces[:5]], 0))
     landmarks = crop.to_crop(np.stack([face.landmarks for face in faces]))  # [T, 478, 3]
     blendshapes = np.stack([face.blendshapes for face in faces])
     points = fit_person(landmarks[:: -(-len(landmarks) // FITTED)])[0][list(RIGID)]
     parts = [slice(start, start + AT_ONCE) for start in range(0, len(landmarks), AT_ONCE)]
     poses = [solve_pose(points, landmarks[part][:, list(RIGID), :2], crop_matrix()) for part in parts]
     rotations, translations = (np.concatenate(pose) for pose in zip(*poses, strict=True))
+    rotations, translations, torso = steadied(frames, crop, landmarks, rotations, translations, eyes.geometry)
     meshes = np.concatenate(
         [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]
     )
-    rotations, translations = smooth_pose(rotations, translations)
     units, modes = read_expression(basis, meshes, rotations, blendshapes)
     units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
-    return units, modes, *relative_pose(rotations, translations, 0)
+    return units, modes, *relative_pose(rotations, translations, 0), torso
+
+
+def steadied(
+    frames: Iterable[Array], crop: Crop, landmarks: Array, rotations: Array, translations: Array, net: GeometryNet
+) -> tuple[Array, Array, Array]:
+    """Poses [T, 3, 3] and [T, 3] cm that follow all of the skin, not landmarks alone, and the torso's motion [T, 4].
+
+    frames [H, W, 3] uint8 are T, landmarks [T, 478, 3] px of their `crop`, the poses those of the landmarks.
+    """
+    rotations, translations = smooth_pose(rotations, translations)
+    stream = iter(frames)
+    first = next(stream)
+    camera = crop_camera(rotations[0].astype(np.float32), translations[0].astype(np.float32))
+    head = Portrait(cut(first, crop), crop, landmarks[0], np.zeros(len(BLENDSHAPES), np.float32), camera)
+    small = replace(crop, size=SIZE)
+    ratio = SIZE / crop.size
+    anchors = _anchors(head, estimate_geometry(net, head), first.shape[1::-1], ratio)
+    marks = landmarks[:, list(RIGID), :2] * ratio
+    crops = (cut(frame, small) for frame in chain([first], stream))
+    found = align(crops, anchors, marks, rotations, translations)
+    distance = float(translations[0, 2])
+    centre = complex(*(project(torso.CENTRE, camera) * ratio).tolist())
+    shifts = found.shifts + (found.turns - 1) * (centre - found.pivot)
+    motion = torso.from_plane(found.turns, shifts * distance / (FOCAL * ratio), distance)
+    return found.rotations, found.translations, motion
+
+
+def _anchors(head: Portrait, maps: GeometryMaps, size: tuple[int, int], ratio: float) -> Anchors:
+    """What `align` follows of a video's first frame, a picture of `size` px; `ratio` px of its crop per crop px."""
+    marks, mesh = head.landmarks, head_mesh(head.landmarks, head.camera)
+    step = np.arange(0.5, CROP_SIZE, SKIN_STEP / ratio)
+    grid = np.stack(np.meshgrid(step, step), -1).reshape(-1, 2)
+    _, triangles = canonical_face()
+    oval = marks[deform.outline(triangles), :2]
+    skin = deform.inside(grid, oval) & (grid[:, 1] < marks[NOSE_BASE, 1])
+    for ring in (deform.LEFT_EYE, deform.RIGHT_EYE, *BROWS):
+        around = marks[list(ring), :2]
+        skin &= ~deform.inside(grid, around.mean(0) + (around - around.mean(0)) * [1.15, 1.5])
+    cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
+    body = torso.torso_matte(marks, torso.clothes_share(maps.labels), maps.matte, cm_per_px)
+    at = head.crop.to_picture(grid)
+    shown = ((at > 2) & (at < np.array(size) - 2)).all(1)
+    on_torso = grid[shown & (body[grid[:, 1].astype(int), grid[:, 0].astype(int)] > 0.5)]
+    on_torso = on_torso[:: -(-len(on_torso) // MOST_ANCHORS) or 1]
+    weights = deform.skin_weights(grid[skin], marks, triangles, cm_per_px)
+    return Anchors(weights @ mesh, mesh[list(RIGID)], on_torso * ratio)
 
 
 def read_expression(basis: ExpressionBasis, meshes: Array, rotations: Array, blendshapes: Array) -> tuple[Array, Array]:
@@ -155,7 +247,8 @@ def resample(drive: Drive, fps: float) -> ExpressionTrack:
     def at(values: Array) -> Array:
         return np.stack([np.interp(times, track.times, column) for column in values.T], 1).astype(np.float32)
 
-    return ExpressionTrack(times, at(track.blendshapes), at(track.lip_modes), at(track.rotation), at(track.translation))
+    parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation, track.torso)
+    return ExpressionTrack(times, *map(at, parts))
 
 
 def styled(track: ExpressionTrack, options: RenderOptions) -> ExpressionTrack:
@@ -170,6 +263,7 @@ def styled(track: ExpressionTrack, options: RenderOptions) -> ExpressionTrack:
         lip_modes=(track.lip_modes * options.mouth_scale).astype(np.float32),
         rotation=track.rotation * moving,
         translation=track.translation * moving,
+        torso=track.torso * moving,
     )
 
 

@@ -86,7 +86,7 @@ def evaluate_clip(
     }
     found["ours, still"] = dubbed("ours_still", sound)
     found["ours, natural"] = dubbed("ours_natural", sound, "natural")
-    drive = resample(read_drive(clip, models.faces, models.expression), float(info.fps))
+    drive = resample(read_drive(clip, models.eyes), float(info.fps))
     drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
     found["driven"] = made("driven", pipeline.animate(avatar, models, drive, relative=True))
     found["ceiling"] = made("ceiling", _ceiling(avatar, models, drive, clip, pictures))
@@ -125,15 +125,16 @@ def _ceiling(
     plate = resize(np.rint(avatar.plate * 255).astype(np.uint8), size).astype(np.float32) / 255
     known = [Gaussians(*map(as_tensor, fields)) for fields in states[: len(truths)]]
     change = fit_clip(known, avatar.camera, truths, plate).numpy()
-    for *fields, colors in pipeline.heads(avatar, models, drive, True):
-        yield pipeline.show(avatar, (*fields, np.clip(colors + change, 0, 1)))  # type: ignore[arg-type]
+    behind = pipeline.backdrop(avatar)
+    for (*fields, colors), body in zip(pipeline.heads(avatar, models, drive, True), drive.torso, strict=True):
+        yield pipeline.show(avatar, (*fields, np.clip(colors + change, 0, 1)), behind, body)  # type: ignore[arg-type]
 
 
 def _lasting(track: ExpressionTrack, frames: int) -> ExpressionTrack:
     """The track with so many frames: cut, or its last one held."""
     pick = np.minimum(np.arange(frames), len(track) - 1)
     step = float(np.median(np.diff(track.times))) if len(track) > 1 else 0.04
-    parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation)
+    parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation, track.torso)
     return ExpressionTrack((np.arange(frames) + 0.5) * step, *(part[pick] for part in parts))
 
 

@@ -18,7 +18,7 @@ from scipy import ndimage, sparse
 from mggdub import checks
 from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
 from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
-from mggdub.drive import Drive, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
+from mggdub.drive import Drive, Eyes, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.geometry.camera import head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals, surfels
@@ -28,7 +28,7 @@ from mggdub.media.image import read_image, resize
 from mggdub.media.provenance import load_credentials
 from mggdub.media.track import read_track, write_track
 from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
-from mggdub.models import deform, expression
+from mggdub.models import deform, expression, torso
 from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, look, spread, states
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
@@ -36,7 +36,7 @@ from mggdub.models.speech import SpeechModel, load_speech, speech_track
 from mggdub.perception.face import FaceFinder, check_face, choose_face, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.perception.inpaint import make_plate
-from mggdub.render.composite import composite, foreground
+from mggdub.render.composite import Backdrop, composite, foreground
 from mggdub.render.fit import fit_photo
 from mggdub.render.rasterize import rasterize, render_frame
 from mggdub.types import (
@@ -82,6 +82,11 @@ class Models:
     mouth: MouthNet
     head: HeadNet
     speech: SpeechModel
+
+    @property
+    def eyes(self) -> Eyes:
+        """Those that look at a driving video."""
+        return Eyes(self.faces, self.geometry, self.expression)
 
 
 def load_models(head: HeadNet | None = None) -> Models:
@@ -157,6 +162,7 @@ class Builder:
         edge = self.edge(crop_px)
         share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], edge, cm_per_px)
         neck = sample(share, crop_px)
+        body = torso.shares(self._torso(cm_per_px), cm_per_px)
         matte = person * (1 - sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
         matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
 
@@ -195,13 +201,18 @@ class Builder:
             torch.cat([seen.opacities, as_tensor(solid), torch.full((len(rest) - len(hidden),), SOLID)]),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
+        necks = np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32)
+        places = np.concatenate([pixels, project(rest.means, head.camera)])
         touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
         original = box.astype(np.float32) / 255
+        crop = head.crop
+        whole = replace(crop, left=crop.left * self.scale, top=crop.top * self.scale, side=crop.side * self.scale)
         return HeadAvatar(
             gaussians,
             sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
-            np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32),
-            (np.concatenate([pixels, project(rest.means, head.camera)]) / CROP_SIZE).astype(np.float32),
+            necks,
+            (1 - necks) * sample(body, places),
+            (places / CROP_SIZE).astype(np.float32),
             slice(len(seen), ends[0]),
             _bases(self.grids, edge),
             mesh,
@@ -214,7 +225,12 @@ class Builder:
             frame,
             original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
             self.picture,
+            torso.over_picture(body, whole, self.picture.shape[1::-1], cm_per_px),
         )
+
+    def _torso(self, cm_per_px: float) -> Array:
+        clothes = torso.clothes_share(self.maps.labels)
+        return torso.torso_matte(self.head.landmarks, clothes, self.maps.matte, cm_per_px)
 
     @torch.inference_mode()
     def _color(self, layer: Layer, features: torch.Tensor) -> tuple[Layer, Array]:
@@ -435,6 +451,7 @@ class Moment:
     growth: Array  # [478] of the splats
     rotation: Array  # [3] degrees
     translation: Array  # [3] cm
+    sway: Array  # [3, 4] of `torso.sway`
     state: Array  # [38] what weighs the bases
     opacities: Array  # [N]
     mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
@@ -451,8 +468,8 @@ def moments(
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
     played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
-    frames = list(zip(played, track.rotation, track.translation, strict=True))
-    for drivers, rotation, translation in frames[start:]:
+    frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
+    for drivers, rotation, translation, body in frames[start:]:
         state = states(rotation, translation, drivers, avatar.drivers)
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
@@ -463,7 +480,8 @@ def moments(
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
         growth = deform.stretch(resting, avatar.mesh + displacement, edges)
         mouth = paint_mouth(models.mouth, avatar.painter, displacement)
-        yield Moment(displacement, growth, rotation, translation, state, shown, mouth)
+        sway = torso.sway(body, avatar.camera)
+        yield Moment(displacement, growth, rotation, translation, sway, state, shown, mouth)
 
 
 def heads(
@@ -477,8 +495,9 @@ def heads(
         pushed, colors = means.copy(), gaussians.colors.numpy().copy()
         spread(motion, avatar.place, pushed)
         spread(shade, avatar.place[: avatar.hidden.stop], colors)
+        shares = (avatar.neck, avatar.body)
         moved, grows = deform.move_points(
-            pushed, avatar.skin, avatar.neck, now.displacement, now.growth, now.rotation, now.translation
+            pushed, avatar.skin, shares, now.displacement, now.growth, now.rotation, now.translation, now.sway
         )
         grown = scales * grows[:, None]
         colors[avatar.mouth], radius = now.mouth
@@ -499,14 +518,36 @@ def animate(
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
     A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
     """
-    for fields in heads(avatar, models, track, relative, start):
-        yield show(avatar, fields, device)
+    behind = backdrop(avatar)
+    for fields, body in zip(heads(avatar, models, track, relative, start), track.torso[start:], strict=True):
+        yield show(avatar, fields, behind, body, device)
 
 
-def show(avatar: HeadAvatar, fields: tuple[Array, Array, Array, Array, Array], device: str = "cpu") -> Array:
-    """The picture [H, W, 3] uint8 with the head of `heads` in it."""
+def backdrop(avatar: HeadAvatar) -> Backdrop:
+    """The picture without the head, ready to sway with the torso."""
+    box = avatar.frame
+    return Backdrop.of(avatar.picture, avatar.plate, box.left, box.top, avatar.sway)
+
+
+def show(
+    avatar: HeadAvatar,
+    fields: tuple[Array, Array, Array, Array, Array],
+    behind: Backdrop,
+    body: Array,
+    device: str = "cpu",
+) -> Array:
+    """The picture [H, W, 3] uint8 with the head of `heads` in it and the torso moved by `body` [4]."""
     rgb, alpha = _draw(fields, avatar.camera, device)
-    return composite(rgb, alpha, avatar.plate, avatar.picture, avatar.frame.left, avatar.frame.top)
+    return composite(rgb, alpha, *swayed(avatar, behind, body), avatar.frame.left, avatar.frame.top)
+
+
+def swayed(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[Array, Array]:
+    """Plate and picture with the torso moved by `body` [4]."""
+    camera, box = avatar.camera, avatar.frame
+    distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
+    size_turn, shift = torso.in_plane(body, distance)
+    centre = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
+    return behind.moved(size_turn, shift * float(camera.K[0, 0]) / distance * ratio, complex(*centre))
 
 
 @torch.inference_mode()
@@ -634,7 +675,7 @@ def avatar_file(
 def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progress: Progress) -> Drive:
     """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate."""
     if options.drive:
-        drive = read_drive(options.drive, models.faces, models.expression, progress)
+        drive = read_drive(options.drive, models.eyes, progress)
         return replace(drive, track=styled(resample(drive, float(options.fps)), options))
     assert sound is not None, "neither speech nor a driving video"
     return Drive(make_track(sound, models, options), sound.duration)
@@ -645,9 +686,9 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     check_output(output, options.force, (source,), (".csv",))
     progress("load", 0, 1)
     if _has_picture(source):
-        basis, faces = expression.load_expression(), FaceFinder()
+        eyes = Eyes(FaceFinder(), load_geometry(), expression.load_expression())
         progress("drive", 0, 1)
-        drive = track_video(source, faces, basis, progress)
+        drive = track_video(source, eyes, progress)
     else:
         sound, models = read_audio(source), load_models()
         progress("speech", 0, 1)

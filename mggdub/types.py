@@ -215,13 +215,14 @@ class ExpressionTrack:
     lip_modes: Array  # [T, 8] float32, in the units of the shipped PCA (cm)
     rotation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] degrees
     translation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] cm
+    torso: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [T, 4] of `models.torso`
 
     def __post_init__(self) -> None:
         count = len(self.times)
-        for name in ("rotation", "translation"):
+        for name, size in (("rotation", 3), ("translation", 3), ("torso", 4)):
             if len(getattr(self, name)) == 0:
-                object.__setattr__(self, name, np.zeros((count, 3), np.float32))
-            _check(name, getattr(self, name), count, 3)
+                object.__setattr__(self, name, np.zeros((count, size), np.float32))
+            _check(name, getattr(self, name), count, size)
         _check("blendshapes", self.blendshapes, count, len(BLENDSHAPES))
         _check("lip_modes", self.lip_modes, count, LIP_MODES)
 
@@ -270,6 +271,7 @@ class HeadAvatar:
     gaussians: Gaussians
     skin: Any  # [N, 478] scipy csr_matrix, how points follow the mesh
     neck: Array  # [N] float32, share of the head's rigid motion
+    body: Array  # [N] float32, share of the torso's motion
     place: Array  # [N, 2] float32 0..1, where in the crop a point lies
     hidden: slice  # the points of the side the photo does not show; those before it are its pixels
     bases: Bases
@@ -283,11 +285,13 @@ class HeadAvatar:
     frame: Frame
     plate: Array  # [height, width, 3] float32 0..1, the box without the head
     picture: Array  # [H, W, 3] uint8, the whole picture at its output size
+    sway: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
 
     def __post_init__(self) -> None:
         _check("mesh", self.mesh, LANDMARKS, 3)
         _check("drivers", self.drivers, DRIVERS)
         _check("neck", self.neck, len(self.gaussians))
+        _check("body", self.body, len(self.gaussians))
         _check("place", self.place, len(self.gaussians), 2)
         _check("plate", self.plate, self.frame.height, self.frame.width, 3)
 

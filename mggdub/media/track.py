@@ -1,6 +1,7 @@
 """Tracks as CSV: the exchange file, and what the Live Link Face app exports.
 
-Columns are `time_s`, the 52 units, `lip_0` to `lip_7`, `pitch_deg yaw_deg roll_deg`, `x_cm y_cm z_cm`. Live Link Face
+Columns are `time_s`, the 52 units, `lip_0` to `lip_7`, `pitch_deg yaw_deg roll_deg`, `x_cm y_cm z_cm`, and of the
+torso `torso_x_cm torso_y_cm torso_roll_deg torso_z_cm`. Live Link Face
 writes PascalCase units after a `Timecode` HH:MM:SS:FF.fff and the head's rotation in radians.
 """
 
@@ -28,7 +29,8 @@ LARGEST_VALUE = 1000.0  # no unit, angle or centimetre of a face is larger
 LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
 ROTATION = ("pitch_deg", "yaw_deg", "roll_deg")
 TRANSLATION = ("x_cm", "y_cm", "z_cm")
-COLUMNS = ("time_s", *BLENDSHAPES, *LIPS, *ROTATION, *TRANSLATION)
+TORSO = ("torso_x_cm", "torso_y_cm", "torso_roll_deg", "torso_z_cm")
+COLUMNS = ("time_s", *BLENDSHAPES, *LIPS, *ROTATION, *TRANSLATION, *TORSO)
 # Live Link Face's head, radians about Unreal's axes (left-handed: x into the face, y to the viewer's right, z up): our
 # sign for each.
 LIVE_LINK_HEAD = {"headpitch": ("pitch_deg", 1.0), "headyaw": ("yaw_deg", -1.0), "headroll": ("roll_deg", 1.0)}
@@ -96,7 +98,7 @@ def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
         nothing = np.zeros(len(times))
         return np.stack([columns.get(name, nothing) for name in names], 1).astype(np.float32)
 
-    track = ExpressionTrack(times, block(BLENDSHAPES), block(LIPS), block(ROTATION), block(TRANSLATION))
+    track = ExpressionTrack(times, *(block(names) for names in (BLENDSHAPES, LIPS, ROTATION, TRANSLATION, TORSO)))
     return TrackFile(track, tuple(name for name in COLUMNS[1:] if name not in columns), live_link)
 
 
@@ -155,7 +157,8 @@ def _from_timecodes(codes: Array) -> Array:
 def write_track(path: Path, track: ExpressionTrack, force: bool = False) -> None:
     """Write the exchange file; it appears under its name only when it is whole. Raises UsageError or OutputError."""
     check_output(path, force, suffixes=(".csv",))
-    values = np.concatenate([track.blendshapes, track.lip_modes, track.rotation, track.translation], 1)
+    parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation, track.torso)
+    values = np.concatenate(parts, 1)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)

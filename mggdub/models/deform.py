@@ -135,26 +135,40 @@ def neck_weights(landmarks: Array, clothes: Array, edge: Array, cm_per_px: float
 def move_points(
     means: Array,
     skin: sparse.csr_matrix,
-    neck: Array,
+    shares: tuple[Array, Array],
     displacement: Array,
     growth: Array,
     rotation: Array,
     translation: Array,
+    sway: Array,
 ) -> tuple[Array, Array]:
-    """Points after expression and pose, and how much each splat grows.
+    """Points after expression, pose and the torso's motion, and how much each splat grows.
 
-    means [N, 3] cm, skin [N, 478], neck [N], displacement [478, 3] cm and growth [478] of the mesh (1 is none),
-    rotation [3] degrees, translation [3] cm -> [N, 3] and [N] float32.
+    means [N, 3] cm, skin [N, 478], shares [N] of the head's and of the torso's motion, displacement [478, 3] cm and
+    growth [478] of the mesh (1 is none), rotation [3] degrees, translation [3] cm, sway [3, 4] of `torso.sway`
+    -> [N, 3] and [N] float32.
     """
     mesh = np.concatenate([displacement, growth[:, None] - 1], 1).astype(np.float32)  # [478, 4]
     turn = (euler_to_matrix(rotation) - np.eye(3)).astype(np.float32)
     moved, grown = np.empty_like(means), np.empty(len(means), np.float32)
-    _move(means, skin.indptr, skin.indices, skin.data, neck, mesh, turn, translation.astype(np.float32), moved, grown)
+    _move(
+        means,
+        skin.indptr,
+        skin.indices,
+        skin.data,
+        *shares,
+        mesh,
+        turn,
+        translation.astype(np.float32),
+        sway,
+        moved,
+        grown,
+    )
     return moved, grown
 
 
 @njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
-def _move(means, starts, vertices, weights, neck, mesh, turn, shift, moved, grown):  # type: ignore[no-untyped-def]
+def _move(means, starts, vertices, weights, neck, body, mesh, turn, shift, sway, moved, grown):  # type: ignore[no-untyped-def]
     for i in prange(means.shape[0]):
         x, y, z, growth = means[i, 0], means[i, 1], means[i, 2], np.float32(1)
         for k in range(starts[i], starts[i + 1]):
@@ -164,10 +178,12 @@ def _move(means, starts, vertices, weights, neck, mesh, turn, shift, moved, grow
             z += weight * mesh[vertex, 2]
             growth += weight * mesh[vertex, 3]
         dx, dy, dz = x - PIVOT[0], y - PIVOT[1], z - PIVOT[2]
-        share = neck[i]
+        share, follows = neck[i], body[i]
         moved[i, 0] = x + share * (turn[0, 0] * dx + turn[0, 1] * dy + turn[0, 2] * dz + shift[0])
         moved[i, 1] = y + share * (turn[1, 0] * dx + turn[1, 1] * dy + turn[1, 2] * dz + shift[1])
         moved[i, 2] = z + share * (turn[2, 0] * dx + turn[2, 1] * dy + turn[2, 2] * dz + shift[2])
+        for k in range(3):
+            moved[i, k] += follows * (sway[k, 0] * x + sway[k, 1] * y + sway[k, 2] * z + sway[k, 3])
         grown[i] = growth
 
 

@@ -31,7 +31,7 @@ def flows(net: head.HeadNet, one: head.Sample) -> Array:
         grids = net(one.inputs[None], one.own[None])
         for moment in range(len(one.states)):
             drawn, _, _ = head.drawn(net, grids, one, moment)
-            seen, _ = head.picture(drawn, one.camera, one.plate)
+            seen, _ = head.picture(drawn, one.camera, one.plates[moment])
             at = head.on_screen(drawn.means[one.lead], one.camera).numpy()
             found.append(
                 _flow(_bytes(seen.permute(1, 2, 0)), _bytes(one.pictures[moment]), at, one.heads[moment].numpy())

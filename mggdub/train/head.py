@@ -69,13 +69,13 @@ class Sample:
     colors: Tensor  # [N, 3]
     skin: sparse.csr_matrix  # [N, 478]
     neck: Tensor  # [N]
+    body: Tensor  # [N]
     place: Tensor  # [N, 2] 0..1 of the crop
     rays: Tensor  # [N, 3]
     hidden: slice
     mouth: slice
     own: Tensor  # [32]
     camera: Camera
-    plate: Tensor  # [h, w, 3]
     fade: Tensor  # [GRID, GRID]
     inputs: Tensor  # [inputs, GRID, GRID]
     twin: Tensor  # [H, 2] 0..1, where the mirror image of a hidden point lies
@@ -85,6 +85,8 @@ class Sample:
     growth: Array  # [T, 478]
     rotation: Array  # [T, 3]
     translation: Array  # [T, 3]
+    sway: Tensor  # [T, 3, 4]
+    plates: Tensor  # [T, h, w, 3]
     states: Tensor  # [T, 38]
     mouth_colors: Tensor  # [T, M, 3]
     mouth_radii: Tensor  # [T, M]
@@ -109,7 +111,7 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
     count = len(a["means"])
     skin = sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478))
     hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
-    height, width = a["plate"].shape[:2]
+    height, width = a["plates"].shape[1:3]
     crop = Camera(a["crop_K"], a["viewmat"])
     twin = project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
     place = a["place"]
@@ -119,11 +121,13 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
     return Sample(
         tensor(a["means"]), tensor(a["scales"]), tensor(a["colors"]),
         skin,
-        tensor(a["neck"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth, tensor(a["own"]),
-        Camera(a["K"], a["viewmat"], width, height), tensor(a["plate"]) / 255, tensor(a["fade"]), tensor(a["inputs"]),
+        tensor(a["neck"]), tensor(a["body"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth,
+        tensor(a["own"]),
+        Camera(a["K"], a["viewmat"], width, height), tensor(a["fade"]), tensor(a["inputs"]),
         tensor(twin / CROP_SIZE), tensor(sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255),
         tensor(a["opacities"]), a["displacement"].astype(np.float32), a["growth"].astype(np.float32), a["rotation"],
-        a["translation"], tensor(a["states"]), tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
+        a["translation"], tensor(a["sway"]), tensor(a["plates"]) / 255, tensor(a["states"]),
+        tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
         tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
         torch.from_numpy(lead), skin[lead], np.load(flow).astype(np.float32) if flow.exists() else None,
     )  # fmt: skip
@@ -135,7 +139,7 @@ def tinted(one: Sample, rng: np.random.Generator) -> Sample:
     inputs = one.inputs.clone()
     image = (inputs[:12].unflatten(0, (4, 3)) + 1) * light[:, None, None] - 1
     inputs[:12] = image.clamp(-1, 1).flatten(0, 1)
-    names = ("colors", "plate", "twin_color", "mouth_colors", "pictures")
+    names = ("colors", "plates", "twin_color", "mouth_colors", "pictures")
     return replace(one, inputs=inputs, **{name: (getattr(one, name) * light).clamp(0, 1) for name in names})
 
 
@@ -151,7 +155,12 @@ def moved(
     x = one.means[which] + pushed[:, 3:] * solid * one.rays[which] + pushed[:, :3] + skin[:, :3]
     turn = torch.from_numpy((euler_to_matrix(one.rotation[moment]) - np.eye(3)).astype(np.float32))
     shift = torch.from_numpy(one.translation[moment])
-    x = x + one.neck[which, None] * ((x - torch.tensor(PIVOT)) @ turn.T + shift)
+    sway = one.sway[moment]
+    x = (
+        x
+        + one.neck[which, None] * ((x - torch.tensor(PIVOT)) @ turn.T + shift)
+        + one.body[which, None] * (x @ sway[:, :3].T + sway[:, 3])
+    )
     return x, 1 + skin[:, 3:], motion
 
 
@@ -281,19 +290,19 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: fr
         every = range(1, len(one.states))
         terms["flow"] = FLOW_SHARE * torch.stack([astray(net, grids, one, moment) for moment in every]).mean()
     small = halved(one.camera)
-    small_plate = F.interpolate(one.plate.permute(2, 0, 1)[None], (small.height, small.width), mode="area")[0]
     for moment in moments:
         head, motion, shade = drawn(net, grids, one, moment)
         true, weight = one.pictures[moment].permute(2, 0, 1), weight_map(one, moment)
-        seen, alpha = picture(head, one.camera, one.plate)
+        seen, alpha = picture(head, one.camera, one.plates[moment])
         add("fine", likeness(seen, true, weight))
         outer = (one.heads[moment] - alpha).abs() * (1 - one.heads[moment])
         add("matte", MATTE_SHARE * outer.mean())
         if moment == moments[0]:  # once an avatar: these are dear
             terms["look"] = LOOK_SHARE * perceived(vgg, seen, true, one.landmarks[moment])
-            seen, _ = picture(coarse(head, one), small, small_plate.permute(1, 2, 0))
+            halves = (true, weight[None], one.plates[moment].permute(2, 0, 1))
             size = (small.height, small.width)
-            true, weight = (F.interpolate(p[None], size, mode="area")[0] for p in (true, weight[None]))
+            true, weight, behind = (F.interpolate(p[None], size, mode="area")[0] for p in halves)
+            seen, _ = picture(coarse(head, one), small, behind.permute(1, 2, 0))
             terms["coarse"] = COARSE_SHARE * likeness(seen, true, weight[0])
         add("uneven", UNEVEN * unevenness(motion * GRID / 8))
         add("motion", MOTION_COST * motion.abs().mean())
@@ -428,7 +437,7 @@ def judge(net: HeadNet, data: Path, rows: list[tuple[str, int, str]], switches: 
             for moment in range(1, len(one.states), 3):
                 if one.flow is not None:
                     found.setdefault(f"{name}_px", []).append(float(astray(which, grids, one, moment)))
-                seen, _ = picture(drawn(which, grids, one, moment)[0], one.camera, one.plate)
+                seen, _ = picture(drawn(which, grids, one, moment)[0], one.camera, one.plates[moment])
                 found.setdefault(name, []).append(head_psnr(seen, one, moment))
                 if name == "plain":
                     found.setdefault("photo", []).append(head_psnr(one.pictures[0].permute(2, 0, 1), one, moment))

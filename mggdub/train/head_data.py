@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from mggdub import pipeline
 from mggdub.drive import read_expression, relative_pose
@@ -21,12 +20,13 @@ from mggdub.errors import MggdubError
 from mggdub.geometry.camera import crop_camera
 from mggdub.media.image import resize
 from mggdub.media.video import read_video
+from mggdub.models import torso
 from mggdub.models.expression import ExpressionBasis
 from mggdub.models.head import HeadNet, head_inputs, nothing_learned
 from mggdub.perception.face import cut, head_pose
 from mggdub.perception.geometry import estimate_geometry
 from mggdub.train.prepare import clips, crop_of, load_track
-from mggdub.types import BACKGROUND, CLOTHES, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
+from mggdub.types import LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
 POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
@@ -83,11 +83,14 @@ def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -
         order = np.concatenate([[source], np.delete(np.arange(len(pool)), source)])
         angles, shift = relative_pose(track["rotation"], track["translation"], int(pool[source]))
         at = pool[order]
-        played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at])
+        torsos = track["torso"] - track["torso"][pool[source]]  # of small motions
+        played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at], torsos[at])
         head, maps = seen[source]
         surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
         build = pipeline.Builder(head, maps, surface, nothing_learned(), own, pictures[source], scale, box, models)
         avatar = build.build()
+        behind = pipeline.backdrop(avatar)
+        plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
         now = list(pipeline.moments(avatar, models, played, relative=True))
         g = avatar.gaussians
         inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
@@ -99,13 +102,13 @@ def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -
                 "skin_indices": avatar.skin.indices,
                 "skin_indptr": avatar.skin.indptr,
                 "neck": avatar.neck,
+                "body": avatar.body,
                 "place": avatar.place,
                 "slices": np.array([[s.start, s.stop] for s in (avatar.hidden, avatar.mouth, *avatar.lids)]),
                 "own": avatar.drivers,
                 "K": avatar.camera.K,
                 "viewmat": avatar.camera.viewmat,
                 "crop_K": head.camera.K,
-                "plate": np.rint(avatar.plate * 255).astype(np.uint8),
                 "image": resize(head.image, (SIZE, SIZE)),
                 "fade": pipeline.motion_fade(build.edge(crop_px)).astype(np.float16),
                 "inputs": inputs.astype(np.float16),
@@ -115,6 +118,8 @@ def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -
                 "growth": np.stack([m.growth for m in now]).astype(np.float16),
                 "rotation": np.stack([m.rotation for m in now]),
                 "translation": np.stack([m.translation for m in now]),
+                "sway": np.stack([m.sway for m in now]),
+                "plates": np.rint(np.stack(plates) * 255).astype(np.uint8),
                 "states": np.stack([m.state for m in now]),
                 "mouth_colors": np.stack([m.mouth[0] for m in now]).astype(np.float16),
                 "mouth_radii": np.stack([m.mouth[1] for m in now]).astype(np.float16),
@@ -132,9 +137,7 @@ def _look(frame: Array, track: dict[str, Array], index: int, models: pipeline.Mo
 
 def _head(maps: GeometryMaps) -> Array:
     """[512, 512]: matte of head and neck."""
-    person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
-    clothes = ndimage.zoom(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), 2, order=1)
-    return (maps.matte * (1 - clothes)).astype(np.float32)
+    return np.asarray(maps.matte * (1 - torso.clothes_share(maps.labels)), np.float32)
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def clip_mouths(path: Path, track: dict[str, Array]) -> list[dict[str, Array]]:
         if index not in keep:
             continue
         points = chords(ALONG, DOWN, track["mesh"][index]) + np.array([0, 0, BEHIND], np.float32)
-        seen = points @ track["rotation_raw"][index].T + track["translation_raw"][index]
+        seen = points @ track["rotation"][index].T + track["translation"][index]
         at = project_with(seen, crop_matrix())  # [24, 64, 2] crop px
         ring = track["landmarks"][index, list(INNER_LIPS), :2]
         mask = inside(at.reshape(-1, 2), ring).reshape(at.shape[:2])

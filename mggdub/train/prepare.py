@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mggdub.drive import steadied
 from mggdub.errors import MggdubError
 from mggdub.geometry.camera import crop_matrix, head_crop, head_meshes
 from mggdub.media.video import read_video
 from mggdub.perception import follow
 from mggdub.perception.face import FaceFinder
-from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_frames, fit_person, smooth_pose
+from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_frames, fit_person
+from mggdub.perception.geometry import GeometryNet, load_geometry
 from mggdub.types import Array, Crop, Face
 
 MOST_LOST = 0.1  # of a clip's frames may be without a face
@@ -33,7 +35,7 @@ class Unusable(Exception):
     """Why a clip is dropped."""
 
 
-def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
+def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet) -> dict[str, Array]:
     """The track of one clip: what `main` stores. Raises Unusable or MggdubError."""
     times, faces, size = _follow(path, finder)
     landmarks = np.stack([face.landmarks for face in faces])  # [T, 478, 3] px of the frame
@@ -44,10 +46,11 @@ def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
     crop = head_crop(np.median(landmarks[:5], 0))
     landmarks = crop.to_crop(landmarks)
     neutral, rotations, translations = fit_person(landmarks)
-    meshes = head_meshes(landmarks, rotations, translations, crop_matrix())
+    frames = (frame for _, frame in read_video(path))
+    poses = steadied(frames, crop, landmarks, rotations, translations, net)
+    meshes = head_meshes(landmarks, *poses[:2], crop_matrix())
     blendshapes = np.stack([face.blendshapes for face in faces])
     gap = lip_gap(meshes)
-    smooth = smooth_pose(rotations, translations)
     return {
         "times": np.array(times),
         "landmarks": landmarks,
@@ -55,10 +58,9 @@ def prepare_clip(path: Path, finder: FaceFinder) -> dict[str, Array]:
         "presence": np.array([face.score for face in faces], np.float32),
         "crop": np.array([crop.left, crop.top, crop.side, crop.size]),
         "frame_size": np.array(size),
-        "rotation": smooth[0].astype(np.float32),
-        "translation": smooth[1].astype(np.float32),
-        "rotation_raw": rotations.astype(np.float32),
-        "translation_raw": translations.astype(np.float32),
+        "rotation": poses[0].astype(np.float32),
+        "translation": poses[1].astype(np.float32),
+        "torso": poses[2],
         "mesh": meshes,
         "neutral": neutral.astype(np.float32),
         "rest": np.median(meshes[calm_frames(meshes, blendshapes)], 0).astype(np.float32),
@@ -141,13 +143,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    finder = FaceFinder(given.threads)
+    finder, net = FaceFinder(given.threads), load_geometry()
     for row in clips(given.clips):
         target = given.out / row["split"] / (Path(row["file"]).stem + ".npz")
         if target.exists():
             continue
         try:
-            track = prepare_clip(given.clips / row["file"], finder)
+            track = prepare_clip(given.clips / row["file"], finder, net)
         except (Unusable, MggdubError) as error:
             print(f"dropped {row['file']}: {error}", flush=True)
             continue
