@@ -76,7 +76,7 @@ def per_clip(each: list[dict[str, Any]], name: str) -> dict[str, float]:
 
 def told(values: Array, digits: int) -> str:
     """The mean of paired differences with the bootstrap's 95 %; a tie where that holds 0."""
-    mean, low, high = interval(values, "mean")
+    mean, low, high = (round(value, digits) + 0.0 for value in interval(values, "mean"))
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}){', tie' if low <= 0 <= high else ''}"
 
 
