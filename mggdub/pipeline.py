@@ -68,6 +68,7 @@ LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 SOLID = 0.95  # opacity of points that are no pixels of the photo
+MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -149,6 +150,7 @@ class Builder:
     scale: float  # output px per photo px
     frame: Frame
     models: Models
+    overlap: bool = False  # mirrored points stay where they overlap visible ones, as no filter would have it
 
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
@@ -251,13 +253,13 @@ class Builder:
         visible = surface_points(mask, depth, camera)
         mirrored = mirror(visible)
         behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
-        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind)
+        keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind) | self.overlap
         shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
         closes = visible_filter(shell.points, camera, solid, behind)
         image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
         colors = np.concatenate([image[mask.ravel()][keep], _inner(image, mask, shell.rim[closes])])
         means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
-        radius = np.repeat([0.11, 0.2], [keep.sum(), closes.sum()]).astype(np.float32)
+        radius = np.repeat([MIRRORED_RADIUS, SHELL_RADIUS], [keep.sum(), closes.sum()]).astype(np.float32)
         at = project(means, head.camera)
         skin = deform.skin_weights(at, head.landmarks, self.models.expression.triangles, cm_per_px)
         return Layer(means, colors.astype(np.float32), radius, skin, sample(share, at))

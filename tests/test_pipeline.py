@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,16 @@ def test_the_view_goes_round_the_head_and_comes_back(avatar: HeadAvatar) -> None
     assert track.rotation[:, 1].min() == pytest.approx(-30, abs=2)
     assert track.rotation[0, 1] == pytest.approx(0) and np.abs(track.rotation[:, [0, 2]]).max() == 0
     assert orbiting(track, 0, 13.0) is track
+
+
+def test_unfiltered_the_whole_mirror_image_is_hidden(
+    models: pipeline.Models, avatar: HeadAvatar, head_png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "Builder", partial(pipeline.Builder, overlap=True))
+    whole = pipeline.build_avatar(read_image(head_png), models, SMALL)
+    counts = []
+    for one in (avatar, whole):
+        mirrored = one.gaussians.scales[one.hidden, 0].numpy() < pipeline.SHELL_RADIUS
+        counts.append(int(mirrored.sum()))
+        assert mirrored[: counts[-1]].all()  # they come first
+    assert counts[1] > counts[0] + 1000

@@ -1,8 +1,8 @@
 """Where the points of a head should have gone: `python -m mggdub.train.flow DATA`, after `head_data`.
 
 Every avatar is drawn as it is without anything learned, and optical flow (DIS) says how what is seen lies in the true
-frame. Kept is, for one point of every cell of the grid, how many px it is off, with 0 trust where the flow there and
-back does not return or leads out of the true head. DATA/<clip>_<n>.flow gets an array [T, P, 3]: right, down, trust.
+frame. Kept is, for one point of every cell of the grid, where it should be, with 0 trust where the flow there and back
+does not return or leads out of the true head. DATA/<clip>_<n>.aim gets an array [T, P, 3]: px right, px down, trust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SMOOTH = 2.0  # px, sigma: motion is smoother than flow
 
 
 def flows(net: head.HeadNet, one: head.Sample) -> Array:
-    """[T, P, 3] float16 of one avatar."""
+    """[T, P, 3] float32 of one avatar."""
     found = []
     with torch.no_grad():
         grids = net(one.inputs[None], one.own[None])
@@ -33,14 +33,9 @@ def flows(net: head.HeadNet, one: head.Sample) -> Array:
             drawn, _, _ = head.drawn(net, grids, one, moment)
             seen, _ = head.picture(drawn, one.camera, one.plates[moment])
             at = head.on_screen(drawn.means[one.lead], one.camera).numpy()
-            found.append(
-                _flow(_bytes(seen.permute(1, 2, 0)), _bytes(one.pictures[moment]), at, one.heads[moment].numpy())
-            )
-    return np.stack(found).astype(np.float16)
-
-
-def _bytes(picture: torch.Tensor) -> Array:
-    return np.asarray((picture.clamp(0, 1) * 255).round().byte().numpy())
+            pair = head.as_bytes(seen.permute(1, 2, 0)), head.as_bytes(one.pictures[moment])
+            found.append(_flow(*pair, at, one.heads[moment].numpy()))
+    return np.stack(found).astype(np.float32)
 
 
 def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
@@ -55,7 +50,7 @@ def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
     size = np.linalg.norm(move, axis=1)
     shown = ((at >= 0) & (at <= np.array(inside.shape[::-1]))).all(1)
     trust = shown & (home < RETURNS) & (ends > 0.5) & (size < FARTHEST)
-    return np.concatenate([move, trust[:, None]], 1)
+    return np.concatenate([at + move, trust[:, None]], 1)
 
 
 def _sample(image: Array, at: Array) -> Array:
@@ -73,7 +68,7 @@ def main() -> None:
     net = head.new_net(expression.load_expression())
     train, held = head.people(given.data)
     for stem, number, _ in sorted(train + held)[given.part[0] :: given.part[1]]:
-        target = given.data / f"{stem}_{number}.flow"
+        target = given.data / f"{stem}_{number}.aim"
         if target.exists():
             continue
         found = flows(net, head.load_sample(given.data, stem, number))

@@ -4,6 +4,10 @@ DATA is what `head_data` made of talking clips, RUN keeps the state and the log.
 frames of it; what is rendered has to look like them, before densification (one Gaussian per cell of the grid) and after
 (its children). The same command goes on where it stopped; a resumed run equals an unbroken one, since every step has
 its own seed. `--publish FOLDER` writes the running mean of the weights with its card.
+
+What is measured goes to RUN/judged.json, too. `--without` leaves out, for `ablation`: refine, the offsets of depth;
+symmetry, the mirrored points (the shell stays); sym, the decoder of the hidden side, which keeps its first colours;
+densify, the children: one Gaussian per cell is drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +30,11 @@ from torch.nn import functional as F
 
 from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_vgg
+from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
 from mggdub.models import expression
 from mggdub.models.deform import PIVOT
 from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
-from mggdub.pipeline import SOLID, halved, sample
+from mggdub.pipeline import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
 from mggdub.render.rasterize import rasterize
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
@@ -48,12 +53,13 @@ TINT = 0.15  # of the light, log standard deviation of the augmentation
 FLOW_SHARE = 0.03  # of a px
 MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]  # landmarks around the lips
 KEEP_EVERY = 100
+SWITCHES = ("refine", "symmetry", "sym", "densify")
 CARD = {
     "what": "The learned head: refinement of the surface, bases of motion and colour, colours of the hidden side",
     "licence": "research use only, see weights/LICENSE",
     "trained on": "pairs of frames of talking clips of people not in the validation split, one in nine held out; "
-    "these gave the metrics: px that points are from where optical flow finds them, and PSNR inside the true head at "
-    "256 px, of the photo itself, without what was learned (plain) and with it",
+    "these gave the metrics: px that points are from where optical flow finds them, PSNR inside the true head and "
+    "LPIPS at 256 px, of the photo itself, without what was learned (plain) and with it",
     "method": "optical flow for where points go, L1 + 0.2 (1 - SSIM) + 0.01 VGG16 through the renderer for the rest",
     "limits": "A small correction: most of what is left is hair and clothes that hang, and noise of the tracker. Heads "
     "within some 30 degrees of frontal; what is behind hands, hats and microphones is a guess.",
@@ -96,10 +102,11 @@ class Sample:
     parents: Tensor  # [V] cell of every visible point
     lead: Tensor  # [P] one visible point of every cell
     lead_skin: sparse.csr_matrix  # [P, 478]
-    flow: Array | None  # [T, P, 3] of `flow`
+    aim: Tensor | None  # [T, P, 3] of `flow`
+    without: frozenset[str]  # parts of SWITCHES that are left out
 
 
-def load_sample(data: Path, stem: str, number: int) -> Sample:
+def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = frozenset()) -> Sample:
     """Avatar `number` of a clip."""
     with np.load(data / f"{stem}_{number}.npz") as file, np.load(data / f"{stem}.npz") as pool:
         a = {name: file[name] for name in file.files}
@@ -111,13 +118,19 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
     count = len(a["means"])
     skin = sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478))
     hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
+    if "symmetry" in without:
+        dropped = int((a["scales"][hidden, 0] < (MIRRORED_RADIUS + SHELL_RADIUS) / 2).sum())
+        keep = np.delete(np.arange(count), slice(hidden.start, hidden.start + dropped))
+        a |= {name: a[name][keep] for name in ("means", "scales", "colors", "neck", "body", "place")}
+        skin, a["opacities"] = skin[keep], a["opacities"][:, keep]
+        hidden, mouth = slice(hidden.start, hidden.stop - dropped), slice(mouth.start - dropped, mouth.stop - dropped)
     height, width = a["plates"].shape[1:3]
     crop = Camera(a["crop_K"], a["viewmat"])
     twin = project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
     place = a["place"]
     cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
     _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
-    flow = data / f"{stem}_{number}.flow"
+    aim = data / f"{stem}_{number}.aim"
     return Sample(
         tensor(a["means"]), tensor(a["scales"]), tensor(a["colors"]),
         skin,
@@ -129,7 +142,7 @@ def load_sample(data: Path, stem: str, number: int) -> Sample:
         a["translation"], tensor(a["sway"]), tensor(a["plates"]) / 255, tensor(a["states"]),
         tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
         tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
-        torch.from_numpy(lead), skin[lead], np.load(flow).astype(np.float32) if flow.exists() else None,
+        torch.from_numpy(lead), skin[lead], tensor(np.load(aim)) if aim.exists() else None, without,
     )  # fmt: skip
 
 
@@ -144,10 +157,13 @@ def tinted(one: Sample, rng: np.random.Generator) -> Sample:
 
 
 def moved(
-    net: HeadNet, grids: Grids, one: Sample, moment: int, which: slice | Tensor = slice(None)
+    weights: Tensor, grids: Grids, one: Sample, moment: int, which: slice | Tensor = slice(None)
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of `which` points at a moment, how they grow [., 1], and the motion that was learned [3, GRID, GRID]."""
-    motion = torch.tensordot(net.weights(one.states[moment], one.own)[0], grids.motion[0], 1) * one.fade
+    """Means of `which` points at a moment, how they grow [., 1], and the motion that was learned [3, GRID, GRID].
+
+    weights [K] of the bases of motion.
+    """
+    motion = torch.tensordot(weights, grids.motion[0], 1) * one.fade
     pushed = look(torch.cat([motion, grids.depth[0]]), one.place[which])  # [N, 4]
     mesh = np.concatenate([one.displacement[moment], one.growth[moment][:, None] - 1], 1)
     skin = torch.from_numpy((one.skin if isinstance(which, slice) else one.lead_skin) @ mesh)  # [N, 4]
@@ -171,31 +187,35 @@ def on_screen(means: Tensor, camera: Camera) -> Tensor:
     return seen[:, :2] / seen[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
 
 
-def astray(net: HeadNet, grids: Grids, one: Sample, moment: int) -> Tensor:
-    """Mean px by which points miss where the flow says that they should be."""
-    assert one.flow is not None
-    wanted, trust = torch.from_numpy(one.flow[moment][:, :2]), torch.from_numpy(one.flow[moment][:, 2])
-    with torch.no_grad():
-        still = Grids(*(torch.zeros_like(grid) for grid in grids))
-        before = on_screen(moved(net, still, one, moment, one.lead)[0], one.camera)
-    miss = on_screen(moved(net, grids, one, moment, one.lead)[0], one.camera) - before - wanted
-    size = F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none").sum(1)
-    return (size * trust).sum() / trust.sum().clamp(1)
+def astray(net: HeadNet, grids: Grids, one: Sample, moments: range) -> Tensor:
+    """[moments]: mean px by which points miss where the flow says that they should be."""
+    assert one.aim is not None
+    weights, _ = net.weights(one.states, one.own.expand(len(one.states), -1))
+    found = []
+    for moment in moments:
+        at = on_screen(moved(weights[moment], grids, one, moment, one.lead)[0], one.camera)
+        size = F.smooth_l1_loss(at, one.aim[moment, :, :2], reduction="none").sum(1)
+        trust = one.aim[moment, :, 2]
+        found.append((size * trust).sum() / trust.sum().clamp(1))
+    return torch.stack(found)
 
 
 def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
     """The head at a moment, what its motion was [3, GRID, GRID] and its change of colour [3, 2 GRID, 2 GRID]."""
-    shade = torch.tensordot(net.weights(one.states[moment], one.own)[1], grids.shade[0], 1)
-    x, growth, motion = moved(net, grids, one, moment)
+    weights, tints = net.weights(one.states[moment], one.own)
+    shade = torch.tensordot(tints, grids.shade[0], 1)
+    x, growth, motion = moved(weights, grids, one, moment)
     solid = one.hidden.stop
     scales = one.scales * growth
     opacities = one.opacities[moment]
     features = grids.features[0]
     hidden = one.hidden
     colors = one.colors[:solid]
-    told = net.color_hidden(
-        look(features, one.place[hidden]), look(features, one.twin), one.twin_color, colors[hidden], one.means[hidden]
-    )
+    if "sym" in one.without:
+        told = torch.zeros(len(one.twin), 4)
+    else:
+        near, twin = look(features, one.place[hidden]), look(features, one.twin)
+        told = net.color_hidden(near, twin, one.twin_color, colors[hidden], one.means[hidden])
     first = torch.cat([colors[: hidden.start], (colors[hidden] + told[:, :3]).clamp(0, 1)])
     colors = (first + look(shade, one.place[:solid])).clamp(0, 1)
     opacities = torch.cat([opacities[: hidden.start], (SOLID + told[:, 3]).clamp(0.02, 0.98), opacities[solid:]])
@@ -203,7 +223,8 @@ def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussia
     colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])
     scales = torch.cat([scales[:solid], radii, scales[one.mouth.stop :]])
     quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(x), -1)
-    return Gaussians(x, quats, scales, opacities, colors), motion, shade
+    head = Gaussians(x, quats, scales, opacities, colors)
+    return coarse(head, one) if "densify" in one.without else head, motion, shade
 
 
 def coarse(head: Gaussians, one: Sample) -> Gaussians:
@@ -276,19 +297,22 @@ def unevenness(field: Tensor) -> Tensor:
     return field.diff(dim=-1).abs().mean() + field.diff(dim=-2).abs().mean()
 
 
-def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: frozenset[str]) -> dict[str, Tensor]:
+def grids_of(net: HeadNet, one: Sample) -> Grids:
+    """What the network says of an avatar."""
+    grids: Grids = net(one.inputs[None], one.own[None])
+    return grids._replace(depth=torch.zeros_like(grids.depth)) if "refine" in one.without else grids
+
+
+def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int]) -> dict[str, Tensor]:
     """Every term already weighed; their sum is minimised."""
-    grids = net(one.inputs[None], one.own[None])
-    if "refine" in switches:
-        grids = grids._replace(depth=torch.zeros_like(grids.depth))
+    grids = grids_of(net, one)
     terms: dict[str, Tensor] = {}
 
     def add(name: str, value: Tensor) -> None:
         terms[name] = terms.get(name, torch.zeros(())) + value / len(moments)
 
-    if one.flow is not None:
-        every = range(1, len(one.states))
-        terms["flow"] = FLOW_SHARE * torch.stack([astray(net, grids, one, moment) for moment in every]).mean()
+    if one.aim is not None:
+        terms["flow"] = FLOW_SHARE * astray(net, grids, one, range(1, len(one.states))).mean()
     small = halved(one.camera)
     for moment in moments:
         head, motion, shade = drawn(net, grids, one, moment)
@@ -302,7 +326,8 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int], switches: fr
             halves = (true, weight[None], one.plates[moment].permute(2, 0, 1))
             size = (small.height, small.width)
             true, weight, behind = (F.interpolate(p[None], size, mode="area")[0] for p in halves)
-            seen, _ = picture(coarse(head, one), small, behind.permute(1, 2, 0))
+            few = head if "densify" in one.without else coarse(head, one)
+            seen, _ = picture(few, small, behind.permute(1, 2, 0))
             terms["coarse"] = COARSE_SHARE * likeness(seen, true, weight[0])
         add("uneven", UNEVEN * unevenness(motion * GRID / 8))
         add("motion", MOTION_COST * motion.abs().mean())
@@ -336,13 +361,15 @@ def _pick(rng: np.random.Generator, rows: list[tuple[str, int, str]]) -> tuple[s
     return rows[int(rng.integers(len(rows)))]
 
 
-def batches(data: Path, rows: list[tuple[str, int, str]], steps: range) -> Iterator[tuple[int, list[Sample]]]:
+def batches(
+    data: Path, rows: list[tuple[str, int, str]], steps: range, without: frozenset[str]
+) -> Iterator[tuple[int, list[Sample]]]:
     """The samples of every step, read while the one before is worked on."""
     with ThreadPoolExecutor(1) as pool:
 
         def read(step: int) -> list[Sample]:
             rng = np.random.default_rng([6, step])
-            return [tinted(load_sample(data, stem, number), rng) for stem, number, _ in chosen(rows, step)]
+            return [tinted(load_sample(data, stem, number, without), rng) for stem, number, _ in chosen(rows, step)]
 
         after = pool.submit(read, steps.start)
         for step in steps:
@@ -369,7 +396,7 @@ def train(
     data: Path,
     run: Path,
     steps: int,
-    switches: frozenset[str] = frozenset(),
+    without: frozenset[str] = frozenset(),
     config: HeadConfig | None = None,
     seconds: float = math.inf,
 ) -> HeadNet:
@@ -389,7 +416,7 @@ def train(
     rows, held = people(data)
     print(f"{len(rows)} avatars, {len(held)} held out", flush=True)
     began, log = time.perf_counter(), dict[str, float]()
-    for step, samples in batches(data, rows, range(first, steps)):
+    for step, samples in batches(data, rows, range(first, steps), without):
         rng = np.random.default_rng([7, step])
         for group in adam.param_groups:
             group["lr"] = rate(step, steps)
@@ -397,7 +424,7 @@ def train(
         for one in samples:
             count = len(one.states)
             moments = (1 + rng.choice(count - 1, min(TARGETS, count - 1), replace=False)).tolist()
-            terms = losses(net, vgg, one, moments, switches)
+            terms = losses(net, vgg, one, moments)
             (torch.stack(list(terms.values())).sum() / len(samples)).backward()
             for name, value in terms.items():
                 log[name] = log.get(name, 0.0) * 0.98 + 0.02 * float(value.detach())
@@ -424,26 +451,43 @@ def train(
 
 
 @torch.no_grad()
-def judge(net: HeadNet, data: Path, rows: list[tuple[str, int, str]], switches: frozenset[str]) -> dict[str, float]:
-    """PSNR inside the true head over held-out people: of the photo, without what was learned, and with it."""
-    plain = new_net(expression.load_expression(), net.config)
-    found: dict[str, list[float]] = {}
+def judge(
+    net: HeadNet, data: Path, rows: list[tuple[str, int, str]], without: frozenset[str]
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """How the photo, the head without what was learned and the head with it are like every third true frame.
+
+    PSNR inside the true head, LPIPS of the picture, and px off where `flow` was: their means, and what every avatar's
+    moments gave.
+    """
+    plain, lpips = new_net(expression.load_expression(), net.config), load_lpips()
+    each = []
     for stem, number, _ in rows:
-        one = load_sample(data, stem, number)
+        one = load_sample(data, stem, number, without)
+        moments = range(1, len(one.states), 3)
+        found: dict[str, list[float]] = {}
+        seen = {"photo": [one.pictures[0].permute(2, 0, 1)] * len(moments)}
         for name, which in (("plain", plain), ("learned", net)):
-            grids = which(one.inputs[None], one.own[None])
-            if "refine" in switches:
-                grids = grids._replace(depth=torch.zeros_like(grids.depth))
-            for moment in range(1, len(one.states), 3):
-                if one.flow is not None:
-                    found.setdefault(f"{name}_px", []).append(float(astray(which, grids, one, moment)))
-                seen, _ = picture(drawn(which, grids, one, moment)[0], one.camera, one.plates[moment])
-                found.setdefault(name, []).append(head_psnr(seen, one, moment))
-                if name == "plain":
-                    found.setdefault("photo", []).append(head_psnr(one.pictures[0].permute(2, 0, 1), one, moment))
-    gain = np.array(found["learned"]) - np.array(found["plain"])
-    means = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
-    return means | {"gain": round(float(gain.mean()), 3), "better": round(float((gain > 0).mean()), 3)}
+            grids = grids_of(which, one)
+            if one.aim is not None:
+                found[f"{name}_px"] = astray(which, grids, one, moments).tolist()
+            seen[name] = [picture(drawn(which, grids, one, m)[0], one.camera, one.plates[m])[0] for m in moments]
+        for name, pictures in seen.items():
+            found[name] = [head_psnr(p, one, m) for p, m in zip(pictures, moments, strict=True)]
+            found[f"{name}_lpips"] = [
+                lpips.distance(as_bytes(p.permute(1, 2, 0)), as_bytes(one.pictures[m]))
+                for p, m in zip(pictures, moments, strict=True)
+            ]
+        each.append({"clip": stem, "avatar": number, **found})
+    names = [name for name in each[0] if name not in ("clip", "avatar")]
+    every = {name: np.concatenate([avatar[name] for avatar in each]) for name in names}
+    gain = every["learned"] - every["plain"]
+    means = {name: round(float(values.mean()), 4) for name, values in (every | {"gain": gain}).items()}
+    return means | {"better": round(float((gain > 0).mean()), 3)}, each
+
+
+def as_bytes(picture: Tensor) -> Array:
+    """uint8 of 0..1."""
+    return np.asarray((picture.clamp(0, 1) * 255).round().byte().numpy())
 
 
 def head_psnr(seen: Tensor, one: Sample, moment: int) -> float:
@@ -459,18 +503,21 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seconds", type=float, default=math.inf, help="end this leg after so long")
-    parser.add_argument("--without", nargs="*", default=[], choices=["refine"])
+    parser.add_argument("--without", nargs="*", default=[], choices=SWITCHES, help="ablations")
     parser.add_argument("--rank", type=int, default=HeadConfig.motion_rank, help="of the bases of motion")
     parser.add_argument("--judge", action="store_true", help="only measure what was trained so far")
+    parser.add_argument("--on", type=Path, help="measure on all avatars of this folder, not on the people held out")
     parser.add_argument("--publish", type=Path, help="a folder for the weights and their card")
     given = parser.parse_args()
-    switches, config = frozenset(given.without), replace(HeadConfig(), motion_rank=given.rank)
-    torch.set_num_threads(2)
-    net = train(given.data, given.run, 0 if given.judge else given.steps, switches, config, given.seconds)
-    if given.judge:
-        net.load_state_dict(torch.load(given.run / "state.pt", weights_only=True)["mean"])
-    found = judge(net, given.data, people(given.data)[1], switches)
+    without, config = frozenset(given.without), replace(HeadConfig(), motion_rank=given.rank)
+    net = train(given.data, given.run, 0 if given.judge else given.steps, without, config, given.seconds)
+    state = torch.load(given.run / "state.pt", weights_only=True)
+    others, held = people(given.on or given.data)
+    found, each = judge(net, given.on or given.data, others + held if given.on else held, without)
     print(json.dumps(found), flush=True)
+    partial = given.run / "judged.partial"
+    partial.write_text(json.dumps({"steps": state["step"], "means": found, "each": each}))
+    partial.replace(given.run / "judged.json")
     if given.publish:
         rows = people(given.data)[0]
         count = {"avatars": len(rows), "people": len({person for *_, person in rows}), "steps": given.steps}

@@ -3,6 +3,8 @@
 CLIPS is a folder of videos with its manifest.csv, TRACKS what `prepare` made of it. Of every clip, POOL frames are kept
 that differ in pose and expression; SOURCES of them become avatars (without anything learned) that the others drive.
 OUT/<clip>.npz holds pictures, mattes and landmarks; OUT/<clip>_<n>.npz one avatar. What is there is not made again.
+`--people 60` makes a small set, an avatar each. `--without voxel` keeps the mirrored points that overlap what is seen:
+neither the voxel filter nor that of the photo's surface drops any (the shell is filtered as always).
 """
 
 from __future__ import annotations
@@ -49,8 +51,14 @@ def choose_frames(basis: ExpressionBasis, track: dict[str, Array], count: int = 
     return np.array(chosen)
 
 
-def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -> list[dict[str, Array]]:
-    """What `main` stores: the clip's pool, then each avatar. Raises MggdubError."""
+def prepare_head(
+    path: Path,
+    track: dict[str, Array],
+    models: pipeline.Models,
+    sources: tuple[int, ...] = SOURCES,
+    overlap: bool = False,
+) -> list[dict[str, Array]]:
+    """What `main` stores: the clip's pool, then each avatar; `overlap` of `Builder`. Raises MggdubError."""
     basis, crop = models.expression, crop_of(track)
     pool = choose_frames(basis, track)
     wanted, frames = set(pool.tolist()), {}
@@ -79,7 +87,7 @@ def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -
     ]
     units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
     assert modes.shape[1] == LIP_MODES
-    for source in SOURCES[: len(pool)]:
+    for source in sources[: len(pool)]:
         order = np.concatenate([[source], np.delete(np.arange(len(pool)), source)])
         angles, shift = relative_pose(track["rotation"], track["translation"], int(pool[source]))
         at = pool[order]
@@ -87,7 +95,8 @@ def prepare_head(path: Path, track: dict[str, Array], models: pipeline.Models) -
         played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at], torsos[at])
         head, maps = seen[source]
         surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
-        build = pipeline.Builder(head, maps, surface, nothing_learned(), own, pictures[source], scale, box, models)
+        grids = nothing_learned()
+        build = pipeline.Builder(head, maps, surface, grids, own, pictures[source], scale, box, models, overlap)
         avatar = build.build()
         behind = pipeline.backdrop(avatar)
         plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
@@ -140,28 +149,42 @@ def _head(maps: GeometryMaps) -> Array:
     return np.asarray(maps.matte * (1 - torso.clothes_share(maps.labels)), np.float32)
 
 
+def choose_clips(rows: list[dict[str, str]], people: int | None) -> list[dict[str, str]]:
+    """At most MOST_CLIPS of every person; or one of each of so many people, spread over the manifest."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault(row["identity"], []).append(row)
+    if people:
+        firsts = [own[0] for own in found.values()]
+        return [firsts[i * len(firsts) // people] for i in range(people)] if people < len(firsts) else firsts
+    return [row for row in rows if row in found[row["identity"]][:MOST_CLIPS]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
     parser.add_argument("tracks", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="this part of so many, to work side by side")
+    parser.add_argument("--split", default="train", help="of the manifest")
+    parser.add_argument("--people", type=int, help="a small set: one avatar of each of so many people")
+    parser.add_argument("--without", choices=["voxel"], help="for `ablation`")
     given = parser.parse_args()
     torch.set_num_threads(1)
     models = pipeline.load_models(HeadNet().eval().requires_grad_(False))
     given.out.mkdir(parents=True, exist_ok=True)
-    count: dict[str, int] = {}
-    for row in clips(given.clips)[given.part[0] :: given.part[1]]:
+    tracks = given.tracks / given.split
+    rows = [row for row in clips(given.clips) if row["split"] == given.split and (tracks / _track(row)).exists()]
+    sources = SOURCES[:1] if given.people else SOURCES
+    for row in choose_clips(rows, given.people)[given.part[0] :: given.part[1]]:
         stem = Path(row["file"]).stem
-        path = given.tracks / row["split"] / f"{stem}.npz"
-        if row["split"] != "train" or not path.exists() or (given.out / f"{stem}.npz").exists():
+        if (given.out / f"{stem}.npz").exists():
             continue
-        count[row["identity"]] = count.get(row["identity"], 0) + 1
-        track = load_track(path)
-        if count[row["identity"]] > MOST_CLIPS or len(track["times"]) < SHORTEST:
+        track = load_track(tracks / _track(row))
+        if len(track["times"]) < SHORTEST:
             continue
         try:
-            pool, *avatars = prepare_head(given.clips / row["file"], track, models)
+            pool, *avatars = prepare_head(given.clips / row["file"], track, models, sources, given.without == "voxel")
         except MggdubError as error:
             print(f"dropped {row['file']}: {error}", flush=True)
             continue
@@ -169,6 +192,10 @@ def main() -> None:
             _save(given.out / f"{stem}_{number}.npz", avatar)
         _save(given.out / f"{stem}.npz", pool | {"identity": np.array(row["identity"])})
         print(f"{row['file']}: {len(avatars)} avatars", flush=True)
+
+
+def _track(row: dict[str, str]) -> str:
+    return f"{Path(row['file']).stem}.npz"
 
 
 def _save(path: Path, arrays: dict[str, Array]) -> None:
