@@ -50,7 +50,7 @@ def video(
 
 @pytest.fixture(scope="module")
 def tracked(video: Path, models: pipeline.Models) -> drive.Drive:
-    return drive.track_video(video, models.faces, models.expression)
+    return drive.track_video(video, models.eyes)
 
 
 def correlation(one: Array, other: Array) -> float:
@@ -89,7 +89,7 @@ def test_no_face_at_all_is_said(tmp_path: Path, models: pipeline.Models) -> None
     path = tmp_path / "wall.mp4"
     write_video(path, iter([np.full((96, 128, 3), 128, np.uint8)] * 2), fps=Fraction(FPS), size=(128, 96))
     with pytest.raises(InputError, match="No human face"):
-        drive.track_video(path, models.faces, models.expression)
+        drive.track_video(path, models.eyes)
 
 
 def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: pipeline.Models) -> None:

@@ -67,7 +67,8 @@ def sway(motion: Array, camera: Camera) -> Array:
     plane = np.array([[a, -b, 0], [b, a, 0], [0, 0, 0]])
     rotation, translation = camera.viewmat[:3, :3].astype(np.float64), camera.viewmat[:3, 3].astype(np.float64)
     towards = rotation.T @ plane
-    from_centre = translation - (rotation @ CENTRE + translation)
+    centre = rotation @ CENTRE + translation
+    from_centre = translation - centre * translation[2] / centre[2]  # where it is seen, as near as the head
     moved = towards @ from_centre + rotation.T @ [shift.real, shift.imag, 0]
     return np.concatenate([towards @ rotation, moved[:, None]], 1).astype(np.float32)
 

@@ -32,7 +32,7 @@ from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
 from mggdub.models import expression
-from mggdub.models.deform import PIVOT
+from mggdub.models.deform import PIVOT, turn_patches
 from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
 from mggdub.pipeline import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
 from mggdub.render.rasterize import rasterize
@@ -71,6 +71,7 @@ class Sample:
     """One avatar (N points, S of them visible or hidden, the others of mouth and lids) and T moments of its clip."""
 
     means: Tensor  # [N, 3]
+    quats: Array  # [N, 4]
     scales: Tensor  # [N, 3]
     colors: Tensor  # [N, 3]
     skin: sparse.csr_matrix  # [N, 478]
@@ -121,7 +122,7 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
     if "symmetry" in without:
         dropped = int((a["scales"][hidden, 0] < (MIRRORED_RADIUS + SHELL_RADIUS) / 2).sum())
         keep = np.delete(np.arange(count), slice(hidden.start, hidden.start + dropped))
-        a |= {name: a[name][keep] for name in ("means", "scales", "colors", "neck", "body", "place")}
+        a |= {name: a[name][keep] for name in ("means", "quats", "scales", "colors", "neck", "body", "place")}
         skin, a["opacities"] = skin[keep], a["opacities"][:, keep]
         hidden, mouth = slice(hidden.start, hidden.stop - dropped), slice(mouth.start - dropped, mouth.stop - dropped)
     height, width = a["plates"].shape[1:3]
@@ -132,7 +133,7 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
     _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
     aim = data / f"{stem}_{number}.aim"
     return Sample(
-        tensor(a["means"]), tensor(a["scales"]), tensor(a["colors"]),
+        tensor(a["means"]), a["quats"], tensor(a["scales"]), tensor(a["colors"]),
         skin,
         tensor(a["neck"]), tensor(a["body"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth,
         tensor(a["own"]),
@@ -222,7 +223,7 @@ def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussia
     mouth, radii = one.mouth_colors[moment], one.mouth_radii[moment][:, None].expand(-1, 3)
     colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])
     scales = torch.cat([scales[:solid], radii, scales[one.mouth.stop :]])
-    quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(x), -1)
+    quats = torch.from_numpy(turn_patches(one.quats, one.neck.numpy(), one.rotation[moment]))
     head = Gaussians(x, quats, scales, opacities, colors)
     return coarse(head, one) if "densify" in one.without else head, motion, shade
 
@@ -237,7 +238,7 @@ def coarse(head: Gaussians, one: Sample) -> Gaussians:
         mean = torch.zeros(cells, values.shape[1]).index_add(0, one.parents, values[:first]) / number[:, None]
         return torch.cat([mean, values[first:]])
 
-    scales = merged(head.scales)
+    scales = merged(head.scales[:, :2].mean(1, keepdim=True).expand(-1, 3))
     wide = torch.cat([scales[:cells] * number.sqrt()[:, None], scales[cells:]])
     quats = torch.tensor([[1.0, 0, 0, 0]]).expand(len(scales), -1)
     return Gaussians(merged(head.means), quats, wide, merged(head.opacities)[:, 0], merged(head.colors))

@@ -103,7 +103,7 @@ def prepare_head(
         now = list(pipeline.moments(avatar, models, played, relative=True))
         g = avatar.gaussians
         inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
-        fields = {name: getattr(g, name).numpy() for name in ("means", "scales", "colors")}
+        fields = {name: getattr(g, name).numpy() for name in ("means", "quats", "scales", "colors")}
         found.append(
             fields
             | {

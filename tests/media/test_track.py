@@ -28,13 +28,13 @@ def written(tmp_path: Path) -> Write:
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    parts = [rng.normal(0, 1, (7, size)).astype(np.float32) for size in (52, 8, 3, 3)]
+    parts = [rng.normal(0, 1, (7, size)).astype(np.float32) for size in (52, 8, 3, 3, 4)]
     track = ExpressionTrack((np.arange(7) + 0.5) / 25, *parts)
     path = tmp_path / "track.csv"
     write_track(path, track)
     back = read_track(path)
     assert back.missing == () and back.has_lips and not back.live_link
-    for name in ("times", "blendshapes", "lip_modes", "rotation", "translation"):
+    for name in ("times", "blendshapes", "lip_modes", "rotation", "translation", "torso"):
         assert np.allclose(getattr(back.track, name), getattr(track, name), atol=1e-6), name
     assert tuple(path.read_text().splitlines()[0].split(",")) == COLUMNS
     with pytest.raises(OutputError, match="--force"):

@@ -6,6 +6,7 @@ from mggdub.models import deform
 from mggdub.perception.face import canonical_face
 
 ZERO = np.zeros(3, np.float32)
+NO_SWAY = np.zeros((3, 4), np.float32)
 CHIN_FOLLOWER = np.isin(np.arange(478), deform.CHIN).astype(np.float32)[None] / len(deform.CHIN)
 SAME = np.ones(478, np.float32)  # no growth
 
@@ -49,10 +50,14 @@ def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
     skin = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 50, 0))
     still = np.zeros((478, 3), np.float32)
     neck = np.linspace(0, 1, 50).astype(np.float32)
-    moved, grown = deform.move_points(means, skin, neck, still, SAME, ZERO, ZERO)
+    moved, grown = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, NO_SWAY)
     assert moved == pytest.approx(means, abs=1e-5) and (grown == 1).all()
-    turned, _ = deform.move_points(means, skin, neck, still, SAME, np.array([3.0, 10, 2]), ZERO)
+    turned, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, np.array([3.0, 10, 2]), ZERO, NO_SWAY)
     assert turned[0] == pytest.approx(means[0], abs=1e-5)
+    down = np.zeros((3, 4), np.float32)
+    down[1, 3] = 2
+    swayed, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, down)
+    assert swayed - means == pytest.approx((1 - neck)[:, None] * [0, 2, 0], abs=1e-5)
     pivot = np.array(deform.PIVOT)
     assert np.linalg.norm(turned[-1] - pivot) == pytest.approx(np.linalg.norm(means[-1] - pivot), rel=1e-4)
 
@@ -62,7 +67,7 @@ def test_followers_go_where_the_chin_goes() -> None:
     down[list(deform.CHIN), 1] = 2
     points = np.zeros((4, 3), np.float32)
     follow, whole = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 4, 0)), np.ones(4, np.float32)
-    moved, grown = deform.move_points(points, follow, whole, down, SAME * 1.5, ZERO, ZERO)
+    moved, grown = deform.move_points(points, follow, (whole, 0 * whole), down, SAME * 1.5, ZERO, ZERO, NO_SWAY)
     assert grown == pytest.approx(1.5)
     assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
 

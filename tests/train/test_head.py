@@ -44,16 +44,17 @@ def a_clip(folder: Path, identity: str, shift: float) -> None:
     marks = np.tile(rng.uniform(8, 24, (478, 2)).astype(np.float32), (MOMENTS, 1, 1))
     first = len(at)
     avatar: dict[str, Array] = {
-        "means": means, "scales": scales, "colors": colors,
+        "means": means, "quats": np.tile(np.float32([1, 0, 0, 0]), (POINTS, 1)), "scales": scales, "colors": colors,
         "skin_data": skin.data, "skin_indices": skin.indices, "skin_indptr": skin.indptr,
-        "neck": np.ones(POINTS, np.float32), "place": (place / SIDE).astype(np.float32),
+        "neck": np.ones(POINTS, np.float32), "body": np.zeros(POINTS, np.float32),
+        "place": (place / SIDE).astype(np.float32),
         "slices": first + np.array([[0, 8], [8, 12], [12, 13], [13, 14]]),
         "own": np.full(32, shift, np.float32), "K": K, "viewmat": view, "crop_K": crop,
-        "plate": np.zeros((SIDE, SIDE, 3), np.uint8), "image": np.full((256, 256, 3), 102, np.uint8),
+        "plates": np.zeros((MOMENTS, SIDE, SIDE, 3), np.uint8), "image": np.full((256, 256, 3), 102, np.uint8),
         "fade": np.ones((GRID, GRID), np.float16), "inputs": np.zeros((63, GRID, GRID), np.float16),
         "order": np.arange(MOMENTS), "opacities": np.full((MOMENTS, POINTS), 0.95, np.float16),
         "displacement": np.zeros((MOMENTS, 478, 3), np.float16), "growth": np.ones((MOMENTS, 478), np.float16),
-        "rotation": still, "translation": still, "states": states,
+        "rotation": still, "translation": still, "sway": np.zeros((MOMENTS, 3, 4), np.float32), "states": states,
         "mouth_colors": np.full((MOMENTS, 4, 3), 0.1, np.float16),
         "mouth_radii": np.full((MOMENTS, 4), 0.1, np.float16),
     }  # fmt: skip
@@ -111,7 +112,7 @@ def test_cells_are_the_mean_of_their_children(data: Path) -> None:
     fine, _, _ = head.drawn(net, net(one.inputs[None], one.own[None]), one, 1)
     merged = head.coarse(fine, one)
     assert len(merged) == len(fine)  # 32 px over 128 cells: every point has a cell of its own
-    picture, alpha = head.picture(fine, one.camera, one.plate)
+    picture, alpha = head.picture(fine, one.camera, one.plates[1])
     assert picture.shape == (3, SIDE, SIDE) and float(alpha.detach().mean()) > 0.9
 
 
