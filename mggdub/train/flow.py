@@ -76,10 +76,13 @@ def main() -> None:
         target = given.data / f"{stem}_{number}.flow"
         if target.exists():
             continue
-        found = flows(net, head.load_sample(given.data, stem, number))
-        with target.with_suffix(".partial").open("wb") as file:
-            np.save(file, found)
-        target.with_suffix(".partial").replace(target)
+        save_flow(target, flows(net, head.load_sample(given.data, stem, number)))
+
+
+def save_flow(path: Path, flow: Array) -> None:
+    with path.with_suffix(".partial").open("wb") as file:
+        np.save(file, flow)
+    path.with_suffix(".partial").replace(path)
 
 
 if __name__ == "__main__":
