@@ -95,3 +95,14 @@ def test_cells_are_the_mean_of_their_children(data: Path) -> None:
     assert len(merged) == len(fine)  # 32 px over 128 cells: every point has a cell of its own
     picture, alpha = head.picture(fine, one.camera, one.plate)
     assert picture.shape == (3, SIDE, SIDE) and float(alpha.detach().mean()) > 0.9
+
+
+def test_turned_heads_take_one_step_in_four(data: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    a_clip(turned, "dora", 0.5)
+    sets = [(folder, head.people(folder)[0]) for folder in (data, turned)]
+    steps = {step: float(samples[0].own[0]) == 0.5 for step, samples in head.batches(sets, range(8))}
+    assert [step for step, is_turned in steps.items() if is_turned] == [3, 7]
+    assert not any(samples[0].own[0] == 0.5 for _, samples in head.batches(sets[:1], range(8)))
+    head.train(data, tmp_path / "run", 4, config=SMALL, turned=turned)
