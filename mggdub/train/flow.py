@@ -71,10 +71,13 @@ def main() -> None:
         target = given.data / f"{stem}_{number}.aim"
         if target.exists():
             continue
-        found = flows(net, head.load_sample(given.data, stem, number))
-        with target.with_suffix(".partial").open("wb") as file:
-            np.save(file, found)
-        target.with_suffix(".partial").replace(target)
+        save_aim(target, flows(net, head.load_sample(given.data, stem, number)))
+
+
+def save_aim(path: Path, aim: Array) -> None:
+    with path.with_suffix(".partial").open("wb") as file:
+        np.save(file, aim)
+    path.with_suffix(".partial").replace(path)
 
 
 if __name__ == "__main__":

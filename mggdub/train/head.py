@@ -3,7 +3,8 @@
 DATA is what `head_data` made of talking clips, RUN keeps the state and the log. One avatar of a clip is driven to other
 frames of it; what is rendered has to look like them, before densification (one Gaussian per cell of the grid) and after
 (its children). The same command goes on where it stopped; a resumed run equals an unbroken one, since every step has
-its own seed. `--publish FOLDER` writes the running mean of the weights with its card.
+its own seed. `--turned HEADS` mixes in what `head_synth` made of renders, one step in four: they show the hidden side
+and how deep a head is. `--publish FOLDER` writes the running mean of the weights with its card.
 
 What is measured goes to RUN/judged.json, too. `--without` leaves out, for `ablation`: refine, the offsets of depth;
 symmetry, the mirrored points (the shell stays); sym, the decoder of the hidden side, which keeps its first colours;
@@ -42,6 +43,7 @@ from mggdub.weights import save
 AVATARS, TARGETS = 1, 1  # in a step: avatars, and the moments each is driven to
 LEARNING_RATE, WARM_UP = 2e-3, 50
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
+TURNED_EVERY = 4  # steps, of which the last is with turned heads if there are any
 HELD_OUT = 9  # one person in nine is for choosing
 SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
 FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
@@ -59,7 +61,8 @@ CARD = {
     "licence": "research use only, see weights/LICENSE",
     "trained on": "pairs of frames of talking clips of people not in the validation split, one in nine held out; "
     "these gave the metrics: px that points are from where optical flow finds them, PSNR inside the true head and "
-    "LPIPS at 256 px, of the photo itself, without what was learned (plain) and with it",
+    "LPIPS at 256 px, of the photo itself, without what was learned (plain) and with it; turned: renders of synthetic "
+    "heads",
     "method": "optical flow for where points go, L1 + 0.2 (1 - SSIM) + 0.01 VGG16 through the renderer for the rest",
     "limits": "A small correction: most of what is left is hair and clothes that hang, and noise of the tracker. Heads "
     "within some 30 degrees of frontal; what is behind hands, hats and microphones is a guess.",
@@ -363,13 +366,14 @@ def _pick(rng: np.random.Generator, rows: list[tuple[str, int, str]]) -> tuple[s
 
 
 def batches(
-    data: Path, rows: list[tuple[str, int, str]], steps: range, without: frozenset[str]
+    sets: list[tuple[Path, list[tuple[str, int, str]]]], steps: range, without: frozenset[str]
 ) -> Iterator[tuple[int, list[Sample]]]:
-    """The samples of every step, read while the one before is worked on."""
+    """The samples of every step, read while the one before is worked on; of clips and, if given, of turned heads."""
     with ThreadPoolExecutor(1) as pool:
 
         def read(step: int) -> list[Sample]:
             rng = np.random.default_rng([6, step])
+            data, rows = sets[-1 if step % TURNED_EVERY == TURNED_EVERY - 1 else 0]
             return [tinted(load_sample(data, stem, number, without), rng) for stem, number, _ in chosen(rows, step)]
 
         after = pool.submit(read, steps.start)
@@ -400,6 +404,7 @@ def train(
     without: frozenset[str] = frozenset(),
     config: HeadConfig | None = None,
     seconds: float = math.inf,
+    turned: Path | None = None,
 ) -> HeadNet:
     """The running mean of the weights after `steps` or so many seconds; goes on from the state in RUN."""
     basis, vgg = expression.load_expression(), load_vgg()
@@ -414,10 +419,10 @@ def train(
         mean.load_state_dict(kept["mean"])
         adam.load_state_dict(kept["adam"])
         first = kept["step"]
-    rows, held = people(data)
-    print(f"{len(rows)} avatars, {len(held)} held out", flush=True)
+    sets = [(folder, people(folder)[0]) for folder in (data, turned) if folder]
+    print(f"avatars to train on: {', '.join(f'{len(rows)} of {folder}' for folder, rows in sets)}", flush=True)
     began, log = time.perf_counter(), dict[str, float]()
-    for step, samples in batches(data, rows, range(first, steps), without):
+    for step, samples in batches(sets, range(first, steps), without):
         rng = np.random.default_rng([7, step])
         for group in adam.param_groups:
             group["lr"] = rate(step, steps)
@@ -506,15 +511,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="end this leg after so long")
     parser.add_argument("--without", nargs="*", default=[], choices=SWITCHES, help="ablations")
     parser.add_argument("--rank", type=int, default=HeadConfig.motion_rank, help="of the bases of motion")
+    parser.add_argument("--turned", type=Path, metavar="HEADS", help="what `head_synth` made, for one step in four")
     parser.add_argument("--judge", action="store_true", help="only measure what was trained so far")
     parser.add_argument("--on", type=Path, help="measure on all avatars of this folder, not on the people held out")
     parser.add_argument("--publish", type=Path, help="a folder for the weights and their card")
     given = parser.parse_args()
     without, config = frozenset(given.without), replace(HeadConfig(), motion_rank=given.rank)
-    net = train(given.data, given.run, 0 if given.judge else given.steps, without, config, given.seconds)
+    steps = 0 if given.judge else given.steps
+    net = train(given.data, given.run, steps, without, config, given.seconds, given.turned)
     state = torch.load(given.run / "state.pt", weights_only=True)
     others, held = people(given.on or given.data)
     found, each = judge(net, given.on or given.data, others + held if given.on else held, without)
+    if given.turned:
+        beside, _ = judge(net, given.turned, people(given.turned)[1], without)
+        found |= {f"turned_{name}": value for name, value in beside.items()}
     print(json.dumps(found), flush=True)
     partial = given.run / "judged.partial"
     partial.write_text(json.dumps({"steps": state["step"], "means": found, "each": each}))
@@ -522,6 +532,8 @@ def main() -> None:
     if given.publish:
         rows = people(given.data)[0]
         count = {"avatars": len(rows), "people": len({person for *_, person in rows}), "steps": given.steps}
+        if given.turned:
+            count["turned heads"] = len(people(given.turned)[0])
         save(given.publish, NAME, net.state_dict(), asdict(config), CARD | count | {"metrics": found})
 
 

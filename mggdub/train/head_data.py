@@ -28,7 +28,7 @@ from mggdub.models.head import HeadNet, head_inputs, nothing_learned
 from mggdub.perception.face import cut, head_pose
 from mggdub.perception.geometry import estimate_geometry
 from mggdub.train.prepare import clips, crop_of, load_track
-from mggdub.types import LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
+from mggdub.types import LIP_MODES, Array, ExpressionTrack, Frame, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
 POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
@@ -93,48 +93,58 @@ def prepare_head(
         at = pool[order]
         torsos = track["torso"] - track["torso"][pool[source]]  # of small motions
         played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at], torsos[at])
-        head, maps = seen[source]
-        surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
-        grids = nothing_learned()
-        build = pipeline.Builder(head, maps, surface, grids, own, pictures[source], scale, box, models, overlap)
-        avatar = build.build()
-        behind = pipeline.backdrop(avatar)
-        plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
-        now = list(pipeline.moments(avatar, models, played, relative=True))
-        g = avatar.gaussians
-        inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
-        fields = {name: getattr(g, name).numpy() for name in ("means", "quats", "scales", "colors")}
-        found.append(
-            fields
-            | {
-                "skin_data": avatar.skin.data,
-                "skin_indices": avatar.skin.indices,
-                "skin_indptr": avatar.skin.indptr,
-                "neck": avatar.neck,
-                "body": avatar.body,
-                "place": avatar.place,
-                "slices": np.array([[s.start, s.stop] for s in (avatar.hidden, avatar.mouth, *avatar.lids)]),
-                "own": avatar.drivers,
-                "K": avatar.camera.K,
-                "viewmat": avatar.camera.viewmat,
-                "crop_K": head.camera.K,
-                "image": resize(head.image, (SIZE, SIZE)),
-                "fade": pipeline.motion_fade(build.edge(crop_px)).astype(np.float16),
-                "inputs": inputs.astype(np.float16),
-                "order": order,
-                "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
-                "displacement": np.stack([m.displacement for m in now]).astype(np.float16),
-                "growth": np.stack([m.growth for m in now]).astype(np.float16),
-                "rotation": np.stack([m.rotation for m in now]),
-                "translation": np.stack([m.translation for m in now]),
-                "sway": np.stack([m.sway for m in now]),
-                "plates": np.rint(np.stack(plates) * 255).astype(np.uint8),
-                "states": np.stack([m.state for m in now]),
-                "mouth_colors": np.stack([m.mouth[0] for m in now]).astype(np.float16),
-                "mouth_radii": np.stack([m.mouth[1] for m in now]).astype(np.float16),
-            }
-        )
+        arrays = avatar_arrays(*seen[source], pictures[source], scale, box, played, models, overlap)
+        found.append(arrays | {"order": order})
     return found
+
+
+def avatar_arrays(
+    head: Portrait,
+    maps: GeometryMaps,
+    picture: Array,
+    scale: float,
+    box: Frame,
+    played: ExpressionTrack,
+    models: pipeline.Models,
+    overlap: bool = False,
+) -> dict[str, Array]:
+    """The avatar of a picture of `scale` px per photo px, and what it does in every moment of a track."""
+    basis, crop_px = models.expression, pipeline.crop_pixels(head, scale, box)
+    surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
+    build = pipeline.Builder(head, maps, surface, nothing_learned(), own, picture, scale, box, models, overlap)
+    avatar = build.build()
+    behind = pipeline.backdrop(avatar)
+    plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
+    now = list(pipeline.moments(avatar, models, played, relative=True))
+    g = avatar.gaussians
+    inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
+    fields = {name: getattr(g, name).numpy() for name in ("means", "quats", "scales", "colors")}
+    return fields | {
+        "skin_data": avatar.skin.data,
+        "skin_indices": avatar.skin.indices,
+        "skin_indptr": avatar.skin.indptr,
+        "neck": avatar.neck,
+        "body": avatar.body,
+        "place": avatar.place,
+        "slices": np.array([[s.start, s.stop] for s in (avatar.hidden, avatar.mouth, *avatar.lids)]),
+        "own": avatar.drivers,
+        "K": avatar.camera.K,
+        "viewmat": avatar.camera.viewmat,
+        "crop_K": head.camera.K,
+        "image": resize(head.image, (SIZE, SIZE)),
+        "fade": pipeline.motion_fade(build.edge(crop_px)).astype(np.float16),
+        "inputs": inputs.astype(np.float16),
+        "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
+        "displacement": np.stack([m.displacement for m in now]).astype(np.float16),
+        "growth": np.stack([m.growth for m in now]).astype(np.float16),
+        "rotation": np.stack([m.rotation for m in now]),
+        "translation": np.stack([m.translation for m in now]),
+        "sway": np.stack([m.sway for m in now]),
+        "plates": np.rint(np.stack(plates) * 255).astype(np.uint8),
+        "states": np.stack([m.state for m in now]),
+        "mouth_colors": np.stack([m.mouth[0] for m in now]).astype(np.float16),
+        "mouth_radii": np.stack([m.mouth[1] for m in now]).astype(np.float16),
+    }
 
 
 def _look(frame: Array, track: dict[str, Array], index: int, models: pipeline.Models) -> tuple[Portrait, GeometryMaps]:
@@ -189,8 +199,8 @@ def main() -> None:
             print(f"dropped {row['file']}: {error}", flush=True)
             continue
         for number, avatar in enumerate(avatars):
-            _save(given.out / f"{stem}_{number}.npz", avatar)
-        _save(given.out / f"{stem}.npz", pool | {"identity": np.array(row["identity"])})
+            save_arrays(given.out / f"{stem}_{number}.npz", avatar)
+        save_arrays(given.out / f"{stem}.npz", pool | {"identity": np.array(row["identity"])})
         print(f"{row['file']}: {len(avatars)} avatars", flush=True)
 
 
@@ -198,7 +208,7 @@ def _track(row: dict[str, str]) -> str:
     return f"{Path(row['file']).stem}.npz"
 
 
-def _save(path: Path, arrays: dict[str, Array]) -> None:
+def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
     partial = path.with_suffix(f".{os.getpid()}.partial.npz")
     np.savez(partial, **arrays)  # type: ignore[arg-type]
     partial.replace(path)

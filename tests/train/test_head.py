@@ -193,3 +193,14 @@ def test_few_people_are_spread_over_the_manifest() -> None:
     assert [row["file"] for row in choose_clips(rows, 3)] == ["0_0", "0_3", "0_6"]
     assert len(choose_clips(rows, 20)) == 9
     assert len(choose_clips(rows, None)) == 9 * MOST_CLIPS
+
+
+def test_turned_heads_take_one_step_in_four(data: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    a_clip(turned, "dora", 0.5)
+    sets = [(folder, head.people(folder)[0]) for folder in (data, turned)]
+    steps = {step: float(samples[0].own[0]) == 0.5 for step, samples in head.batches(sets, range(8), frozenset())}
+    assert [step for step, is_turned in steps.items() if is_turned] == [3, 7]
+    assert not any(samples[0].own[0] == 0.5 for _, samples in head.batches(sets[:1], range(8), frozenset()))
+    head.train(data, tmp_path / "run", 4, config=SMALL, turned=turned)
