@@ -55,7 +55,8 @@ def levels(crop: Array) -> list[Array]:
     """Local contrast [SIZE, SIZE] of a crop [SIZE, SIZE, 3] uint8, from coarse to fine."""
     grey = crop @ np.array([0.299, 0.587, 0.114], np.float32)
     detail = grey - ndimage.uniform_filter(grey, WINDOW)
-    contrast = detail / (np.sqrt(ndimage.uniform_filter(detail * detail, WINDOW)) + DARK)
+    spread = np.sqrt(np.maximum(ndimage.uniform_filter(detail * detail, WINDOW), 0))  # sums run, and round below 0
+    contrast = detail / (spread + DARK)
     return [ndimage.gaussian_filter(contrast, sigma, truncate=3.0) for sigma in BLURS]
 
 
