@@ -88,11 +88,14 @@ def read_drive(path: Path, eyes: Eyes, progress: Progress = lambda *_: None) -> 
 
 
 def from_file(file: TrackFile, basis: ExpressionBasis) -> Drive:
-    """The track of a file; lips that it has no modes for follow from the mouth's units."""
+    """The track of a file; lips that it has no modes for follow from the mouth's units, a torso from the head."""
     track, missing = file.track, file.missing
     if not file.has_lips:
         track = replace(track, lip_modes=expression.modes_from_units(basis, track.blendshapes))
         missing = tuple(name for name in missing if not name.startswith("lip_"))
+    if not file.has_torso:
+        track = torso.following(track)
+        missing = tuple(name for name in missing if not name.startswith("torso_"))
     half_step = float(np.median(np.diff(track.times))) / 2 if len(track) > 1 else max(float(track.times[0]), 0.02)
     return Drive(track, float(track.times[-1]) + half_step, missing=missing)
 

@@ -592,7 +592,7 @@ def make_track(speech: Waveform, models: Models, options: RenderOptions) -> Expr
         seed=options.seed,
     )
     scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
-    return replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
+    return replace(torso.following(track), blendshapes=(track.blendshapes * scale).astype(np.float32))
 
 
 def _read_head(path: Path, options: RenderOptions) -> Photo | HeadAvatar:

@@ -47,6 +47,11 @@ class TrackFile:
     live_link: bool
 
     @property
+    def has_torso(self) -> bool:
+        """Whether anything is said of the torso."""
+        return not set(TORSO) <= set(self.missing)
+
+    @property
     def has_lips(self) -> bool:
         """Whether there are lip modes; without them the mouth's units say what the lips do."""
         return not set(LIPS) <= set(self.missing)

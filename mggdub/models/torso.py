@@ -7,16 +7,22 @@ from 1 on the chest to 0 in the background; head and hair have what their share 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
 from mggdub.models.deform import smoothstep
-from mggdub.types import BACKGROUND, CLOTHES, CROP_SIZE, Array, Camera, Crop
+from mggdub.types import BACKGROUND, CLOTHES, CROP_SIZE, Array, Camera, Crop, ExpressionTrack
 
 CENTRE = np.array([0.0, 22.0, 9.0])  # cm, head space: between the shoulders
 FARTHEST = 3.0  # cm; larger motion is taken back, or the background would fold
 FADE = 3.5  # cm over which what lies beside the torso moves along
 BLUR = 0.4  # cm
+# Right and down (cm) for a degree of pitch, yaw and roll and a cm of x, y and z of the head: least squares over 227
+# clips of 169 people, of which it explains 27 and 12 %. Size and turn do not follow the head.
+FOLLOWS = np.array([[0.006, 0.012], [-0.019, -0.004], [-0.019, 0.002], [0.17, 0], [0, 0.216], [0.014, -0.03]])
+LAZY = 0.15  # s, sigma over which a torso takes up what the head does
 CELLS = 160  # along the longest side of a picture
 REACH = 60.0  # cm beyond the crop in which a body's motion ends
 
@@ -58,6 +64,14 @@ def over_picture(shares: Array, crop: Crop, size: tuple[int, int], cm_per_px: fl
     inside = np.clip(at, 2, CROP_SIZE - 2)
     found = ndimage.map_coordinates(shares, [inside[..., 1] - 0.5, inside[..., 0] - 0.5], order=1, mode="nearest")
     return (found * smoothstep(1 - beyond / REACH)).astype(np.float32)
+
+
+def following(track: ExpressionTrack) -> ExpressionTrack:
+    """The track with the torso's motion that its head's motion suggests."""
+    step = float(np.median(np.diff(track.times))) if len(track) > 1 else 1.0
+    head = np.concatenate([track.rotation, track.translation], 1) @ FOLLOWS
+    moved = ndimage.gaussian_filter1d(head, LAZY / step, axis=0, mode="nearest")
+    return replace(track, torso=np.pad(moved, ((0, 0), (0, 2))).astype(np.float32))
 
 
 def sway(motion: Array, camera: Camera) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from mggdub.geometry.camera import crop_camera, project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.models import torso
-from mggdub.types import BACKGROUND, CLOTHES, SKIN, Crop
+from mggdub.types import BACKGROUND, CLOTHES, SKIN, Crop, ExpressionTrack
 
 CM_PER_PX = 0.07
 
@@ -60,3 +60,14 @@ def test_motion_comes_back_and_is_held_within_reason() -> None:
     back = torso.from_plane(np.array([turn]), np.array([shift]), 60.0)[0]
     assert back == pytest.approx(motion, abs=0.01)
     assert abs(torso.in_plane(np.array([30.0, 40, 0, 0]), 60.0)[1]) < torso.FARTHEST + 1e-6
+
+
+def test_a_torso_follows_the_head_late_and_a_little() -> None:
+    times = (np.arange(50) + 0.5) / 25
+    there = np.zeros((50, 3), np.float32)
+    there[25:] = [2.0, 1.0, 0]
+    track = ExpressionTrack(times, np.zeros((50, 52), np.float32), np.zeros((50, 8), np.float32), 0 * there, there)
+    moved = torso.following(track).torso
+    assert np.abs(moved[:10]).max() < 1e-3 and moved[45:, :2] == pytest.approx(np.tile([0.34, 0.216], (5, 1)), abs=0.01)
+    assert 0 < moved[24, 0] < moved[25, 0] < moved[28, 0] and (moved[:, 2:] == 0).all()
+    assert (torso.following(ExpressionTrack(times[:1], track.blendshapes[:1], track.lip_modes[:1])).torso == 0).all()
