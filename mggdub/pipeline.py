@@ -454,7 +454,7 @@ class Moment:
     rotation: Array  # [3] degrees
     translation: Array  # [3] cm
     sway: Array  # [3, 4] of `torso.sway`
-    state: Array  # [38] what weighs the bases
+    state: Array  # [42] what weighs the bases
     opacities: Array  # [N]
     mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
 
@@ -472,7 +472,7 @@ def moments(
     played = onto_photo(basis, avatar.drivers, track) if relative else _eased(avatar, track)
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
-        state = states(rotation, translation, drivers, avatar.drivers)
+        state = states(rotation, translation, body, drivers, avatar.drivers)
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion

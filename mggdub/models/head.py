@@ -26,8 +26,9 @@ from mggdub.weights import load
 NAME = "head"
 GRID = 128  # cells of F along a side of the crop: the parents
 FINE = 2 * GRID  # of the colour bases
-STATES = 6 + DRIVERS  # pose, then drivers relative to the photo's own
-POSE_UNIT = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0)  # degrees, cm, for an input of 1
+# Degrees and cm of the head's pose and of the torso's motion, for an input of 1.
+POSE_UNIT = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 0.5, 0.5, 2.0, 2.0)
+STATES = len(POSE_UNIT) + DRIVERS  # pose and torso, then drivers relative to the photo's own
 HEAD_UNIT = 10.0  # cm, for an input of 1
 DEPTH_UNIT = 2.0  # cm, for an output of 1
 
@@ -103,7 +104,7 @@ class HeadNet(nn.Module):
         levels = [self.stem(pictures)]
         for step in self.down:
             levels.append(step(levels[-1]))
-        x = levels.pop() + self.own(own / self.unit[6:])[:, :, None, None]
+        x = levels.pop() + self.own(own / self.unit[-DRIVERS:])[:, :, None, None]
         for merge, up in zip(self.merge, self.up, strict=True):
             wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = up(merge(torch.cat([wide, levels.pop()], 1)))
@@ -113,8 +114,8 @@ class HeadNet(nn.Module):
         )
 
     def weights(self, states: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 38] and own [..., 32]."""
-        x, own = states / self.unit, own / self.unit[6:]
+        """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 42] and own [..., 32]."""
+        x, own = states / self.unit, own / self.unit[-DRIVERS:]
         bent = self.bend(torch.cat([x, own], -1)) - self.bend(torch.cat([torch.zeros_like(x), own], -1))
         found = self.linear(x) + bent
         return found[..., : self.config.motion_rank], found[..., self.config.motion_rank :]
@@ -184,9 +185,9 @@ def rays(place: Array, camera: Camera) -> Array:
     return (bent @ camera.viewmat[:3, :3]).astype(np.float32)
 
 
-def states(rotation: Array, translation: Array, drivers: Array, own: Array) -> Array:
-    """[..., 38] of rotation [..., 3] degrees, translation [..., 3] cm and drivers [..., 32]; own [32]."""
-    return np.concatenate([rotation, translation, drivers - own], -1).astype(np.float32)
+def states(rotation: Array, translation: Array, torso: Array, drivers: Array, own: Array) -> Array:
+    """[..., 42] of rotation [..., 3] degrees, translation [..., 3] cm, torso [..., 4] and drivers [..., 32]; own [32]."""
+    return np.concatenate([rotation, translation, torso, drivers - own], -1).astype(np.float32)
 
 
 @njit(parallel=True, cache=True, boundscheck=False, fastmath=True)

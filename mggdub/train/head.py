@@ -97,7 +97,7 @@ class Sample:
     translation: Array  # [T, 3]
     sway: Tensor  # [T, 3, 4]
     plates: Tensor  # [T, h, w, 3]
-    states: Tensor  # [T, 38]
+    states: Tensor  # [T, 42]
     mouth_colors: Tensor  # [T, M, 3]
     mouth_radii: Tensor  # [T, M]
     pictures: Tensor  # [T, h, w, 3]
@@ -392,7 +392,7 @@ def new_net(basis: expression.ExpressionBasis, config: HeadConfig | None = None)
     """An untrained network that leaves heads as they are."""
     torch.manual_seed(0)
     net = HeadNet(config)
-    units = np.concatenate([POSE_UNIT, np.full(len(net.unit) - 6 - LIP_MODES, 0.3), basis.mode_std])
+    units = np.concatenate([POSE_UNIT, np.full(len(net.unit) - len(POSE_UNIT) - LIP_MODES, 0.3), basis.mode_std])
     net.unit.copy_(torch.from_numpy(units))
     return net
 

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from mggdub.metrics.perceptual import Vgg
-from mggdub.models.head import GRID, HeadConfig
+from mggdub.models.head import GRID, STATES, HeadConfig
 from mggdub.pipeline import MIRRORED_RADIUS, SHELL_RADIUS, SOLID
 from mggdub.train import flow, head
 from mggdub.train.head_data import MOST_CLIPS, choose_clips
@@ -37,7 +37,7 @@ def a_clip(folder: Path, identity: str, shift: float) -> None:
     scales[len(at) : len(at) + 8] = np.repeat([[MIRRORED_RADIUS], [SHELL_RADIUS]], [MIRRORED, 8 - MIRRORED], 0)
     skin = sparse.csr_matrix((POINTS, 478), dtype=np.float32)
     still = np.zeros((MOMENTS, 3), np.float32)
-    states = np.zeros((MOMENTS, 38), np.float32)
+    states = np.zeros((MOMENTS, STATES), np.float32)
     states[1:, 1] = 5
     picture = np.full((MOMENTS, SIDE, SIDE, 3), 102, np.uint8)
     picture[1:] += 40
