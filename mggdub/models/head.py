@@ -186,7 +186,7 @@ def rays(place: Array, camera: Camera) -> Array:
 
 
 def states(rotation: Array, translation: Array, torso: Array, drivers: Array, own: Array) -> Array:
-    """[..., 42] of rotation [..., 3] degrees, translation [..., 3] cm, torso [..., 4] and drivers [..., 32]; own [32]."""
+    """[..., 42] of rotation [..., 3] degrees, translation [..., 3] cm, torso [..., 4], drivers and own [..., 32]."""
     return np.concatenate([rotation, translation, torso, drivers - own], -1).astype(np.float32)
 
 
