@@ -34,6 +34,30 @@ def test_what_was_measured_after_other_steps_does_not_count(tmp_path: Path) -> N
     assert ablation.measured(path, 10) == some(20) and ablation.measured(path, 20) is None
 
 
+def test_rows_differ_in_what_they_leave_out_and_are_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[str]] = {}
+
+    def run(commands: dict[str, list[str]], out: Path, _: int) -> None:
+        seen.update(commands)
+        for name in commands.keys() & ablation.ROWS.keys():
+            (out / name).mkdir()
+            (out / name / "judged.json").write_text(json.dumps({"steps": 10, "each": some(20)}))
+
+    monkeypatch.setattr(ablation, "run", run)
+    monkeypatch.setattr("sys.argv", ["ablation", "clips", "tracks", str(tmp_path), "--steps", "10", "--people", "6"])
+    ablation.main()
+    rows = {name: seen.pop(name) for name in ablation.ROWS}
+    assert "voxel" in seen["train_voxel"] and "voxel" in seen["val_voxel"] and "voxel" not in seen["train_full"]
+    assert rows["voxel"][1].endswith("train_voxel") and rows["voxel"][-1].endswith("val_voxel")
+    assert rows["sym"] == [*rows["full"][:2], str(tmp_path / "sym"), *rows["full"][3:], "--without", "sym"]
+    assert all(row.title in (tmp_path / "report.md").read_text() for row in ablation.ROWS.values())
+    seen.clear()
+    ablation.main()
+    assert not seen.keys() & ablation.ROWS.keys()
+
+
 def test_what_fails_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"sums failed; .*sums\.log says why"):
         ablation.run({"sums": ["no_such_module"]}, tmp_path, 1)
