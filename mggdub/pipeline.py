@@ -33,7 +33,7 @@ from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, loo
 from mggdub.models.layers import Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, own_share, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
-from mggdub.perception.face import FaceFinder, check_face, choose_face, portrait
+from mggdub.perception.face import FaceFinder, check_face, choose_face, cut, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.perception.inpaint import make_plate
 from mggdub.render.composite import composite, foreground
@@ -45,10 +45,12 @@ from mggdub.types import (
     CROP_SIZE,
     DRIVERS,
     FOCAL,
+    LANDMARKS,
     LIP_MODES,
     Array,
     Bases,
     Camera,
+    Crop,
     ExpressionTrack,
     Frame,
     Gaussians,
@@ -68,6 +70,13 @@ LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 SOLID = 0.95  # opacity of points that are no pixels of the photo
+ROOM = 2.0  # cm around the head within which it moves
+WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
+SEAM = 12.0  # crop px over which both looks mix
+CUT_OFF = 3.0  # cm that a head goes on beyond the picture's edge
+CROWN = 0.36  # of the face's height, from the hairline up
+COARSE = 2  # rendered px between points beyond the picture
+NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -101,11 +110,12 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     maps = estimate_geometry(models.geometry, head)
     picture = resize(photo.pixels, _output_size(photo.size, options), reducing_gap=3.0)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
-    frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE)
+    wide = look_wider(photo, head, maps, models.geometry)
+    frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wide)
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
-    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models).build()
+    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide).build()
 
 
 def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:
@@ -114,13 +124,57 @@ def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, in
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
 
 
-def frame_of(head: Portrait, scale: float, picture: Array, nominal: int) -> Frame:
-    """The part of the output picture that the crop covers, and the size it is rendered at."""
-    left, top = max(0, round(head.crop.left * scale)), max(0, round(head.crop.top * scale))
-    right = min(picture.shape[1], round((head.crop.left + head.crop.side) * scale))
+@dataclass(frozen=True, eq=False)
+class Wide:
+    """What is seen of a head around its crop, where hair or a hat goes on beyond it."""
+
+    crop: Crop
+    matte: Array  # [512, 512] of the wider crop
+    depth: Array  # [512, 512] cm, of the solid part and what is nearest to it
+    reach: tuple[float, float, float]  # crop px that the head and its motion need beyond the crop: left, top, right
+
+
+def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNet) -> Wide | None:
+    """A second look if the head comes near the crop's top or sides and the photo goes on there."""
+    crop, room = head.crop, ROOM / cm_per_px(head)
+    rows = head.landmarks[152, 1]
+    above = maps.matte[: max(1, int(rows))] > 0.5
+    near = [above[:, : int(room)].any(), above[: int(room)].any(), above[:, CROP_SIZE - int(room) :].any()]
+    free = np.array([crop.left, crop.top, photo.size[0] - crop.left - crop.side]) * crop.scale
+    if not (np.array(near) & (free > 2)).any():
+        return None
+    side = crop.side * WIDER
+    wider = Crop(crop.left - (side - crop.side) / 2, crop.top - (side - crop.side), side)
+    marks = head.landmarks.copy()
+    marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
+    marks[:, 2] /= WIDER
+    seen = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
+    solid = seen.matte > 0.5
+    solid[int(marks[152, 1]) :] = False
+    if not solid.any():
+        return None
+    nearest = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
+    at = np.nonzero(solid)
+    corners = crop.to_crop(wider.to_picture(np.array([[at[1].min(), at[0].min()], [at[1].max(), at[0].max()]]) + 0.5))
+    needed = np.array([-corners[0, 0], -corners[0, 1], corners[1, 0] - CROP_SIZE]) + room
+    reach = np.where(near, np.clip(needed, 0, np.maximum(free, 0)), 0)
+    depth = ndimage.zoom(seen.depth, 2, order=1)[tuple(nearest)]
+    return Wide(wider, seen.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
+
+
+def cm_per_px(head: Portrait) -> float:
+    """Of the crop, at the head's distance."""
+    return float(head.camera.viewmat[2, 3]) / FOCAL
+
+
+def frame_of(head: Portrait, scale: float, picture: Array, nominal: int, wide: Wide | None = None) -> Frame:
+    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at."""
+    before, above, after = (px / head.crop.scale for px in (wide.reach if wide else (0, 0, 0)))
+    left, top = max(0, round((head.crop.left - before) * scale)), max(0, round((head.crop.top - above) * scale))
+    right = min(picture.shape[1], round((head.crop.left + head.crop.side + after) * scale))
     bottom = min(picture.shape[0], round((head.crop.top + head.crop.side) * scale))
     width, height = right - left, bottom - top
-    ratio = min(1.0, nominal / max(width, height))
+    ratio = min(1.0, nominal / min(max(width, height), max(1, round(head.crop.side * scale))))
     return Frame(left, top, width, height, max(1, round(width * ratio)), max(1, round(height * ratio)))
 
 
@@ -144,6 +198,7 @@ class Builder:
     scale: float  # output px per photo px
     frame: Frame
     models: Models
+    wide: Wide | None = None
 
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
@@ -153,9 +208,8 @@ class Builder:
         camera = self._camera(crop_px)
         cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
         labels = ndimage.zoom(self.maps.labels, (2, 2, 1), order=1)
-        person = sample(self.maps.matte, crop_px)
-        edge = self.edge(crop_px)
-        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], edge, cm_per_px)
+        person, deep = self._seen(crop_px)
+        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], float(crop_px[-1, 0, 1]), cm_per_px)
         neck = sample(share, crop_px)
         matte = person * (1 - sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
         matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
@@ -168,7 +222,6 @@ class Builder:
         pixels = crop_px[rows, columns]  # [N, 2] crop px
         inner = deform.inside(pixels, head.landmarks[list(deform.INNER_LIPS), :2])
         own_mouth = np.nonzero(inner & (np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP))[0]
-        deep = sample(self.surface, crop_px)
         depth = deep[rows, columns]
         slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
         quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), camera)
@@ -181,18 +234,27 @@ class Builder:
         )
         seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST)
 
+        further = self._further(target, matte, neck, deep, camera, crop_px, cm_per_px)
         hidden, solid = self._color(self._hidden(self.surface, share, cm_per_px), self.grids.features[0])
         at_rest = mesh - expression.vertex_motion(basis, self.drivers)
         inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
-        rest = join([hidden, inside, left, right])
-        ends = np.cumsum([len(seen) + len(hidden), len(inside), len(left), len(right)]).tolist()
-        mouth_at, left_at, right_at = (slice(a, b) for a, b in pairwise(ends))
+        layers = [further, hidden, inside, left, right]
+        rest = join(layers)
+        ends = np.cumsum([len(seen), *(len(layer) for layer in layers)]).tolist()
+        hidden_at, mouth_at, left_at, right_at = (slice(a, b) for a, b in pairwise(ends[1:]))
         skin = deform.skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px)
         gaussians = Gaussians(
             torch.cat([seen.means, as_tensor(rest.means)]),
             torch.cat([seen.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(rest), 1)))]),
             torch.cat([seen.scales, as_tensor(np.repeat(rest.radius[:, None], 3, 1))]),
-            torch.cat([seen.opacities, as_tensor(solid), torch.full((len(rest) - len(hidden),), SOLID)]),
+            torch.cat(
+                [
+                    seen.opacities,
+                    torch.full((len(further),), SOLID),
+                    as_tensor(solid),
+                    torch.full((len(rest) - len(further) - len(hidden),), SOLID),
+                ]
+            ),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
         touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
@@ -202,8 +264,8 @@ class Builder:
             sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
             np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32),
             (np.concatenate([pixels, project(rest.means, head.camera)]) / CROP_SIZE).astype(np.float32),
-            slice(len(seen), ends[0]),
-            _bases(self.grids, edge),
+            hidden_at,
+            _bases(self.grids, self.edge(crop_px)),
             mesh,
             self.drivers,
             own_mouth,
@@ -253,11 +315,68 @@ class Builder:
         return int(row), int(column)
 
     def edge(self, crop_px: Array) -> Array:
-        """[512, 512] px from every crop pixel to the nearest edge of the rendered box."""
-        (left, top), (right, bottom) = crop_px[0, 0], crop_px[-1, -1]
+        """[512, 512] px from every crop pixel to the nearest edge of the rendered box, or of the crop if that is less."""
+        (left, top), (right, bottom) = np.clip(crop_px[[0, -1], [0, -1]], 0.5, CROP_SIZE - 0.5)
         at = np.arange(CROP_SIZE) + 0.5
         across, down = np.minimum(at - left, right - at), np.minimum(at - top, bottom - at)
         return np.minimum(across[None], down[:, None])
+
+    def _seen(self, crop_px: Array) -> tuple[Array, Array]:
+        """Matte of the person and camera z (cm) of the surface at crop_px [h, w, 2], which may lie beyond the crop."""
+        person, deep = sample(self.maps.matte, crop_px), sample(self.surface, crop_px)
+        if self.wide is None:
+            return person, deep
+        within = np.clip(crop_px, 0.5, CROP_SIZE - 0.5)
+        at, beside = (self.wide.crop.to_crop(self.head.crop.to_picture(px)) for px in (crop_px, within))
+        edge = np.minimum(crop_px, CROP_SIZE - crop_px)[..., 0]
+        mix = np.clip(1 - np.minimum(edge, crop_px[..., 1]) / SEAM, 0, 1)
+        person = person + (sample(self.wide.matte, at) - person) * mix
+        return person, deep + sample(self.wide.depth, at) - sample(self.wide.depth, beside)
+
+    def _further(
+        self, target: Array, matte: Array, neck: Array, deep: Array, camera: Camera, crop_px: Array, cm_per_px: float
+    ) -> Layer:
+        """The head where the picture cuts it off, for as far as motion brings into view.
+
+        Above the picture the head closes like a dome, beside it it goes on; colours are those near the edge.
+        """
+        px = cm_per_px * CROP_SIZE / self.head.crop.side / self.scale * self.frame.width / self.frame.render_width
+        place = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)  # [h, w, 2]
+        marks = self.head.landmarks[:, 1]
+        crown = marks[10] - CROWN * (marks[152] - marks[10])
+        parts = []
+        for view, out in (
+            (lambda x: x, (0, -1)),
+            (lambda x: x.swapaxes(0, 1), (-1, 0)),
+            (lambda x: x[:, ::-1].swapaxes(0, 1), (1, 0)),
+        ):
+            solid = view(matte)[: max(1, round(0.5 / px))].min(0) > 0.9
+            touching = np.nonzero(solid & (view(neck)[0] > 0.05))[0][::COARSE]
+            if len(touching) < 2:
+                continue
+            high = max((crop_px[0, 0, 1] - crown) * cm_per_px, CUT_OFF / 2) if out[1] else CUT_OFF  # cm
+            angle = np.arange(0.5, min(1.4, CUT_OFF / high if out[1] else 0.5) * high / px / COARSE) * COARSE * px / high
+            along = high / px * np.sin(angle)  # [D] px beyond the edge
+            dome = np.cos(angle)[:, None]
+            middle = touching.mean() if out[1] else touching
+            column = middle + (touching - middle) * dome + 0.5  # [D, P]
+            row = np.minimum((along * 0.35).astype(int), len(view(matte)) - 1)[:, None]  # where its colour comes from
+            row = np.where(view(matte)[row, touching] > 0.9, row, 0)
+            start = view(place)[0, touching] + 0.5  # [P, 2]
+            at = start + along[:, None, None] * np.array(out)
+            at[..., 0 if out[1] else 1] = column
+            depth = view(deep)[0, touching] + high * (1 - dome)
+            edge = view(crop_px)[np.zeros_like(row), touching]
+            skin = deform.skin_weights(
+                edge.reshape(-1, 2), self.head.landmarks, self.models.expression.triangles, cm_per_px
+            )
+            share = np.broadcast_to(view(neck)[0, touching], depth.shape).ravel()
+            radius = 1.3 * SPLAT * COARSE * depth.ravel() / camera.K[0, 0]
+            colors = view(target)[row, touching].reshape(-1, 3)
+            parts.append(Layer(unproject(at, depth, camera).reshape(-1, 3), colors, radius, skin, share))
+        nothing = np.zeros((0, 3), np.float32)
+        empty = Layer(nothing, nothing, nothing[:, 0], sparse.csr_matrix((0, LANDMARKS), dtype=np.float32), nothing[:, 0])
+        return join([empty, *parts])
 
     def _camera(self, crop_px: Array) -> Camera:
         """The photo's camera for the rendered box."""
@@ -276,11 +395,16 @@ class Builder:
 
     def _plate(self, target: Array, crop_px: Array, hole: Array, person: Array, cm_per_px: float) -> Array:
         marks = self.head.landmarks
-        rows = crop_px[:, 0, 1]
+        rows, columns = crop_px[:, 0, 1], crop_px[0, :, 0]
         band = (rows > marks[152, 1] + 0.6 / cm_per_px) & (rows < marks[152, 1] + 2.2 / cm_per_px)
-        column = person[band].min(0) if band.any() else np.zeros(person.shape[1], np.float32)  # the neck's width
+        width = person[band].min(0) if band.any() else np.zeros(person.shape[1], np.float32)  # the neck's
+        step = (columns[-1] - columns[0]) / max(1, len(columns) - 1) * cm_per_px
+        deep = ndimage.distance_transform_edt(np.pad(width > 0.5, 1))[1:-1] * step  # cm inside the neck
+        moves = deform.smoothstep(1 - (rows - marks[152, 1]) * cm_per_px / deform.NECK)[:, None]
+        flank = np.minimum(NECK_TURNS, 0.6 * deep.max(initial=0.0)) * moves  # what goes along with the head
+        column = width * deform.smoothstep((deep - flank) / 0.8 + 0.5 * (1 - moves))
         below = np.clip((rows - marks[[172, 397], 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
-        under = below[:, None] * column[None] * person  # outside the matte it can only be background
+        under = below[:, None] * column * person  # outside the matte it can only be background
         return make_plate(target, hole, person, under.astype(np.float32))
 
     def _layers(self, mesh: Array, rest: Array, surface: Array) -> tuple[Layer, Layer, Layer, MouthLayer]:
