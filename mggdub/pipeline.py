@@ -35,7 +35,7 @@ from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, loa
 from mggdub.models.speech import SpeechModel, load_speech, speech_track
 from mggdub.perception.face import FaceFinder, check_face, choose_face, cut, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
-from mggdub.perception.inpaint import make_plate
+from mggdub.perception.inpaint import make_plate, neck_fill, rim
 from mggdub.render.composite import composite, foreground
 from mggdub.render.fit import fit_photo
 from mggdub.render.rasterize import rasterize, render_frame
@@ -45,7 +45,6 @@ from mggdub.types import (
     CROP_SIZE,
     DRIVERS,
     FOCAL,
-    LANDMARKS,
     LIP_MODES,
     Array,
     Bases,
@@ -73,10 +72,10 @@ SOLID = 0.95  # opacity of points that are no pixels of the photo
 ROOM = 2.0  # cm around the head within which it moves
 WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
 SEAM = 12.0  # crop px over which both looks mix
-CUT_OFF = 3.0  # cm that a head goes on beyond the picture's edge
+CUT_OFF = 4.0  # cm that a head goes on beyond the picture's edge
 CROWN = 0.36  # of the face's height, from the hairline up
 COARSE = 2  # rendered px between points beyond the picture
-NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
+RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 Progress = Callable[[str, int, int], None]
 
@@ -206,16 +205,18 @@ class Builder:
         target = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0).astype(np.float32) / 255
         crop_px = crop_pixels(head, self.scale, frame)  # [h, w, 2]
         camera = self._camera(crop_px)
-        cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
+        px_cm = cm_per_px(head)
         labels = ndimage.zoom(self.maps.labels, (2, 2, 1), order=1)
         person, deep = self._seen(crop_px)
-        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], float(crop_px[-1, 0, 1]), cm_per_px)
+        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], float(crop_px[-1, 0, 1]), px_cm)
         neck = sample(share, crop_px)
-        matte = person * (1 - sample(labels[..., CLOTHES], crop_px)) * np.clip(neck / 0.05, 0, 1)
-        matte = _connected(matte, self._at_face(crop_px), round(0.8 / cm_per_px * frame.render_width / frame.width))
+        clothes = sample(labels[..., CLOTHES], crop_px)
+        matte = person * (1 - clothes) * np.clip(neck / 0.05, 0, 1)
+        matte = _connected(matte, self._at_face(crop_px), round(0.8 / px_cm * frame.render_width / frame.width))
 
-        hole = self._hole(matte, cm_per_px)
-        plate = self._plate(target, crop_px, hole & (neck > 0.02), person, cm_per_px)
+        px = CROP_SIZE / head.crop.side / self.scale * frame.width / frame.render_width  # crop px per rendered px
+        hole = ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(0.3 / (px_cm * px))))
+        plate = self._plate(target, crop_px, hole & (neck > 0.02), person, neck, clothes, px * px_cm)
         mesh = head_mesh(head.landmarks, head.camera)
         drawn = matte > 0.03
         rows, columns = np.nonzero(drawn)
@@ -225,24 +226,28 @@ class Builder:
         depth = deep[rows, columns]
         slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
         quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), camera)
+        free, inwards = person < 0.05, max(1, round(RIM / px_cm / px))
+        raw = foreground(target, matte, plate)
+        own, opacity, leeway = rim(target, raw, matte, plate, free, 1 - 2 * clothes, inwards)
         seen = Gaussians(
             as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels, own_mouth)),
             as_tensor(quats),
             as_tensor(SPLAT * patches),
-            as_tensor(np.clip(matte[rows, columns], 0.02, 0.98)),
-            as_tensor(foreground(target, matte, plate)[rows, columns]),
+            as_tensor(np.clip(opacity[rows, columns], 0.02, 0.98)),
+            as_tensor(own[rows, columns]),
         )
-        seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST)
+        near = as_tensor(leeway[rows, columns, None])
+        seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
 
-        further = self._further(target, matte, neck, deep, camera, crop_px, cm_per_px)
-        hidden, solid = self._color(self._hidden(self.surface, share, cm_per_px), self.grids.features[0])
+        further = self._further(target, matte, neck, deep, camera, crop_px)
+        hidden, solid = self._color(self._hidden(self.surface, share), self.grids.features[0])
         at_rest = mesh - expression.vertex_motion(basis, self.drivers)
         inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
         layers = [further, hidden, inside, left, right]
         rest = join(layers)
         ends = np.cumsum([len(seen), *(len(layer) for layer in layers)]).tolist()
         hidden_at, mouth_at, left_at, right_at = (slice(a, b) for a, b in pairwise(ends[1:]))
-        skin = deform.skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px)
+        skin = self._skin(pixels)
         gaussians = Gaussians(
             torch.cat([seen.means, as_tensor(rest.means)]),
             torch.cat([seen.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(rest), 1)))]),
@@ -287,7 +292,7 @@ class Builder:
         colors = np.clip(layer.colors + told[:, :3], 0, 1)
         return replace(layer, colors=colors), np.clip(SOLID + told[:, 3], 0.02, 0.98).astype(np.float32)
 
-    def _hidden(self, surface: Array, share: Array, cm_per_px: float) -> Layer:
+    def _hidden(self, surface: Array, share: Array) -> Layer:
         """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
         head, camera = self.head, halved(self.head.camera)
         depth = surface[::2, ::2]
@@ -305,8 +310,7 @@ class Builder:
         means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
         radius = np.repeat([0.11, 0.2], [keep.sum(), closes.sum()]).astype(np.float32)
         at = project(means, head.camera)
-        skin = deform.skin_weights(at, head.landmarks, self.models.expression.triangles, cm_per_px)
-        return Layer(means, colors.astype(np.float32), radius, skin, sample(share, at))
+        return Layer(means, colors.astype(np.float32), radius, self._skin(at), sample(share, at))
 
     def _at_face(self, crop_px: Array) -> tuple[int, int]:
         """Row and column of the rendered pixel nearest to the tip of the nose."""
@@ -315,7 +319,7 @@ class Builder:
         return int(row), int(column)
 
     def edge(self, crop_px: Array) -> Array:
-        """[512, 512] px from every crop pixel to the nearest edge of the rendered box, or of the crop if that is less."""
+        """[512, 512] px from every crop pixel to the nearest edge of the rendered box or of the crop."""
         (left, top), (right, bottom) = np.clip(crop_px[[0, -1], [0, -1]], 0.5, CROP_SIZE - 0.5)
         at = np.arange(CROP_SIZE) + 0.5
         across, down = np.minimum(at - left, right - at), np.minimum(at - top, bottom - at)
@@ -333,50 +337,54 @@ class Builder:
         person = person + (sample(self.wide.matte, at) - person) * mix
         return person, deep + sample(self.wide.depth, at) - sample(self.wide.depth, beside)
 
-    def _further(
-        self, target: Array, matte: Array, neck: Array, deep: Array, camera: Camera, crop_px: Array, cm_per_px: float
-    ) -> Layer:
-        """The head where the picture cuts it off, for as far as motion brings into view.
+    def _further(self, target: Array, matte: Array, neck: Array, deep: Array, camera: Camera, crop_px: Array) -> Layer:
+        """The head where the picture cuts it off, for as far as motion brings it into view.
 
-        Above the picture the head closes like a dome, beside it it goes on; colours are those near the edge.
+        target [h, w, 3], matte, neck and deep [h, w] of the rendered box, whose upper and outer edges are the picture's
+        if the head touches them. Above the picture the head closes like a dome, beside it it goes on; colours are those
+        near the edge.
         """
-        px = cm_per_px * CROP_SIZE / self.head.crop.side / self.scale * self.frame.width / self.frame.render_width
-        place = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)  # [h, w, 2]
-        marks = self.head.landmarks[:, 1]
-        crown = marks[10] - CROWN * (marks[152] - marks[10])
+        cm = float(np.median(deep)) / float(camera.K[0, 0])  # of a rendered px
+        marks = project(head_mesh(self.head.landmarks, self.head.camera), camera)[:, 1]
+        crown = CROWN * (marks[152] - marks[10]) - marks[10]  # px above the picture
+        place = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)
+        maps = (matte, neck, deep, target, place, crop_px)
+        top = (maps, (0, -1), max(crown, 1.5 / cm), CUT_OFF / cm)
+        left = ([x.swapaxes(0, 1) for x in maps], (-1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
+        right = ([x[:, ::-1].swapaxes(0, 1) for x in maps], (1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
         parts = []
-        for view, out in (
-            (lambda x: x, (0, -1)),
-            (lambda x: x.swapaxes(0, 1), (-1, 0)),
-            (lambda x: x[:, ::-1].swapaxes(0, 1), (1, 0)),
-        ):
-            solid = view(matte)[: max(1, round(0.5 / px))].min(0) > 0.9
-            touching = np.nonzero(solid & (view(neck)[0] > 0.05))[0][::COARSE]
-            if len(touching) < 2:
+        for (own, share, depth, colors, at, crop_at), out, radius, reach in (top, left, right):
+            solid = own[: max(1, round(0.5 / cm))].min(0) > 0.9
+            touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
+            if len(touching) == 0:
                 continue
-            high = max((crop_px[0, 0, 1] - crown) * cm_per_px, CUT_OFF / 2) if out[1] else CUT_OFF  # cm
-            angle = np.arange(0.5, min(1.4, CUT_OFF / high if out[1] else 0.5) * high / px / COARSE) * COARSE * px / high
-            along = high / px * np.sin(angle)  # [D] px beyond the edge
-            dome = np.cos(angle)[:, None]
-            middle = touching.mean() if out[1] else touching
-            column = middle + (touching - middle) * dome + 0.5  # [D, P]
-            row = np.minimum((along * 0.35).astype(int), len(view(matte)) - 1)[:, None]  # where its colour comes from
-            row = np.where(view(matte)[row, touching] > 0.9, row, 0)
-            start = view(place)[0, touching] + 0.5  # [P, 2]
-            at = start + along[:, None, None] * np.array(out)
-            at[..., 0 if out[1] else 1] = column
-            depth = view(deep)[0, touching] + high * (1 - dome)
-            edge = view(crop_px)[np.zeros_like(row), touching]
-            skin = deform.skin_weights(
-                edge.reshape(-1, 2), self.head.landmarks, self.models.expression.triangles, cm_per_px
+            turn = np.arange(0.5 * COARSE / radius, min(1.4, reach / radius), COARSE / radius)[
+                :, None
+            ]  # [D, 1] radians
+            aside = np.clip((touching - touching.mean()) * (1 if out[1] else 0), -radius, radius)  # px the dome closes
+            away, closing = radius * np.sin(turn), np.cos(turn)
+            inward = np.minimum((0.35 * away).astype(int), len(own) - 1)
+            source = np.where(own[inward, touching] > 0.9, inward, 0)  # [D, P] row its colour comes from
+            px = at[0, touching] + 0.5 + away[..., None] * np.array(out)
+            px[..., 0] -= aside * (1 - closing)
+            z = depth[0, touching] + radius * cm * (1 - closing)
+            wide = np.hypot(1, aside * np.sin(turn) / radius)  # points lie further apart where the dome closes
+            follow = np.broadcast_to(crop_at[0, touching], (len(turn), len(touching), 2)).reshape(-1, 2)
+            parts.append(
+                Layer(
+                    unproject(px, z, camera).reshape(-1, 3),
+                    colors[source, touching].reshape(-1, 3),
+                    (1.3 * SPLAT * COARSE * cm * wide).ravel(),
+                    self._skin(follow),
+                    np.broadcast_to(share[0, touching], z.shape).ravel(),
+                )
             )
-            share = np.broadcast_to(view(neck)[0, touching], depth.shape).ravel()
-            radius = 1.3 * SPLAT * COARSE * depth.ravel() / camera.K[0, 0]
-            colors = view(target)[row, touching].reshape(-1, 3)
-            parts.append(Layer(unproject(at, depth, camera).reshape(-1, 3), colors, radius, skin, share))
-        nothing = np.zeros((0, 3), np.float32)
-        empty = Layer(nothing, nothing, nothing[:, 0], sparse.csr_matrix((0, LANDMARKS), dtype=np.float32), nothing[:, 0])
-        return join([empty, *parts])
+        none = np.zeros((0, 3), np.float32)
+        return join([Layer(none, none, none[:, 0], self._skin(none[:, :2]), none[:, 0]), *parts])
+
+    def _skin(self, pixels: Array) -> sparse.csr_matrix:
+        """How points at crop px [N, 2] follow the mesh."""
+        return deform.skin_weights(pixels, self.head.landmarks, self.models.expression.triangles, cm_per_px(self.head))
 
     def _camera(self, crop_px: Array) -> Camera:
         """The photo's camera for the rendered box."""
@@ -388,21 +396,16 @@ class Builder:
         K = np.array([[FOCAL * per_px[0], 0, centre[0]], [0, FOCAL * per_px[1], centre[1]], [0, 0, 1]], np.float32)
         return Camera(K, self.head.camera.viewmat, crop_px.shape[1], crop_px.shape[0])
 
-    def _hole(self, matte: Array, cm_per_px: float) -> Array:
-        """Where the plate must be filled: the head and the band around it that its soft edge colours."""
-        px = CROP_SIZE / self.head.crop.side / self.scale * self.frame.width / self.frame.render_width  # crop px per px
-        return ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(0.3 / (cm_per_px * px))))
-
-    def _plate(self, target: Array, crop_px: Array, hole: Array, person: Array, cm_per_px: float) -> Array:
+    def _plate(
+        self, target: Array, crop_px: Array, hole: Array, person: Array, neck: Array, clothes: Array, cm: float
+    ) -> Array:
+        """The box without the head; the neck's sides turn with the head and leave background. cm of a rendered px."""
         marks = self.head.landmarks
-        rows, columns = crop_px[:, 0, 1], crop_px[0, :, 0]
-        band = (rows > marks[152, 1] + 0.6 / cm_per_px) & (rows < marks[152, 1] + 2.2 / cm_per_px)
+        rows, per_px = crop_px[:, 0, 1], cm_per_px(self.head)
+        band = (rows > marks[152, 1] + 0.6 / per_px) & (rows < marks[152, 1] + 2.2 / per_px)
         width = person[band].min(0) if band.any() else np.zeros(person.shape[1], np.float32)  # the neck's
-        step = (columns[-1] - columns[0]) / max(1, len(columns) - 1) * cm_per_px
-        deep = ndimage.distance_transform_edt(np.pad(width > 0.5, 1))[1:-1] * step  # cm inside the neck
-        moves = deform.smoothstep(1 - (rows - marks[152, 1]) * cm_per_px / deform.NECK)[:, None]
-        flank = np.minimum(NECK_TURNS, 0.6 * deep.max(initial=0.0)) * moves  # what goes along with the head
-        column = width * deform.smoothstep((deep - flank) / 0.8 + 0.5 * (1 - moves))
+        bare = deform.smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
+        column = neck_fill(width, neck * bare, cm)
         below = np.clip((rows - marks[[172, 397], 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
         under = below[:, None] * column * person  # outside the matte it can only be background
         return make_plate(target, hole, person, under.astype(np.float32))

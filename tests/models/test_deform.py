@@ -83,6 +83,7 @@ def test_the_neck_fades_down_and_before_clothes() -> None:
     marks[152, 1] = 300
     share = deform.neck_weights(marks, np.zeros((512, 512), np.float32), 512.0, 0.07)
     assert share[200].min() > 0.99 and share[450].max() < 0.01
+    assert min(share[0].min(), share[:200, 0].min()) > 0.99  # a head that the picture cuts off moves as one
     assert (np.diff(share[:, 256]) <= 1e-4).all()
     clothes = np.zeros((512, 512), np.float32)
     clothes[340:] = 1
