@@ -239,7 +239,7 @@ class Builder:
         near = as_tensor(leeway[rows, columns, None])
         seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
 
-        further = self._further(target, matte, neck, deep, camera, crop_px)
+        further = self._further(own, matte, neck, deep, camera, crop_px)
         hidden, solid = self._color(self._hidden(self.surface, share), self.grids.features[0])
         at_rest = mesh - expression.vertex_motion(basis, self.drivers)
         inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
@@ -337,10 +337,10 @@ class Builder:
         person = person + (sample(self.wide.matte, at) - person) * mix
         return person, deep + sample(self.wide.depth, at) - sample(self.wide.depth, beside)
 
-    def _further(self, target: Array, matte: Array, neck: Array, deep: Array, camera: Camera, crop_px: Array) -> Layer:
+    def _further(self, colors: Array, matte: Array, neck: Array, deep: Array, camera: Camera, crop_px: Array) -> Layer:
         """The head where the picture cuts it off, for as far as motion brings it into view.
 
-        target [h, w, 3], matte, neck and deep [h, w] of the rendered box, whose upper and outer edges are the picture's
+        colors [h, w, 3], matte, neck and deep [h, w] of the rendered box, whose upper and outer edges are the picture's
         if the head touches them. Above the picture the head closes like a dome, beside it it goes on; colours are those
         near the edge.
         """
@@ -348,35 +348,34 @@ class Builder:
         marks = project(head_mesh(self.head.landmarks, self.head.camera), camera)[:, 1]
         crown = CROWN * (marks[152] - marks[10]) - marks[10]  # px above the picture
         place = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)
-        maps = (matte, neck, deep, target, place, crop_px)
+        maps = (matte, neck, deep, colors, place, crop_px)
         top = (maps, (0, -1), max(crown, 1.5 / cm), CUT_OFF / cm)
         left = ([x.swapaxes(0, 1) for x in maps], (-1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
         right = ([x[:, ::-1].swapaxes(0, 1) for x in maps], (1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
         parts = []
-        for (own, share, depth, colors, at, crop_at), out, radius, reach in (top, left, right):
-            solid = own[: max(1, round(0.5 / cm))].min(0) > 0.9
+        for (own, share, depth, shown, at, crop_at), out, radius, reach in (top, left, right):
+            solid = own[0] > 0.5 if out[1] else own[: max(1, round(0.5 / cm))].min(0) > 0.9
             touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
             if len(touching) == 0:
                 continue
-            turn = np.arange(0.5 * COARSE / radius, min(1.4, reach / radius), COARSE / radius)[
-                :, None
-            ]  # [D, 1] radians
-            aside = np.clip((touching - touching.mean()) * (1 if out[1] else 0), -radius, radius)  # px the dome closes
-            away, closing = radius * np.sin(turn), np.cos(turn)
-            inward = np.minimum((0.35 * away).astype(int), len(own) - 1)
+            aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching)) * (1 if out[1] else 0)
+            high = 1 - np.clip(aside, -1, 1) ** 2  # [P] of the dome's height
+            furthest = min(1.4, reach / radius)
+            turn = np.arange(0.5 * COARSE / radius, furthest, COARSE / radius)[:, None]  # [D, 1] radians
+            away, back = radius * np.sin(turn) * high, radius * cm * (1 - np.cos(turn)) * high  # px and cm, [D, P]
+            inward = np.minimum(np.minimum(0.35 * away, 0.4 / cm).astype(int), len(own) - 1)
             source = np.where(own[inward, touching] > 0.9, inward, 0)  # [D, P] row its colour comes from
             px = at[0, touching] + 0.5 + away[..., None] * np.array(out)
-            px[..., 0] -= aside * (1 - closing)
-            z = depth[0, touching] + radius * cm * (1 - closing)
-            wide = np.hypot(1, aside * np.sin(turn) / radius)  # points lie further apart where the dome closes
-            follow = np.broadcast_to(crop_at[0, touching], (len(turn), len(touching), 2)).reshape(-1, 2)
+            z = depth[0, touching] + back + 0.2
+            outside = away.ravel() > COARSE  # or it would be seen in the photo's own pose
+            follow = np.broadcast_to(crop_at[0, touching], px.shape)
             parts.append(
                 Layer(
-                    unproject(px, z, camera).reshape(-1, 3),
-                    colors[source, touching].reshape(-1, 3),
-                    (1.3 * SPLAT * COARSE * cm * wide).ravel(),
-                    self._skin(follow),
-                    np.broadcast_to(share[0, touching], z.shape).ravel(),
+                    unproject(px, z, camera).reshape(-1, 3)[outside],
+                    shown[source, touching].reshape(-1, 3)[outside],
+                    np.full(outside.sum(), 1.3 * SPLAT * COARSE * cm, np.float32),
+                    self._skin(follow.reshape(-1, 2)[outside]),
+                    np.broadcast_to(share[0, touching], z.shape).ravel()[outside],
                 )
             )
         none = np.zeros((0, 3), np.float32)
