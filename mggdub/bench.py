@@ -81,15 +81,15 @@ def watched(*names: str) -> Iterator[dict[str, float]]:
 def render(photo: Path, speech: Path, folder: Path, options: RenderOptions) -> dict[str, Any]:
     """One render taken apart: seconds for load and photo, and per second of video for each of STAGES and for all."""
     matrix = matrix_product()
-    with watched("animate", "render_frame", "composite") as spent:
+    with watched("animate", "render_frame", "composite", "swayed") as spent:
         report = pipeline.render_file(photo, speech, folder / "bench.mp4", options, lambda *_: None)
     times, length = report["times"], report["frames"] / report["fps"]
     drawn = spent["animate"]
     parts = {
         "speech": times["speech"],
-        "deform": drawn - spent["render_frame"] - spent["composite"],
+        "deform": drawn - spent["render_frame"] - spent["composite"] - spent["swayed"],
         "rasterise": spent["render_frame"],
-        "composite": spent["composite"],
+        "composite": spent["composite"] + spent["swayed"],
         "encode": times["render"] - drawn,
     }
     return {

@@ -54,7 +54,7 @@ PAIRS = (
 LIP_METRICS = ("lip_r", "lip_lag_r", "m_lmd", "f_lmd", "sound_lag_r", "sync_d_mgg", "sync_c_mgg", "silence_lip_std")
 COMPARED = (
     *("lip_r", "sync_d_mgg", "sync_c_mgg", "m_lmd", "f_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"),
-    *("csim_dlib", "mouth_sharpness"),
+    *("csim_dlib", "csim_dlib_true", "mouth_sharpness"),
 )
 MOMENTS, TILE = 4, 160
 PICTURES = 16  # frames of a clip in which pictures are compared

@@ -187,3 +187,29 @@ def test_unfiltered_the_whole_mirror_image_is_hidden(
         counts.append(int(mirrored.sum()))
         assert mirrored[: counts[-1]].all()  # they come first
     assert counts[1] > counts[0] + 1000
+
+
+def test_a_head_that_the_picture_cuts_off_goes_on_above_it(models: pipeline.Models, head_png: Path) -> None:
+    whole = read_image(head_png)
+    chosen = pipeline.choose_face(models.faces.find(whole.pixels))
+    forehead = int(chosen.landmarks[10, 1])
+    cut = Photo(np.ascontiguousarray(whole.pixels[forehead - 20 :]))
+    avatar = pipeline.build_avatar(cut, models, SMALL)
+    track = ExpressionTrack(
+        np.arange(2) + 10.0,
+        np.zeros((2, 52), np.float32),
+        np.zeros((2, 8), np.float32),
+        np.array([[0, 0, 0], [8, 0, 0]], np.float32),
+        np.array([[0, 0, 0], [0, 0.5, 0]], np.float32),
+    )
+    still, nodding = (
+        pipeline._draw(fields, avatar.camera, "cpu")[1] for fields in pipeline.heads(avatar, models, track, True)
+    )
+    touching = np.nonzero(still[0] > 0.9)[0]
+    middle = touching[len(touching) // 4 : -len(touching) // 4]
+    assert len(middle) > 10 and nodding[0, middle].min() > 0.9
+
+
+def test_no_pixel_above_the_chin_lags_behind_the_head(avatar: HeadAvatar) -> None:
+    above = avatar.place[: avatar.hidden.start, 1] < 0.6
+    assert above.sum() > 1000 and avatar.neck[: avatar.hidden.start][above].min() > 0.99

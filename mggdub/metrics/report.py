@@ -63,7 +63,8 @@ METRICS = {
     "lip_r": ("", "(+) correlation of the lip apertures, no lag"),
     "lip_lag": ("ms", "how much later the lips are than the true ones"),
     "lip_lag_r": ("", "(+) correlation there"),
-    "csim_dlib": ("", "(+) cosine of dlib's descriptors; two people reach 0.9"),
+    "csim_dlib": ("", "(+) cosine of dlib's descriptors to the photo; two people reach 0.9"),
+    "csim_dlib_true": ("", "(+) the same to the true frame"),
     "mouth_sharpness": ("", "variance of the Laplacian around the mouth over that of the photo"),
     "seam": ("", "gradient along the outline over that of the photo"),
 }
@@ -169,11 +170,12 @@ def measure(
         if index not in chosen or shown is None or not seen or (beside and true is None):
             continue
         view = _view(frame, shown, truth.crop or head_crop(shown.landmarks), judges)
+        who = judges.recogniser.descriptor(frame, shown.landmarks) if judges.recogniser else None
         if beside and true:
-            kept.add("pictures", **_compare_pictures(view, truth.view(*beside, true, judges), judges))
+            kept.add("pictures", **_compare_pictures(view, who, truth.view(*beside, true, judges), judges))
         if photo is not None:
             sitter = sitter or _Sitter.of(photo, shown, judges)
-            kept.add("pictures", **sitter.compare(frame, shown, view, judges))
+            kept.add("pictures", **sitter.compare(view, who))
     if shown is None:
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
     if reference is not None and truth.crop is None:
@@ -269,6 +271,7 @@ class _View:
     matte: Array  # [512, 512] of the person
     head: Array  # [512, 512] the same without clothes
     features: Array | None  # [512] of VGG16
+    descriptor: Array | None  # [128] of dlib
 
 
 def _view(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool = False) -> _View:
@@ -280,7 +283,8 @@ def _view(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool =
     person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
     clothes = np.kron(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), np.ones((2, 2), np.float32))
     seen = judges.vgg.features(picture) if features and judges.vgg else None
-    return _View(picture, marks, maps.matte, maps.matte * (1 - clothes), seen)
+    who = judges.recogniser.descriptor(frame, face.landmarks) if features and judges.recogniser else None
+    return _View(picture, marks, maps.matte, maps.matte * (1 - clothes), seen, who)
 
 
 @dataclass
@@ -308,7 +312,8 @@ class Truth:
         return self.views[stamp]
 
 
-def _compare_pictures(ours: _View, true: _View, judges: Judges) -> dict[str, Any]:
+def _compare_pictures(ours: _View, who: Array | None, true: _View, judges: Judges) -> dict[str, Any]:
+    """`who` is dlib's descriptor of ours."""
     black = [(v.picture * v.head[..., None]).round().astype(np.uint8) for v in (ours, true)]
     values: dict[str, Any] = {
         "psnr": image.psnr(ours.picture, true.picture),
@@ -318,6 +323,8 @@ def _compare_pictures(ours: _View, true: _View, judges: Judges) -> dict[str, Any
     }
     if judges.lpips:
         values["lpips_alex"] = judges.lpips.distance(ours.picture, true.picture)
+    if who is not None and true.descriptor is not None:
+        values["csim_dlib_true"] = perceptual.cosine(who, true.descriptor)
     if judges.vgg:
         values |= {"features": judges.vgg.features(ours.picture), "true_features": true.features}
     return values
@@ -345,12 +352,11 @@ class _Sitter:
         small_view = _view(resize(photo.pixels, (width, height)), small, head_crop(small.landmarks), judges)
         return cls(_texture(small_view), known)
 
-    def compare(self, frame: Array, face: Face, view: _View, judges: Judges) -> dict[str, float]:
+    def compare(self, view: _View, who: Array | None) -> dict[str, float]:
         shown = _texture(view)
         values = {name: shown[name] / max(own, 1e-6) for name, own in self.texture.items()}
-        if judges.recogniser and self.descriptor is not None:
-            seen = judges.recogniser.descriptor(frame, face.landmarks)
-            values["csim_dlib"] = perceptual.cosine(seen, self.descriptor)
+        if who is not None and self.descriptor is not None:
+            values["csim_dlib"] = perceptual.cosine(who, self.descriptor)
         return values
 
 

@@ -23,6 +23,7 @@ MAX_STRETCH = 3.0  # a splat grows at most this much where skin stretches
 PIVOT = (np.float32(0), np.float32(10), np.float32(9))  # cm, head space: where the skull sits on the spine
 FADE_ABOVE = 2.0  # cm over which hair above the brow stops following the skin
 EDGE_FADE = 40.0  # crop px
+NECK = 7.5  # cm from chin to collar
 FADE_BELOW = 6.0  # cm over which the neck below the jaw stops following the skin
 
 
@@ -116,19 +117,19 @@ def smoothstep(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
-def neck_weights(landmarks: Array, clothes: Array, edge: Array, cm_per_px: float) -> Array:
+def neck_weights(landmarks: Array, clothes: Array, bottom: float, cm_per_px: float) -> Array:
     """[512, 512] float32: share of the head's motion at each crop pixel, 1 on the head, 0 at collar and shoulders.
 
-    clothes [512, 512] float32 probability; edge [512, 512] px to the nearest edge of what will be drawn. Fades over
-    the neck's length, before the clothes begin, and before the edge, beyond which the photo stands still.
+    clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn. Fades over the neck's length,
+    before the clothes begin, and before the bottom, below which the photo stands still.
     """
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
     chin = landmarks[152, 1]
-    drop = smoothstep(1 - (rows - chin) * cm_per_px / 7.5)  # 7.5 cm from chin to collar
+    drop = smoothstep(1 - (rows - chin) * cm_per_px / NECK)
     distance = ndimage.distance_transform_edt(clothes < 0.5) * cm_per_px
     near_clothes = smoothstep(distance / 4.0)
     under = smoothstep((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
-    share = drop * (1 - under * (1 - near_clothes)) * smoothstep((edge - 3) / EDGE_FADE)
+    share = drop * (1 - under * (1 - near_clothes)) * smoothstep((bottom - rows - 3) / EDGE_FADE)
     return ndimage.gaussian_filter(share.astype(np.float32), 0.4 / cm_per_px)
 
 

@@ -26,7 +26,7 @@ STEPS = (6, 5, 4)  # of Gauss-Newton at each
 DOUBT = 0.45  # of contrast: a larger difference loses its weight
 LANDMARK_WEIGHT = 0.1  # of a landmark's squared px, against a pixel's squared contrast
 FEWEST = 150  # pixels that show how a torso moves
-LOST = 0.95  # of the contrast of a torso, as mean difference: it is not where it was thought to be
+LOST = 0.6  # mean difference of contrast: the torso is not where it was thought to be
 STIFF = (3e-5, 3e-5, 5e-3, 5e-3)  # of all pixels: pull of the torso's motion (x, y, size, turn) towards none
 LEVER = SIZE / 4  # px, by which size and turn are counted
 
@@ -141,7 +141,7 @@ class _Torso:
                 step = np.linalg.solve(normal + np.diag(stiff), pull + stiff * lean)
                 turn = turn / (1 + complex(*step[2:]) / LEVER)
                 shift = shift - turn * complex(*step[:2])
-        found = error < LOST * np.minimum(np.abs(self.levels[-1][0]), 1).mean() and abs(shift) < SIZE / 2
+        found = error < LOST and abs(shift) < SIZE / 2
         return (shift, turn) if found else before
 
     def _differ(self, image: Array, shift: complex, turn: complex) -> float:

@@ -14,6 +14,12 @@ from torch.nn import functional
 
 from mggdub.types import Array
 
+NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
+CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
+ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
+OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
+RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
+
 
 def push_pull(image: Array, known: Array) -> Array:
     """Fill where `known` is 0 from ever coarser averages of what is known.
@@ -55,3 +61,42 @@ def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
     fill = background + (body - background) * neck[..., None]
     edge = np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0)[..., None].astype(np.float32)
     return image + (fill - image) * edge
+
+
+def neck_fill(width: Array, share: Array, cm: float) -> Array:
+    """[H, W] 0..1: where the plate shows the neck rather than background, above the shoulders.
+
+    width [W] 0..1 is the neck's in the photo, share [H, W] what it has of the head's motion; cm of a pixel. Where it
+    goes along with the head, its sides leave background behind.
+    """
+    deep = ndimage.distance_transform_edt(np.pad(width > 0.5, 1))[1:-1] * cm  # inside the neck
+    flank = min(NECK_TURNS, 0.6 * deep.max(initial=0.0)) * share
+    return np.asarray(width * np.clip((deep - flank) / 0.8 + 1 - np.minimum(flank, 1), 0, 1), np.float32)
+
+
+def rim(
+    image: Array, own: Array, matte: Array, background: Array, free: Array, bare: Array, width: int
+) -> tuple[Array, Array, Array]:
+    """The head's colours [H, W, 3] and opacities [H, W] near its outline, and how far colours may be fitted [H, W].
+
+    own [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no clothes
+    are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its colour is a
+    mixture of the background's and of the head's further in, the head has the latter, and the splat's opacity that
+    explains the photo.
+    """
+    deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
+    inside = ndimage.distance_transform_edt(~free)
+    if not deep.any() or not free.any():
+        return own, matte, np.ones_like(matte)
+    near = deep & (inside < 4 * width)
+    inner = push_pull(image, near.astype(np.float32))
+    away = inner - background
+    length = np.linalg.norm(away, axis=-1)
+    share = np.clip(((image - background) * away).sum(-1) / np.maximum(length**2, 1e-6), 0, 1)
+    off = np.linalg.norm(image - background - share[..., None] * away, axis=-1)
+    mixed = np.clip((length - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1) * np.exp(-((off / ON_THE_LINE) ** 2))
+    beside = np.clip(2 - inside / width, 0, 1) * np.clip(bare, 0, 1)
+    mixed *= np.clip((matte - share) / 0.1, 0, 1) * beside * ~deep
+    opacity = 1 - (1 - matte - (share - matte) * mixed) ** (1 - (1 - OVERLAP) * beside)
+    colors = own + (inner - own) * mixed[..., None]
+    return colors.astype(np.float32), opacity.astype(np.float32), (1 + (RIM_LEEWAY - 1) * mixed).astype(np.float32)

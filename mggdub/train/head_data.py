@@ -111,7 +111,7 @@ def avatar_arrays(
     """The avatar of a picture of `scale` px per photo px, and what it does in every moment of a track."""
     basis, crop_px = models.expression, pipeline.crop_pixels(head, scale, box)
     surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
-    build = pipeline.Builder(head, maps, surface, nothing_learned(), own, picture, scale, box, models, overlap)
+    build = pipeline.Builder(head, maps, surface, nothing_learned(), own, picture, scale, box, models, overlap=overlap)
     avatar = build.build()
     behind = pipeline.backdrop(avatar)
     plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]

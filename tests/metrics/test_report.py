@@ -67,6 +67,7 @@ def test_a_video_equals_itself(talking: Path, judges: Judges, head_png: Path) ->
     assert numbers["ssim"] == pytest.approx(1) and numbers["lip_r"] == pytest.approx(1)
     assert numbers["f_lmd"] == numbers["m_lmd"] == numbers["aed_mp"] == numbers["apd_mp"] == numbers["lip_lag"] == 0
     assert numbers.get("lpips_alex", 0) == 0 and numbers.get("csim_dlib", 1) > 0.9
+    assert numbers.get("csim_dlib_true", 1) > 0.999
     assert numbers["frames"] == SECONDS * 25 and numbers["frames_without_face"] == 0
     assert abs(numbers["end_difference"]) <= 40
     assert numbers["lip_std"] > 0.5 and numbers["frames_compared"] == 3

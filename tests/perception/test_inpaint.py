@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mggdub.perception.inpaint import make_plate, push_pull
+from mggdub.perception.inpaint import make_plate, neck_fill, push_pull, rim
+from mggdub.render.composite import foreground
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 64)])
@@ -39,3 +40,28 @@ def test_the_plate_is_the_photo_outside_the_hole_and_has_no_head_inside() -> Non
     plate = make_plate(picture, hole, person, np.zeros((64, 64), np.float32))
     assert np.array_equal(plate[~hole], picture[~hole])
     assert plate[20:44, 20:44] == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_rim_has_the_colour_of_the_hair_not_of_the_old_background() -> None:
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    distance = 30 - np.hypot(rows, columns)
+    truth, told = np.clip(distance / 6, 0, 1), np.clip(distance / 2, 0, 1)  # the matte takes the rim for solid
+    white, hair = np.ones((96, 96, 3), np.float32), np.full((96, 96, 3), 0.2, np.float32)
+    photo = (white + (hair - white) * truth[..., None]).astype(np.float32)
+    own = foreground(photo, told, white)
+    at_rim = (distance > 2) & (distance < 4)
+    assert own[at_rim].max() > 0.5
+    colors, opacity, leeway = rim(photo, own, told.astype(np.float32), white, told < 0.05, np.ones((96, 96)), 5)
+    assert colors[at_rim].max() < 0.3 and leeway[at_rim].max() < 0.5
+    assert opacity[at_rim].max() < truth[at_rim].max() and leeway[distance > 15].min() == 1
+    same = rim(hair, hair, told.astype(np.float32), hair, told < 0.05, np.ones((96, 96)), 5)
+    assert np.abs(same[0] - hair).max() < 1e-6 and same[2].min() == 1
+
+
+def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> None:
+    width = np.zeros(100, np.float32)
+    width[20:80] = 1
+    fill = neck_fill(width, np.repeat([[1.0], [0.0]], 100, 1), 0.2)
+    assert fill[0, [21, 25, 74, 78]].max() < 0.05 and fill[0, 50] == 1
+    assert (fill[1] == width).all()
+    assert neck_fill(np.zeros(100, np.float32), np.ones((2, 100)), 0.2).max() == 0
