@@ -148,8 +148,8 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     free = np.array([crop.left, crop.top, photo.size[0] - crop.left - crop.side]) * crop.scale
     if not (np.array(near) & (free > 2)).any():
         return None
-    side = crop.side * WIDER
-    wider = Crop(crop.left - (side - crop.side) / 2, crop.top - (side - crop.side), side)
+    margin = crop.side * (WIDER - 1) / 2  # the face stays in the middle, or the network sees hair above it
+    wider = Crop(crop.left - margin, crop.top - margin, crop.side + 2 * margin)
     marks = head.landmarks.copy()
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER
