@@ -67,7 +67,7 @@ CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape 
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
-HIDDEN_INSET = 4  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
+HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 SOLID = 0.95  # opacity of points that are no pixels of the photo
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 ROOM = 2.0  # cm around the head within which it moves
@@ -148,8 +148,8 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     free = np.array([crop.left, crop.top, photo.size[0] - crop.left - crop.side]) * crop.scale
     if not (np.array(near) & (free > 2)).any():
         return None
-    side = crop.side * WIDER
-    wider = Crop(crop.left - (side - crop.side) / 2, crop.top - (side - crop.side), side)
+    margin = crop.side * (WIDER - 1) / 2  # the face stays in the middle, or the network sees hair above it
+    wider = Crop(crop.left - margin, crop.top - margin, crop.side + 2 * margin)
     marks = head.landmarks.copy()
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from mggdub import pipeline
 from mggdub.drive import relative_pose
-from mggdub.errors import MggdubError
+from mggdub.errors import InputError, MggdubError
 from mggdub.geometry.camera import head_mesh, project, project_with, unproject
 from mggdub.media.image import read_image, resize
 from mggdub.models import expression
@@ -92,6 +92,8 @@ def turned(found: Portrait, surface: Array, renders: list[dict[str, Array]]) -> 
     rows, columns = np.nonzero(first["label"] == SKIN_LABEL)
     skin = found.crop.to_crop(np.stack([columns, rows], 1) + 0.5)
     on_face = inside(skin, found.landmarks[list(FACE_OVAL), :2])
+    if not on_face.any():
+        raise InputError("The face that was found is not where the render has skin.")
     deeper = pipeline.sample(surface, skin) - translation[2] - size * first["depth"][rows, columns].astype(np.float64)
     off = np.array([0, 0, np.median(deeper[on_face])])
     motion = views @ np.linalg.inv(views[0])
@@ -128,8 +130,12 @@ def _camera(render: dict[str, Array]) -> Camera:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    with np.load(path) as file:
-        return {name: file[name] for name in ("alpha", "label", "depth", "K", "world_to_camera")}
+    """The maps of one render. Raises InputError."""
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in ("alpha", "label", "depth", "K", "world_to_camera")}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} does not hold the maps of a render ({error}).") from error
 
 
 def main() -> None:
@@ -137,17 +143,20 @@ def main() -> None:
     parser.add_argument("views", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
+    fronts = sorted(given.views.glob("*_0.jpg"))
+    if not fronts:
+        parser.error(f"there is no <head>_0.jpg in {given.views}")
     torch.set_num_threads(1)
     models = pipeline.load_models(HeadNet().eval().requires_grad_(False))
     given.out.mkdir(parents=True, exist_ok=True)
-    for first in sorted(given.views.glob("*_0.jpg")):
-        name = first.stem.removesuffix("_0")
+    for front in fronts:
+        name = front.stem.removesuffix("_0")
         if (given.out / f"{name}_0.aim").exists():
             continue
         others = given.views.glob(f"{name}_*.jpg")
         paths = sorted(others, key=lambda path: int(path.stem.rpartition("_")[2]))
-        renders = [_read(path.with_suffix(".npz")) for path in paths]
         try:
+            renders = [_read(path.with_suffix(".npz")) for path in paths]
             found, pool, avatar = prepare_views(paths, renders, models)
         except MggdubError as error:
             print(f"dropped {name}: {error}", flush=True)

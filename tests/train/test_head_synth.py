@@ -44,6 +44,18 @@ def made(tmp_path_factory: pytest.TempPathFactory, head_png: Path) -> Path:
     return out
 
 
+def test_heads_without_maps_are_named(
+    tmp_path: Path, head_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["head_synth", str(tmp_path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        head_synth.main()
+    assert "no <head>_0.jpg" in capsys.readouterr().err
+    Image.open(head_png).convert("RGB").save(tmp_path / "000001_0.jpg")
+    head_synth.main()
+    assert capsys.readouterr().out.startswith("dropped 000001: ") and not list((tmp_path / "out").iterdir())
+
+
 def test_a_head_is_where_its_view_shows_it(made: Path) -> None:
     one = head.load_sample(made, "000007", 0)
     for moment in (0, 1):
