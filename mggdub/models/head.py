@@ -28,6 +28,7 @@ GRID = 128  # cells of F along a side of the crop: the parents
 FINE = 2 * GRID  # of the colour bases
 # Degrees and cm of the head's pose and of the torso's motion, for an input of 1.
 POSE_UNIT = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 0.5, 0.5, 2.0, 2.0)
+MOST_TURN = 1.5  # of an input: what was learned up to 15 degrees is not drawn out beyond
 STATES = len(POSE_UNIT) + DRIVERS  # pose and torso, then drivers relative to the photo's own
 HEAD_UNIT = 10.0  # cm, for an input of 1
 DEPTH_UNIT = 2.0  # cm, for an output of 1
@@ -116,6 +117,7 @@ class HeadNet(nn.Module):
     def weights(self, states: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 42] and own [..., 32]."""
         x, own = states / self.unit, own / self.unit[-DRIVERS:]
+        x = torch.cat([x[..., :3].clamp(-MOST_TURN, MOST_TURN), x[..., 3:]], -1)
         bent = self.bend(torch.cat([x, own], -1)) - self.bend(torch.cat([torch.zeros_like(x), own], -1))
         found = self.linear(x) + bent
         return found[..., : self.config.motion_rank], found[..., self.config.motion_rank :]

@@ -3,8 +3,8 @@
 DATA is what `head_data` made of talking clips, RUN keeps the state and the log. One avatar of a clip is driven to other
 frames of it; what is rendered has to look like them, before densification (one Gaussian per cell of the grid) and after
 (its children). The same command goes on where it stopped; a resumed run equals an unbroken one, since every step has
-its own seed. `--turned HEADS` mixes in what `head_synth` made of renders, one step in four: they show the hidden side
-and how deep a head is. `--publish FOLDER` writes the running mean of the weights with its card.
+its own seed. `--turned HEADS` mixes in what `head_synth` made of renders, one step in four, to teach the hidden side.
+`--publish FOLDER` writes the running mean of the weights with its card.
 
 What is measured goes to RUN/judged.json, too. `--without` leaves out, for `ablation`: refine, the offsets of depth;
 symmetry, the mirrored points (the shell stays); sym, the decoder of the hidden side, which keeps its first colours;
@@ -405,8 +405,12 @@ def train(
     config: HeadConfig | None = None,
     seconds: float = math.inf,
     turned: Path | None = None,
+    start: Path | None = None,
 ) -> HeadNet:
-    """The running mean of the weights after `steps` or so many seconds; goes on from the state in RUN."""
+    """The running mean of the weights after `steps` or so many seconds; goes on from the state in RUN.
+
+    Without one it begins with the mean weights of the run `start`, if given.
+    """
     basis, vgg = expression.load_expression(), load_vgg()
     net = new_net(basis, config)
     mean = new_net(basis, config)
@@ -419,6 +423,9 @@ def train(
         mean.load_state_dict(kept["mean"])
         adam.load_state_dict(kept["adam"])
         first = kept["step"]
+    elif start:
+        for one in (net, mean):
+            one.load_state_dict(torch.load(start / "state.pt", weights_only=True)["mean"])
     sets = [(folder, people(folder)[0]) for folder in (data, turned) if folder]
     print(f"avatars to train on: {', '.join(f'{len(rows)} of {folder}' for folder, rows in sets)}", flush=True)
     began, log = time.perf_counter(), dict[str, float]()
@@ -434,6 +441,9 @@ def train(
             (torch.stack(list(terms.values())).sum() / len(samples)).backward()
             for name, value in terms.items():
                 log[name] = log.get(name, 0.0) * 0.98 + 0.02 * float(value.detach())
+        if turned and step % TURNED_EVERY == TURNED_EVERY - 1:  # renders are no photos: they teach the hidden side only
+            for name, parameter in net.named_parameters():
+                parameter.grad = parameter.grad if name.startswith("sym.") else None
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         adam.step()
         keep = min(AVERAGE, (step + 1) / (step + 10))
@@ -512,13 +522,14 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], choices=SWITCHES, help="ablations")
     parser.add_argument("--rank", type=int, default=HeadConfig.motion_rank, help="of the bases of motion")
     parser.add_argument("--turned", type=Path, metavar="HEADS", help="what `head_synth` made, for one step in four")
+    parser.add_argument("--start", type=Path, metavar="RUN", help="another run, whose weights to begin with")
     parser.add_argument("--judge", action="store_true", help="only measure what was trained so far")
     parser.add_argument("--on", type=Path, help="measure on all avatars of this folder, not on the people held out")
     parser.add_argument("--publish", type=Path, help="a folder for the weights and their card")
     given = parser.parse_args()
     without, config = frozenset(given.without), replace(HeadConfig(), motion_rank=given.rank)
     steps = 0 if given.judge else given.steps
-    net = train(given.data, given.run, steps, without, config, given.seconds, given.turned)
+    net = train(given.data, given.run, steps, without, config, given.seconds, given.turned, given.start)
     state = torch.load(given.run / "state.pt", weights_only=True)
     others, held = people(given.on or given.data)
     found, each = judge(net, given.on or given.data, others + held if given.on else held, without)
