@@ -424,8 +424,8 @@ def train(
         adam.load_state_dict(kept["adam"])
         first = kept["step"]
     elif start:
-        for one in (net, mean):
-            one.load_state_dict(torch.load(start / "state.pt", weights_only=True)["mean"])
+        for which in (net, mean):
+            which.load_state_dict(torch.load(start / "state.pt", weights_only=True)["mean"])
     sets = [(folder, people(folder)[0]) for folder in (data, turned) if folder]
     print(f"avatars to train on: {', '.join(f'{len(rows)} of {folder}' for folder, rows in sets)}", flush=True)
     began, log = time.perf_counter(), dict[str, float]()
