@@ -41,7 +41,7 @@ from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
 
 AVATARS, TARGETS = 1, 1  # in a step: avatars, and the moments each is driven to
-LEARNING_RATE, WARM_UP = 2e-3, 50
+LEARNING_RATE, WARM_UP, DECAY = 1e-3, 50, 0.02
 AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
 TURNED_EVERY = 4  # steps, of which the last is with turned heads if there are any
 HELD_OUT = 9  # one person in nine is for choosing
@@ -49,8 +49,9 @@ SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
 FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
 LOOK_SIZE = 104  # px, side of the window around the face that VGG16 sees
 LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compared
-# Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays.
-UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.002
+# Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays; motion that one
+# person in five would have the other way is left out, for others do not move so.
+UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.4
 TINT = 0.15  # of the light, log standard deviation of the augmentation
 FLOW_SHARE = 0.03  # of a px
 MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]  # landmarks around the lips
@@ -414,7 +415,7 @@ def train(
     basis, vgg = expression.load_expression(), load_vgg()
     net = new_net(basis, config)
     mean = new_net(basis, config)
-    adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=DECAY)
     state, first = run / "state.pt", 0
     run.mkdir(parents=True, exist_ok=True)
     if state.exists():
