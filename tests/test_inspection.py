@@ -8,6 +8,7 @@ import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
 from mggdub import inspection, pipeline
+from mggdub.config import RenderOptions
 from mggdub.inspection import FaceFinding, as_text, hear, inspect_file, look
 from mggdub.media.image import read_image
 from mggdub.types import Photo
@@ -66,7 +67,7 @@ def test_a_face_too_small_for_render_is_unusable(
     found = seen(models, head)
     assert found.verdict == "unusable" and "too small" in found.advice[0]
     with pytest.raises(inspection.InputError, match="too small"):
-        pipeline.build_avatar(Photo(np.array(head)), models, pipeline.RenderOptions())
+        pipeline.build_avatar(Photo(np.array(head)), models, RenderOptions())
 
 
 def test_recordings(speech_wav: Path, tmp_path: Path) -> None:

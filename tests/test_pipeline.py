@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mggdub import pipeline
+from mggdub import pipeline, reconstruct
 from mggdub.config import RenderOptions
 from mggdub.drive import orbiting
 from mggdub.errors import InputError, UsageError
@@ -179,11 +179,11 @@ def test_the_view_goes_round_the_head_and_comes_back(avatar: HeadAvatar) -> None
 def test_unfiltered_the_whole_mirror_image_is_hidden(
     models: pipeline.Models, avatar: HeadAvatar, head_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "Builder", partial(pipeline.Builder, overlap=True))
+    monkeypatch.setattr(reconstruct, "Builder", partial(reconstruct.Builder, overlap=True))
     whole = pipeline.build_avatar(read_image(head_png), models, SMALL)
     counts = []
     for one in (avatar, whole):
-        mirrored = one.gaussians.scales[one.hidden, 0].numpy() < pipeline.SHELL_RADIUS
+        mirrored = one.gaussians.scales[one.hidden, 0].numpy() < reconstruct.SHELL_RADIUS
         counts.append(int(mirrored.sum()))
         assert mirrored[: counts[-1]].all()  # they come first
     assert counts[1] > counts[0] + 1000
@@ -191,7 +191,7 @@ def test_unfiltered_the_whole_mirror_image_is_hidden(
 
 def test_a_head_that_the_picture_cuts_off_goes_on_above_it(models: pipeline.Models, head_png: Path) -> None:
     whole = read_image(head_png)
-    chosen = pipeline.choose_face(models.faces.find(whole.pixels))
+    chosen = reconstruct.choose_face(models.faces.find(whole.pixels))
     forehead = int(chosen.landmarks[10, 1])
     cut = Photo(np.ascontiguousarray(whole.pixels[forehead - 20 :]))
     avatar = pipeline.build_avatar(cut, models, SMALL)

@@ -35,7 +35,7 @@ from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
 from mggdub.models import expression
 from mggdub.models.deform import PIVOT, turn_patches
 from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
-from mggdub.pipeline import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
+from mggdub.reconstruct import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
 from mggdub.render.rasterize import rasterize
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mggdub import pipeline
+from mggdub import pipeline, reconstruct
 from mggdub.drive import read_expression, relative_pose
 from mggdub.errors import MggdubError
 from mggdub.geometry.camera import crop_camera
@@ -28,7 +28,7 @@ from mggdub.models.head import HeadNet, head_inputs, nothing_learned
 from mggdub.perception.face import cut, head_pose
 from mggdub.perception.geometry import estimate_geometry
 from mggdub.train.prepare import clips, crop_of, load_track
-from mggdub.types import LIP_MODES, Array, ExpressionTrack, Frame, GeometryMaps, Portrait
+from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Frame, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
 POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
@@ -41,7 +41,7 @@ def choose_frames(basis: ExpressionBasis, track: dict[str, Array], count: int = 
     """Indices of frames that differ most in pose and expression; the first is the most usual one."""
     angles, shift = relative_pose(track["rotation"], track["translation"], 0)
     units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
-    blinks = units[:, [i for i, name in enumerate(pipeline.BLENDSHAPES) if name.startswith("eyeBlink")]]
+    blinks = units[:, [i for i, name in enumerate(BLENDSHAPES) if name.startswith("eyeBlink")]]
     what = np.concatenate([angles / 5, shift[:, :2], modes[:, :3] / basis.mode_std[:3], blinks], 1)
     chosen = [int(np.abs(what - np.median(what, 0)).sum(1).argmin())]
     apart = np.full(len(what), np.inf)
@@ -71,10 +71,10 @@ def prepare_head(
     seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
     pictures = [resize(frames[int(i)], size, reducing_gap=3.0) for i in pool]
     scale = size[0] / first.shape[1]
-    box = pipeline.frame_of(seen[0][0], scale, pictures[0], SIZE + 1)
-    crop_px = pipeline.crop_pixels(seen[0][0], scale, box)
+    box = reconstruct.frame_of(seen[0][0], scale, pictures[0], SIZE + 1)
+    crop_px = reconstruct.crop_pixels(seen[0][0], scale, box)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-    heads = [pipeline.sample(_head(maps), crop_px) for _, maps in seen]
+    heads = [reconstruct.sample(_head(maps), crop_px) for _, maps in seen]
     origin, step = crop_px[0, 0], (crop_px[-1, -1] - crop_px[0, 0]) / (np.array(crop_px.shape[1::-1]) - 1)
     marks = (track["landmarks"][pool][:, :, :2] - origin) / step + 0.5
     found = [
@@ -109,9 +109,10 @@ def avatar_arrays(
     overlap: bool = False,
 ) -> dict[str, Array]:
     """The avatar of a picture of `scale` px per photo px, and what it does in every moment of a track."""
-    basis, crop_px = models.expression, pipeline.crop_pixels(head, scale, box)
-    surface, own = pipeline.coarse_surface(head, maps), pipeline.own_state(basis, head)
-    build = pipeline.Builder(head, maps, surface, nothing_learned(), own, picture, scale, box, models, overlap=overlap)
+    basis, crop_px = models.expression, reconstruct.crop_pixels(head, scale, box)
+    surface, own = reconstruct.coarse_surface(head, maps), reconstruct.own_state(basis, head)
+    made = (head, maps, surface, nothing_learned(), own, picture, scale, box, models)
+    build = reconstruct.Builder(*made, overlap=overlap)
     avatar = build.build()
     behind = pipeline.backdrop(avatar)
     plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
@@ -132,7 +133,7 @@ def avatar_arrays(
         "viewmat": avatar.camera.viewmat,
         "crop_K": head.camera.K,
         "image": resize(head.image, (SIZE, SIZE)),
-        "fade": pipeline.motion_fade(build.edge(crop_px)).astype(np.float16),
+        "fade": reconstruct.motion_fade(build.edge(crop_px)).astype(np.float16),
         "inputs": inputs.astype(np.float16),
         "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
         "displacement": np.stack([m.displacement for m in now]).astype(np.float16),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mggdub import pipeline
+from mggdub import pipeline, reconstruct
 from mggdub.drive import relative_pose
 from mggdub.errors import InputError, MggdubError
 from mggdub.geometry.camera import head_mesh, project, project_with, unproject
@@ -48,15 +48,15 @@ def prepare_views(
     photo = Photo(pictures[0])
     found = portrait(photo, choose_face(models.faces.find(photo.pixels)), models.faces)
     maps = estimate_geometry(models.geometry, found)
-    rotations, translations = turned(found, pipeline.coarse_surface(found, maps), renders)
+    rotations, translations = turned(found, reconstruct.coarse_surface(found, maps), renders)
     scale = SIZE / found.crop.side
     size = (max(2, round(photo.size[0] * scale)), max(2, round(photo.size[1] * scale)))
     scale = size[0] / photo.size[0]
     small = [resize(picture, size, reducing_gap=3.0) for picture in pictures]
     mattes = [np.where(render["label"] == CLOTHES_LABEL, 0, render["alpha"])[..., None] for render in renders]
     heads = [resize(matte.repeat(3, 2), size, reducing_gap=3.0)[..., 0] for matte in mattes]
-    box = pipeline.frame_of(found, scale, small[0], SIZE + 1)
-    crop_px = pipeline.crop_pixels(found, scale, box)
+    box = reconstruct.frame_of(found, scale, small[0], SIZE + 1)
+    crop_px = reconstruct.crop_pixels(found, scale, box)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     mesh = head_mesh(found.landmarks, found.camera)
     seen = project_with(mesh @ rotations.transpose(0, 2, 1) + translations[:, None], found.camera.K)  # [T, 478, 2]
@@ -68,7 +68,7 @@ def prepare_views(
         "frames": np.arange(len(paths)),
     }
     count = len(paths)
-    own = pipeline.own_state(models.expression, found)[-LIP_MODES:]
+    own = reconstruct.own_state(models.expression, found)[-LIP_MODES:]
     still = np.zeros((count, len(BLENDSHAPES)), np.float32), np.tile(own, (count, 1))
     played = ExpressionTrack(np.arange(count) * FAR, *still, *relative_pose(rotations, translations, 0))
     avatar = avatar_arrays(found, maps, small[0], scale, box, played, models)
@@ -94,7 +94,8 @@ def turned(found: Portrait, surface: Array, renders: list[dict[str, Array]]) -> 
     on_face = inside(skin, found.landmarks[list(FACE_OVAL), :2])
     if not on_face.any():
         raise InputError("The face that was found is not where the render has skin.")
-    deeper = pipeline.sample(surface, skin) - translation[2] - size * first["depth"][rows, columns].astype(np.float64)
+    deep = first["depth"][rows, columns].astype(np.float64)
+    deeper = reconstruct.sample(surface, skin) - translation[2] - size * deep
     off = np.array([0, 0, np.median(deeper[on_face])])
     motion = views @ np.linalg.inv(views[0])
     turns = pan @ motion[:, :3, :3] @ pan.T

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from mggdub.metrics.perceptual import Vgg
 from mggdub.models.head import GRID, STATES, HeadConfig
-from mggdub.pipeline import MIRRORED_RADIUS, SHELL_RADIUS, SOLID
+from mggdub.reconstruct import MIRRORED_RADIUS, SHELL_RADIUS, SOLID
 from mggdub.train import flow, head
 from mggdub.train.head_data import MOST_CLIPS, choose_clips
 from mggdub.types import CROP_SIZE, Array
