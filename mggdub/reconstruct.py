@@ -17,7 +17,7 @@ from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible
 from mggdub.media.image import resize
 from mggdub.models import deform, expression, torso
 from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, look
-from mggdub.models.layers import Layer, join, upper_lid
+from mggdub.models.layers import SOLID, Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech
 from mggdub.perception.face import FaceFinder, check_face, choose_face, cut, portrait
@@ -48,7 +48,6 @@ PREVIEW_SIZE = 256
 CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
-SOLID = 0.95  # opacity of points that are no pixels of the photo
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 ROOM = 2.0  # cm around the head within which it moves
 WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
@@ -224,7 +223,7 @@ class Builder:
         seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
 
         further = self._further(own, matte, neck, deep, camera, crop_px)
-        hidden, solid = self._color(self._hidden(self.surface, share), self.grids.features[0])
+        hidden = self._color(self._hidden(self.surface, share), self.grids.features[0])
         at_rest = mesh - expression.vertex_motion(basis, self.drivers)
         inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
         layers = [further, hidden, inside, left, right]
@@ -236,14 +235,7 @@ class Builder:
             torch.cat([seen.means, as_tensor(rest.means)]),
             torch.cat([seen.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(rest), 1)))]),
             torch.cat([seen.scales, as_tensor(np.repeat(rest.radius[:, None], 3, 1))]),
-            torch.cat(
-                [
-                    seen.opacities,
-                    torch.full((len(further),), SOLID),
-                    as_tensor(solid),
-                    torch.full((len(rest) - len(further) - len(hidden),), SOLID),
-                ]
-            ),
+            torch.cat([seen.opacities, as_tensor(rest.opacity)]),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
         necks = np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32)
@@ -278,13 +270,13 @@ class Builder:
         return torso.torso_matte(self.head.landmarks, clothes, self.maps.matte, px_cm)
 
     @torch.inference_mode()
-    def _color(self, layer: Layer, features: torch.Tensor) -> tuple[Layer, Array]:
-        """The hidden side as the Sym-Gaussian decoder sees it, and its opacities [N]."""
+    def _color(self, layer: Layer, features: torch.Tensor) -> Layer:
+        """The hidden side as the Sym-Gaussian decoder sees it."""
         if len(layer) == 0:
-            return layer, np.zeros(0, np.float32)
+            return layer
         told = self.models.head.color_hidden(*hidden_inputs(features, self.head, layer.means, layer.colors)).numpy()
         colors = np.clip(layer.colors + told[:, :3], 0, 1)
-        return replace(layer, colors=colors), np.clip(SOLID + told[:, 3], 0.02, 0.98).astype(np.float32)
+        return replace(layer, colors=colors, opacity=np.clip(layer.opacity + told[:, 3], 0.02, 0.98))
 
     def _hidden(self, surface: Array, share: Array) -> Layer:
         """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim."""
@@ -304,7 +296,8 @@ class Builder:
         means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
         radius = np.repeat([MIRRORED_RADIUS, SHELL_RADIUS], [keep.sum(), closes.sum()]).astype(np.float32)
         at = project(means, head.camera)
-        return Layer(means, colors.astype(np.float32), radius, self._skin(at), sample(share, at))
+        opaque = np.full(len(means), SOLID, np.float32)
+        return Layer(means, colors.astype(np.float32), radius, self._skin(at), sample(share, at), opaque)
 
     def _at_face(self, crop_px: Array) -> tuple[int, int]:
         """Row and column of the rendered pixel nearest to the tip of the nose."""
@@ -370,10 +363,11 @@ class Builder:
                     np.full(outside.sum(), 1.3 * SPLAT * COARSE * cm, np.float32),
                     self._skin(follow.reshape(-1, 2)[outside]),
                     np.broadcast_to(share[0, touching], z.shape).ravel()[outside],
+                    np.full(outside.sum(), SOLID, np.float32),
                 )
             )
         none = np.zeros((0, 3), np.float32)
-        return join([Layer(none, none, none[:, 0], self._skin(none[:, :2]), none[:, 0]), *parts])
+        return join([Layer(none, none, none[:, 0], self._skin(none[:, :2]), none[:, 0], none[:, 0]), *parts])
 
     def _skin(self, pixels: Array) -> sparse.csr_matrix:
         """How points at crop px [N, 2] follow the mesh."""
@@ -410,7 +404,8 @@ class Builder:
         deepest = float(on_surface[list(deform.INNER_LIPS), 2].max())
         inside = build_mouth(self.models.mouth, head, mesh, rest, deepest)
         colors, radius = paint_mouth(self.models.mouth, inside, np.zeros_like(mesh))
-        layer = Layer(inside.means, colors, radius, inside.skin, np.ones(len(colors), np.float32))
+        ones = np.ones(len(colors), np.float32)
+        layer = Layer(inside.means, colors, radius, inside.skin, ones, SOLID * ones)
         smooth = ndimage.gaussian_filter(head.image.astype(np.float32) / 255, (2, 2, 0))
         lift = on_surface[:, 2] - mesh[:, 2]
         around = sample(smooth, marks)

@@ -17,8 +17,10 @@ UPPER_LIDS = {
 UNDER_EYES = {"Left": (261, 448, 449, 450, 451), "Right": (31, 228, 229, 230, 231)}
 LID_LIGHT = 0.87  # of the skin under the eye: a fold in shadow or a low brow says little of the lid
 LID_GRID = (64, 22)  # points along the lashes and up to the fold
-LID_REACH = 0.7  # of the way from the lashes to the fold
+LID_REACH = 1.2  # of the way from the lashes to the fold
+LID_SOLID = 0.5  # of that way, above which the lid thins out, so that the fold shows through
 LID_RADIUS = 0.045  # cm
+SOLID = 0.95  # opacity of points that are no pixels of the photo
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, whose fold would streak
 
 
@@ -31,6 +33,7 @@ class Layer:
     radius: Array  # [N] float32, cm, standard deviation of the splats
     skin: sparse.csr_matrix  # [N, 478]
     neck: Array  # [N] float32, share of the head's rigid motion
+    opacity: Array  # [N] float32
 
     def __len__(self) -> int:
         return len(self.means)
@@ -44,6 +47,7 @@ def join(layers: list[Layer]) -> Layer:
         np.concatenate([layer.radius for layer in layers]).astype(np.float32),
         sparse.vstack([layer.skin for layer in layers], format="csr").astype(np.float32),
         np.concatenate([layer.neck for layer in layers]).astype(np.float32),
+        np.concatenate([layer.opacity for layer in layers]).astype(np.float32),
     )
 
 
@@ -66,6 +70,7 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
 
     surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift - LID_FORWARD], 1)
     colors = np.maximum(colors, LID_LIGHT * colors[list(UNDER_EYES[side])].mean(0))
+    thin = np.clip((LID_REACH - up) / (LID_REACH - LID_SOLID), 0, 1)
     shade = 1 - 0.5 * np.exp(-((up / 0.06) ** 2))
     rows = np.repeat(np.arange(len(along)), 4)
     return Layer(
@@ -74,4 +79,5 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
         np.full(len(along), LID_RADIUS, np.float32),
         sparse.csr_matrix((shares(up).ravel(), (rows, corners.ravel())), shape=(len(along), LANDMARKS)),
         np.ones(len(along), np.float32),
+        (SOLID * thin**3).astype(np.float32),  # several lie over each other
     )
