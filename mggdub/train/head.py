@@ -49,8 +49,8 @@ SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
 FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
 LOOK_SIZE = 104  # px, side of the window around the face that VGG16 sees
 LOOK_LAYERS = (2, 4, 7)  # convolutions of VGG16 after which features are compared
-# Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays; motion that one
-# person in five would have the other way is left out, for others do not move so.
+# Regularisers: uneven motion cracks the skin; depth and colour stay near the photo's unless it pays; motion that fewer
+# than four in five agree upon is not worth its cost, or it would be that of the people trained on.
 UNEVEN, DEPTH_UNEVEN, DEPTH_COST, SHADE_COST, MOTION_COST = 0.02, 0.01, 0.001, 0.02, 0.4
 TINT = 0.15  # of the light, log standard deviation of the augmentation
 FLOW_SHARE = 0.03  # of a px
