@@ -49,6 +49,7 @@ CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape 
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
+DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 ROOM = 2.0  # cm around the head within which it moves
 WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
 SEAM = 12.0  # crop px over which both looks mix
@@ -201,25 +202,16 @@ class Builder:
         hole = ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(0.3 / (px_cm * px))))
         plate = self._plate(target, crop_px, hole & (neck > 0.02), person, neck, clothes, px * px_cm)
         mesh = head_mesh(head.landmarks, head.camera)
-        drawn = matte > 0.03
-        rows, columns = np.nonzero(drawn)
-        pixels = crop_px[rows, columns]  # [N, 2] crop px
+        drawn = matte > DRAWN
+        pixels = crop_px[drawn]  # [N, 2] crop px
         inner = deform.inside(pixels, head.landmarks[list(deform.INNER_LIPS), :2])
         own_mouth = np.nonzero(inner & (np.linalg.norm(mesh[13] - mesh[14]) > SEEN_GAP))[0]
-        depth = deep[rows, columns]
-        slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
-        quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), camera)
-        free, inwards = person < 0.05, max(1, round(RIM / px_cm / px))
+        inwards = max(1, round(RIM / px_cm / px))
         raw = foreground(target, matte, plate)
-        own, opacity, leeway = rim(target, raw, matte, plate, free, 1 - 2 * clothes, inwards)
-        seen = Gaussians(
-            as_tensor(unproject(pixels, depth, head.camera) + _behind(head.landmarks, pixels, own_mouth)),
-            as_tensor(quats),
-            as_tensor(SPLAT * patches),
-            as_tensor(np.clip(opacity[rows, columns], 0.02, 0.98)),
-            as_tensor(own[rows, columns]),
-        )
-        near = as_tensor(leeway[rows, columns, None])
+        own, opacity, leeway = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
+        seen = self._visible(np.dstack([own, opacity]), drawn, deep, camera, crop_px)
+        seen = replace(seen, means=seen.means + as_tensor(_behind(head.landmarks, pixels, own_mouth)))
+        near = as_tensor(leeway[drawn][:, None])
         seen = fit_photo(seen, camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
 
         further = self._further(own, matte, neck, deep, camera, crop_px)
@@ -238,7 +230,7 @@ class Builder:
             torch.cat([seen.opacities, as_tensor(rest.opacity)]),
             torch.cat([seen.colors, as_tensor(rest.colors)]),
         )
-        necks = np.concatenate([neck[rows, columns], rest.neck]).astype(np.float32)
+        necks = np.concatenate([neck[drawn], rest.neck]).astype(np.float32)
         places = np.concatenate([pixels, project(rest.means, head.camera)])
         touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
         original = box.astype(np.float32) / 255
@@ -263,6 +255,20 @@ class Builder:
             original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
             self.picture,
             torso.over_picture(body, whole, self.picture.shape[1::-1], px_cm),
+        )
+
+    def _visible(self, looks: Array, drawn: Array, deep: Array, camera: Camera, crop_px: Array) -> Gaussians:
+        """A Gaussian for every pixel of `drawn` [h, w], in the surface; looks [h, w, 4] are colours and opacity."""
+        rows, columns = np.nonzero(drawn)
+        slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
+        depth = deep[rows, columns]
+        quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), camera)
+        return Gaussians(
+            as_tensor(unproject(crop_px[rows, columns], depth, self.head.camera)),
+            as_tensor(quats),
+            as_tensor(SPLAT * patches),
+            as_tensor(np.clip(looks[rows, columns, 3], 0.02, 0.98)),
+            as_tensor(looks[rows, columns, :3]),
         )
 
     def _torso(self, px_cm: float) -> Array:
