@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -40,6 +39,8 @@ def flows(net: head.HeadNet, one: head.Sample) -> Array:
 
 def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
     """[P, 3] of points at [P, 2] px."""
+    import cv2  # of the [train] extra; what only stores aims does without
+
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, true)]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there, back = (search.calc(a, b, None) for a, b in (grey, grey[::-1]))  # type: ignore[call-overload]

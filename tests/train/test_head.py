@@ -169,6 +169,7 @@ def test_without_densification_a_cell_is_one_gaussian(data: Path, monkeypatch: p
 
 
 def test_an_aim_is_where_points_lie_and_what_the_flow_adds(data: Path) -> None:
+    pytest.importorskip("cv2", reason="the [train] extra is not installed")
     net = head.new_net(head.expression.load_expression(), SMALL).requires_grad_(False)
     one = head.load_sample(data, "anna", 0)
     aim = flow.flows(net, one)  # flat pictures: nothing moves
