@@ -24,7 +24,7 @@ from mggdub import __version__, types, weights
 from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import appearing_whole, check_input, check_output
-from mggdub.models import layers, mouth
+from mggdub.models import layers, mouth, torso
 from mggdub.types import LANDMARKS, Gaussians, HeadAvatar
 
 SUFFIX = ".mgg"
@@ -246,11 +246,13 @@ def _check(avatar: HeadAvatar) -> None:
     """Raises ValueError (or what the mouth's network raises) where the fields do not fit together."""
     g, frame, camera, count = avatar.gaussians, avatar.frame, avatar.camera, len(avatar.gaussians)
     floats: list[Any] = [g.means, g.quats, g.scales, g.opacities, g.colors, camera.K, camera.viewmat]
-    floats += [avatar.neck, avatar.mesh, avatar.drivers, avatar.plate, avatar.skin]
+    floats += [avatar.neck, avatar.body, avatar.sway, avatar.mesh, avatar.drivers, avatar.plate, avatar.skin]
     _want(all(str(part.dtype).endswith("float32") for part in floats), "its numbers are not float32")
     picture, own = avatar.picture, avatar.own_mouth
     _want(picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3, "picture is none")
     _want(min(picture.shape[:2]) >= 2 and max(picture.shape[:2]) <= SIZE_RANGE[1], "picture has a wrong size")
+    sway = avatar.sway
+    _want(sway.ndim == 2 and 1 <= min(sway.shape) <= max(sway.shape) <= torso.CELLS, "sway does not fit the picture")
     _want(frame.left >= 0 and frame.left + frame.width <= picture.shape[1], "frame lies outside the picture")
     _want(frame.top >= 0 and frame.top + frame.height <= picture.shape[0], "frame lies outside the picture")
     _want(0 < frame.render_width <= frame.width and 0 < frame.render_height <= frame.height, "frame is empty")

@@ -106,6 +106,8 @@ FORGED: dict[str, Spoil] = {
     "double means": lambda t, _: t.update({"gaussians.means": t["gaussians.means"].double()}),
     "another code": lambda t, _: t.update({"painter.code": torch.zeros(1, 5)}),
     "a missing field": lambda t, _: t.update({"other": t.pop("neck")}),
+    "a line of sway": lambda t, _: t.update({"sway": t["sway"][0].clone()}),
+    "a fine sway": lambda t, _: t.update({"sway": torch.zeros(2000, 2000)}),
     "a giant camera": lambda _, a: a["fields"]["of"]["camera"]["of"].update(width=10**9),
     "a giant frame": lambda _, a: a["fields"]["of"]["frame"]["of"].update(width=10**9),
     "a frame of text": lambda _, a: a["fields"]["of"]["frame"]["of"].update(left="0"),
