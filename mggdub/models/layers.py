@@ -16,6 +16,7 @@ UPPER_LIDS = {
 }
 UNDER_EYES = {"Left": (261, 448, 449, 450, 451), "Right": (31, 228, 229, 230, 231)}
 LID_LIGHT = 0.87  # of the skin under the eye: a fold in shadow or a low brow says little of the lid
+LID_TINT = 0.3  # of the fold's own tint, which lashes make grey
 LID_GRID = (64, 22)  # points along the lashes and up to the fold
 LID_REACH = 1.2  # of the way from the lashes to the fold
 LID_SOLID = 0.5  # of that way, above which the lid thins out, so that the fold shows through
@@ -55,8 +56,8 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
     """The upper lid of the 'Left' or 'Right' eye, folded above it in the photo; it unfolds as the lashes go down.
 
     mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colors [478, 3], the photo
-    around each vertex. Lashes darken the lower edge; the skin has the colour of the fold or, where that is darker, of
-    the skin under the eye.
+    around each vertex. Lashes darken the lower edge; the skin is as bright as the fold or, where that is darker, as the
+    skin under the eye, whose tint it mostly has.
     """
     lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
     grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, LID_GRID[0]), np.linspace(0, LID_REACH, LID_GRID[1]))
@@ -69,7 +70,9 @@ def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> Layer:
         return np.stack([(1 - t) * (1 - height), t * (1 - height), (1 - t) * height, t * height], 1)
 
     surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift - LID_FORWARD], 1)
-    colors = np.maximum(colors, LID_LIGHT * colors[list(UNDER_EYES[side])].mean(0))
+    under = colors[list(UNDER_EYES[side])].mean(0)
+    bright = np.maximum(colors.mean(1) / max(under.mean(), 1e-3), LID_LIGHT)[:, None]  # of the skin under the eye
+    colors = np.clip(LID_TINT * np.maximum(colors, LID_LIGHT * under) + (1 - LID_TINT) * bright * under, 0, 1)
     thin = np.clip((LID_REACH - up) / (LID_REACH - LID_SOLID), 0, 1)
     shade = 1 - 0.5 * np.exp(-((up / 0.06) ** 2))
     rows = np.repeat(np.arange(len(along)), 4)
