@@ -57,21 +57,25 @@ def prepare_head(
     models: pipeline.Models,
     sources: tuple[int, ...] = SOURCES,
     overlap: bool = False,
+    size: int = SIZE,
 ) -> list[dict[str, Array]]:
-    """What `main` stores: the clip's pool, then each avatar; `overlap` of `Builder`. Raises MggdubError."""
+    """What `main` stores: the clip's pool, then each avatar, from crops of `size` px; `overlap` of `Builder`.
+
+    Raises MggdubError.
+    """
     basis, crop = models.expression, crop_of(track)
     pool = choose_frames(basis, track)
     wanted, frames = set(pool.tolist()), {}
     for index, (_, frame) in enumerate(read_video(path)):
         if index in wanted:
             frames[index] = frame.copy()
-    scale = SIZE / crop.side
+    scale = size / crop.side
     first = frames[int(pool[0])]
-    size = (max(2, round(first.shape[1] * scale)), max(2, round(first.shape[0] * scale)))
+    shape = (max(2, round(first.shape[1] * scale)), max(2, round(first.shape[0] * scale)))
     seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
-    pictures = [resize(frames[int(i)], size, reducing_gap=3.0) for i in pool]
-    scale = size[0] / first.shape[1]
-    box = reconstruct.frame_of(seen[0][0], scale, pictures[0], SIZE + 1)
+    pictures = [resize(frames[int(i)], shape, reducing_gap=3.0) for i in pool]
+    scale = shape[0] / first.shape[1]
+    box = reconstruct.frame_of(seen[0][0], scale, pictures[0], size + 1)
     crop_px = reconstruct.crop_pixels(seen[0][0], scale, box)
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     heads = [reconstruct.sample(_head(maps), crop_px) for _, maps in seen]
@@ -179,6 +183,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="this part of so many, to work side by side")
     parser.add_argument("--split", default="train", help="of the manifest")
     parser.add_argument("--people", type=int, help="a small set: one avatar of each of so many people")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"px, side of the crops that are trained on ({SIZE})")
     parser.add_argument("--without", choices=["voxel"], help="for `ablation`")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -195,7 +200,8 @@ def main() -> None:
         if len(track["times"]) < SHORTEST:
             continue
         try:
-            pool, *avatars = prepare_head(given.clips / row["file"], track, models, sources, given.without == "voxel")
+            how = (sources, given.without == "voxel", given.size)
+            pool, *avatars = prepare_head(given.clips / row["file"], track, models, *how)
         except MggdubError as error:
             print(f"dropped {row['file']}: {error}", flush=True)
             continue
