@@ -13,6 +13,7 @@ from mggdub.config import RenderOptions
 from mggdub.errors import InputError
 from mggdub.geometry.camera import (
     RIGID,
+    cm_per_px,
     crop_camera,
     crop_matrix,
     face_height,
@@ -159,13 +160,13 @@ def _measured(frames: Iterable[Array], faces: list[Face], eyes: Eyes) -> tuple[A
     parts = [slice(start, start + AT_ONCE) for start in range(0, len(landmarks), AT_ONCE)]
     poses = [solve_pose(points, landmarks[part][:, list(RIGID), :2], crop_matrix()) for part in parts]
     rotations, translations = (np.concatenate(pose) for pose in zip(*poses, strict=True))
-    rotations, translations, torso = steadied(frames, crop, landmarks, rotations, translations, eyes.geometry)
+    rotations, translations, sway = steadied(frames, crop, landmarks, rotations, translations, eyes.geometry)
     meshes = np.concatenate(
         [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]
     )
     units, modes = read_expression(basis, meshes, rotations, blendshapes)
     units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
-    return units, modes, *relative_pose(rotations, translations, 0), torso
+    return units, modes, *relative_pose(rotations, translations, 0), sway
 
 
 def steadied(
@@ -204,13 +205,13 @@ def _anchors(head: Portrait, maps: GeometryMaps, size: tuple[int, int], ratio: f
     for ring in (deform.LEFT_EYE, deform.RIGHT_EYE, *BROWS):
         around = marks[list(ring), :2]
         skin &= ~deform.inside(grid, around.mean(0) + (around - around.mean(0)) * [1.15, 1.5])
-    cm_per_px = float(head.camera.viewmat[2, 3]) / FOCAL
-    body = torso.torso_matte(marks, torso.clothes_share(maps.labels), maps.matte, cm_per_px)
+    px_cm = cm_per_px(head.camera)
+    body = torso.torso_matte(marks, torso.clothes_share(maps.labels), maps.matte, px_cm)
     at = head.crop.to_picture(grid)
     shown = ((at > 2) & (at < np.array(size) - 2)).all(1)
     on_torso = grid[shown & (body[grid[:, 1].astype(int), grid[:, 0].astype(int)] > 0.5)]
     on_torso = on_torso[:: -(-len(on_torso) // MOST_ANCHORS) or 1]
-    weights = deform.skin_weights(grid[skin], marks, triangles, cm_per_px)
+    weights = deform.skin_weights(grid[skin], marks, triangles, px_cm)
     return Anchors(weights @ mesh, mesh[list(RIGID)], on_torso * ratio)
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.drive import Eyes
-from mggdub.geometry.camera import head_mesh, project, unproject
+from mggdub.geometry.camera import cm_per_px, head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.media.image import resize
@@ -117,7 +117,7 @@ class Wide:
 
 def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNet) -> Wide | None:
     """A second look if the head comes near the crop's top or sides and the photo goes on there."""
-    crop, room = head.crop, ROOM / cm_per_px(head)
+    crop, room = head.crop, ROOM / cm_per_px(head.camera)
     rows = head.landmarks[152, 1]
     above = maps.matte[: max(1, int(rows))] > 0.5
     near = [above[:, : int(room)].any(), above[: int(room)].any(), above[:, CROP_SIZE - int(room) :].any()]
@@ -141,11 +141,6 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     reach = np.where(near, np.clip(needed, 0, np.maximum(free, 0)), 0)
     depth = ndimage.zoom(seen.depth, 2, order=1)[tuple(nearest)]
     return Wide(wider, seen.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
-
-
-def cm_per_px(head: Portrait) -> float:
-    """Of the crop, at the head's distance."""
-    return float(head.camera.viewmat[2, 3]) / FOCAL
 
 
 def frame_of(head: Portrait, scale: float, picture: Array, nominal: int, wide: Wide | None = None) -> Frame:
@@ -188,13 +183,13 @@ class Builder:
         target = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0).astype(np.float32) / 255
         crop_px = crop_pixels(head, self.scale, frame)  # [h, w, 2]
         camera = self._camera(crop_px)
-        px_cm = cm_per_px(head)
-        labels = ndimage.zoom(self.maps.labels, (2, 2, 1), order=1)
+        px_cm = cm_per_px(head.camera)
+        dressed = ndimage.zoom(self.maps.labels[..., CLOTHES], 2, order=1)
         person, deep = self._seen(crop_px)
-        share = deform.neck_weights(head.landmarks, labels[..., CLOTHES], float(crop_px[-1, 0, 1]), px_cm)
+        share = deform.neck_weights(head.landmarks, dressed, float(crop_px[-1, 0, 1]), px_cm)
         neck = sample(share, crop_px)
         body = torso.shares(self._torso(px_cm), px_cm)
-        clothes = sample(labels[..., CLOTHES], crop_px)
+        clothes = sample(dressed, crop_px)
         matte = person * (1 - clothes) * np.clip(neck / 0.05, 0, 1)
         matte = _connected(matte, self._at_face(crop_px), round(0.8 / px_cm * frame.render_width / frame.width))
 
@@ -377,7 +372,8 @@ class Builder:
 
     def _skin(self, pixels: Array) -> sparse.csr_matrix:
         """How points at crop px [N, 2] follow the mesh."""
-        return deform.skin_weights(pixels, self.head.landmarks, self.models.expression.triangles, cm_per_px(self.head))
+        head = self.head
+        return deform.skin_weights(pixels, head.landmarks, self.models.expression.triangles, cm_per_px(head.camera))
 
     def _camera(self, crop_px: Array) -> Camera:
         """The photo's camera for the rendered box."""
@@ -394,7 +390,7 @@ class Builder:
     ) -> Array:
         """The box without the head; the neck's sides turn with the head and leave background. cm of a rendered px."""
         marks = self.head.landmarks
-        rows, per_px = crop_px[:, 0, 1], cm_per_px(self.head)
+        rows, per_px = crop_px[:, 0, 1], cm_per_px(self.head.camera)
         band = (rows > marks[152, 1] + 0.6 / per_px) & (rows < marks[152, 1] + 2.2 / per_px)
         width = person[band].min(0) if band.any() else np.zeros(person.shape[1], np.float32)  # the neck's
         bare = deform.smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)

@@ -58,6 +58,18 @@ def project_with(points: Array, matrix: Array) -> Array:
     return points[..., :2] / points[..., 2:] * scale + matrix[:2, 2]
 
 
+def projection_slopes(points: Array) -> Array:
+    """[..., 2, 3]: how x / z and y / z of camera-space points [..., 3] change with them."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], -2)
+
+
+def cm_per_px(camera: Camera) -> float:
+    """Of the picture, at the distance of head space's origin."""
+    return float(camera.viewmat[2, 3]) / float(camera.K[0, 0])
+
+
 def unproject(pixels: Array, depth: Array, camera: Camera) -> Array:
     """Px [..., 2] at camera z [...] cm to head space [..., 3]."""
     scale = np.array([camera.K[0, 0], camera.K[1, 1]])
@@ -105,12 +117,11 @@ def solve_pose(
     rotation, translation = _orthographic_pose(points, target)
     for _ in range(iterations):
         turned = points @ rotation.transpose(0, 2, 1)  # [T, K, 3]
-        x, y, z = np.moveaxis(turned + translation[:, None], -1, 0)
-        error = np.stack([x / z, y / z], -1) - target
+        seen = turned + translation[:, None]
+        error = seen[..., :2] / seen[..., 2:] - target
         length = np.linalg.norm(error * focal, axis=-1)
         weight = np.sqrt(np.minimum(1.0, outlier / np.maximum(length, 1e-9)))[..., None]  # [T, K, 1]
-        zero = np.zeros_like(x)
-        by_point = np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], -2)
+        by_point = projection_slopes(seen)
         by_rotation = -by_point @ cross_matrix(turned)  # [T, K, 2, 3]
         jacobian = np.concatenate([by_rotation, by_point], -1) * weight[..., None]
         jacobian = jacobian.reshape(count, -1, 6)

@@ -18,7 +18,7 @@ from numba import njit, prange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mggdub.geometry.camera import unproject
+from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.models.deform import skin_weights
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
 from mggdub.weights import load
@@ -161,8 +161,7 @@ def head_inputs(head: Portrait, maps: GeometryMaps, surface: Array, triangles: A
     at = cell_centres()
     z = surface.reshape(GRID, 2 * step, GRID, 2 * step).mean((1, 3))
     points = unproject(at, z, head.camera) / HEAD_UNIT
-    cm_per_px = float(head.camera.viewmat[2, 3] / head.camera.K[0, 0])
-    skin = skin_weights(at.reshape(-1, 2), head.landmarks, triangles, cm_per_px)
+    skin = skin_weights(at.reshape(-1, 2), head.landmarks, triangles, cm_per_px(head.camera))
     share = np.asarray(skin.sum(1)).reshape(GRID, GRID, 1)
     face = (skin @ canonical.astype(np.float32)).reshape(GRID, GRID, 3) / HEAD_UNIT
     where = np.concatenate([points, face, share], -1).transpose(2, 0, 1)

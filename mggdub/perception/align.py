@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from mggdub.geometry.camera import crop_matrix, project_with
+from mggdub.geometry.camera import crop_matrix, project_with, projection_slopes
 from mggdub.geometry.rotation import cross_matrix, rotvec_to_matrix
 from mggdub.types import Array
 
@@ -29,6 +29,7 @@ FEWEST = 150  # pixels that show how a torso moves
 LOST = 0.6  # mean difference of contrast: the torso is not where it was thought to be
 STIFF = (3e-5, 3e-5, 5e-3, 5e-3)  # of all pixels: pull of the torso's motion (x, y, size, turn) towards none
 LEVER = SIZE / 4  # px, by which size and turn are counted
+MATRIX = crop_matrix(SIZE).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class _Head:
     """Skin and landmarks of the first frame, and how their pictures change with the pose."""
 
     def __init__(self, first: list[Array], anchors: Anchors, rotation: Array, translation: Array) -> None:
-        self.skin, self.marks, self.matrix = anchors.skin.astype(np.float64), anchors.marks.astype(np.float64), _MATRIX
+        self.skin, self.marks = anchors.skin.astype(np.float64), anchors.marks.astype(np.float64)
         at = self._seen(self.skin, rotation, translation)
         by_pose = self._by_pose(self.skin, rotation, translation)
         self.levels = [(values, (slopes[:, None] @ by_pose)[:, 0]) for values, slopes in _template(first, at)]
@@ -91,7 +92,7 @@ class _Head:
         """The pose [3, 3] and [3] in another frame."""
         for image, (values, slopes), steps in zip(seen, self.levels, STEPS, strict=True):
             for _ in range(steps):
-                normal, pull, _ = _normal(image, self._seen(self.skin, rotation, translation), values, slopes, DOUBT)
+                normal, pull, _ = _normal(image, self._seen(self.skin, rotation, translation), values, slopes)
                 miss = self._seen(self.marks, rotation, translation) - marks
                 weight = LANDMARK_WEIGHT / np.maximum(1, np.linalg.norm(miss, axis=1, keepdims=True))
                 by_pose = self._by_pose(self.marks, rotation, translation).reshape(-1, 6)
@@ -102,14 +103,11 @@ class _Head:
         return rotation, translation
 
     def _seen(self, points: Array, rotation: Array, translation: Array) -> Array:
-        return project_with(points @ rotation.T + translation, self.matrix)
+        return project_with(points @ rotation.T + translation, MATRIX)
 
     def _by_pose(self, points: Array, rotation: Array, translation: Array) -> Array:
         """[N, 2, 6]: how points move in the crop when they turn (radians) and shift (cm) in head space."""
-        x, y, z = (points @ rotation.T + translation).T
-        zero = np.zeros_like(x)
-        by_point = np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], -2)
-        by_point = by_point * self.matrix[[0, 1], [0, 1], None] @ rotation
+        by_point = projection_slopes(points @ rotation.T + translation) * MATRIX[[0, 1], [0, 1], None] @ rotation
         return np.concatenate([-by_point @ cross_matrix(points), by_point], -1)
 
 
@@ -129,14 +127,12 @@ class _Torso:
         """(shift, turn) in another frame; as before where the torso is not seen."""
         if not self.enough:
             return 0j, 1 + 0j
-        starts = [(self._differ(seen[0], *start), k, start) for k, start in enumerate((before, (0j, 1 + 0j)))]
-        shift, turn = min(starts)[2]
-        error = 0.0
+        starts = (before, (0j, 1 + 0j))
+        shift, turn = min(starts, key=lambda start: _normal(seen[0], self._seen(*start), *self.levels[0])[2])
+        error, stiff = 0.0, len(self.offset) * np.array(STIFF)
         for image, (values, slopes), steps in zip(seen, self.levels, STEPS, strict=True):
             for _ in range(steps):
-                at = self.pivot + turn * self.offset + shift
-                normal, pull, error = _normal(image, np.stack([at.real, at.imag], 1), values, slopes, DOUBT)
-                stiff = len(at) * np.array(STIFF)
+                normal, pull, error = _normal(image, self._seen(shift, turn), values, slopes)
                 lean = np.array([shift.real, shift.imag, (turn.real - 1) * LEVER, turn.imag * LEVER])
                 step = np.linalg.solve(normal + np.diag(stiff), pull + stiff * lean)
                 turn = turn / (1 + complex(*step[2:]) / LEVER)
@@ -144,13 +140,9 @@ class _Torso:
         found = error < LOST and abs(shift) < SIZE / 2
         return (shift, turn) if found else before
 
-    def _differ(self, image: Array, shift: complex, turn: complex) -> float:
-        """Mean difference of the coarsest contrast."""
+    def _seen(self, shift: complex, turn: complex) -> Array:
         at = self.pivot + turn * self.offset + shift
-        return float(_normal(image, np.stack([at.real, at.imag], 1), *self.levels[0], DOUBT)[2])
-
-
-_MATRIX = crop_matrix(SIZE).astype(np.float64)
+        return np.stack([at.real, at.imag], 1)
 
 
 def _template(first: list[Array], at: Array) -> list[tuple[Array, Array]]:
@@ -164,7 +156,7 @@ def _template(first: list[Array], at: Array) -> list[tuple[Array, Array]]:
 
 
 @njit(cache=True, fastmath=True)
-def _normal(image, at, wanted, slopes, doubt):  # type: ignore[no-untyped-def]
+def _normal(image, at, wanted, slopes):  # type: ignore[no-untyped-def]
     """Normal matrix [k, k], right side [k] and mean difference of what an image shows at px [P, 2] to `wanted` [P]."""
     count, size = slopes.shape
     height, width = image.shape
@@ -180,7 +172,7 @@ def _normal(image, at, wanted, slopes, doubt):  # type: ignore[no-untyped-def]
         below = image[row + 1, column] * (1 - u) + image[row + 1, column + 1] * u
         miss = above * (1 - v) + below * v - wanted[i]
         total += min(abs(miss), 1.0)
-        weight = 1 / (1 + (miss / doubt) ** 2)
+        weight = 1 / (1 + (miss / DOUBT) ** 2)
         for a in range(size):
             lean = weight * slopes[i, a]
             pull[a] += lean * miss

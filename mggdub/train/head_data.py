@@ -63,29 +63,20 @@ def prepare_head(
 
     Raises MggdubError.
     """
-    basis, crop = models.expression, crop_of(track)
+    basis = models.expression
     pool = choose_frames(basis, track)
     wanted, frames = set(pool.tolist()), {}
     for index, (_, frame) in enumerate(read_video(path)):
         if index in wanted:
             frames[index] = frame.copy()
-    scale = size / crop.side
-    first = frames[int(pool[0])]
-    shape = (max(2, round(first.shape[1] * scale)), max(2, round(first.shape[0] * scale)))
     seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
-    pictures = [resize(frames[int(i)], shape, reducing_gap=3.0) for i in pool]
-    scale = shape[0] / first.shape[1]
-    box = reconstruct.frame_of(seen[0][0], scale, pictures[0], size + 1)
-    crop_px = reconstruct.crop_pixels(seen[0][0], scale, box)
-    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-    heads = [reconstruct.sample(_head(maps), crop_px) for _, maps in seen]
-    origin, step = crop_px[0, 0], (crop_px[-1, -1] - crop_px[0, 0]) / (np.array(crop_px.shape[1::-1]) - 1)
-    marks = (track["landmarks"][pool][:, :, :2] - origin) / step + 0.5
+    pictures, scale, box, crop_px = framed(seen[0][0], [frames[int(i)] for i in pool], size)
+    heads = np.stack([reconstruct.sample(_head(maps), crop_px) for _, maps in seen])
     found = [
         {
-            "pictures": np.stack([picture[rows, columns] for picture in pictures]),
-            "heads": np.rint(np.stack(heads) * 255).astype(np.uint8),
-            "landmarks": marks.astype(np.float32),
+            "pictures": np.stack([in_box(picture, box) for picture in pictures]),
+            "heads": np.rint(heads * 255).astype(np.uint8),
+            "landmarks": box_px(track["landmarks"][pool][:, :, :2], crop_px),
             "frames": pool,
         }
     ]
@@ -100,6 +91,31 @@ def prepare_head(
         arrays = avatar_arrays(*seen[source], pictures[source], scale, box, played, models, overlap)
         found.append(arrays | {"order": order})
     return found
+
+
+def framed(head: Portrait, frames: list[Array], size: int) -> tuple[list[Array], float, Frame, Array]:
+    """Frames so small that the crop of `head` has `size` px, their px per px of before, and the crop's box in them.
+
+    The last is [h, w, 2], crop px of every pixel of the box.
+    """
+    height, width = frames[0].shape[:2]
+    scale = size / head.crop.side
+    shape = (max(2, round(width * scale)), max(2, round(height * scale)))
+    pictures = [resize(frame, shape, reducing_gap=3.0) for frame in frames]
+    scale = shape[0] / width
+    box = reconstruct.frame_of(head, scale, pictures[0], size + 1)
+    return pictures, scale, box, reconstruct.crop_pixels(head, scale, box)
+
+
+def in_box(picture: Array, box: Frame) -> Array:
+    """What of a picture lies in the box."""
+    return picture[box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def box_px(points: Array, crop_px: Array) -> Array:
+    """Px of the box [..., 2] float32 of crop px [..., 2]; crop_px of `framed`."""
+    step = (crop_px[-1, -1] - crop_px[0, 0]) / (np.array(crop_px.shape[1::-1]) - 1)
+    return np.asarray((points - crop_px[0, 0]) / step + 0.5, np.float32)
 
 
 def avatar_arrays(

@@ -24,16 +24,15 @@ from mggdub import pipeline, reconstruct
 from mggdub.drive import relative_pose
 from mggdub.errors import InputError, MggdubError
 from mggdub.geometry.camera import head_mesh, project, project_with, unproject
-from mggdub.media.image import read_image, resize
-from mggdub.models import expression
+from mggdub.media.image import read_image
 from mggdub.models.deform import inside
-from mggdub.models.head import HeadNet
+from mggdub.models.head import HeadNet, nothing_learned
 from mggdub.perception.face import choose_face, portrait
 from mggdub.perception.geometry import estimate_geometry
 from mggdub.train import head
 from mggdub.train.flow import save_aim
 from mggdub.train.geometry_data import FACE_OVAL
-from mggdub.train.head_data import FAR, SIZE, avatar_arrays, save_arrays
+from mggdub.train.head_data import FAR, SIZE, avatar_arrays, box_px, framed, in_box, save_arrays
 from mggdub.types import BLENDSHAPES, CROP_SIZE, FOCAL, LIP_MODES, Array, Camera, Crop, ExpressionTrack, Photo, Portrait
 
 SKIN_LABEL, CLOTHES_LABEL = 1, 6  # of the renders
@@ -49,22 +48,15 @@ def prepare_views(
     found = portrait(photo, choose_face(models.faces.find(photo.pixels)), models.faces)
     maps = estimate_geometry(models.geometry, found)
     rotations, translations = turned(found, reconstruct.coarse_surface(found, maps), renders)
-    scale = SIZE / found.crop.side
-    size = (max(2, round(photo.size[0] * scale)), max(2, round(photo.size[1] * scale)))
-    scale = size[0] / photo.size[0]
-    small = [resize(picture, size, reducing_gap=3.0) for picture in pictures]
+    small, scale, box, crop_px = framed(found, pictures, SIZE)
     mattes = [np.where(render["label"] == CLOTHES_LABEL, 0, render["alpha"])[..., None] for render in renders]
-    heads = [resize(matte.repeat(3, 2), size, reducing_gap=3.0)[..., 0] for matte in mattes]
-    box = reconstruct.frame_of(found, scale, small[0], SIZE + 1)
-    crop_px = reconstruct.crop_pixels(found, scale, box)
-    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    heads, *_ = framed(found, [matte.repeat(3, 2) for matte in mattes], SIZE)
     mesh = head_mesh(found.landmarks, found.camera)
     seen = project_with(mesh @ rotations.transpose(0, 2, 1) + translations[:, None], found.camera.K)  # [T, 478, 2]
-    origin, step = crop_px[0, 0], (crop_px[-1, -1] - crop_px[0, 0]) / (np.array(crop_px.shape[1::-1]) - 1)
     pool = {
-        "pictures": np.stack([picture[rows, columns] for picture in small]),
-        "heads": np.stack([matte[rows, columns] for matte in heads]),
-        "landmarks": ((seen - origin) / step + 0.5).astype(np.float32),
+        "pictures": np.stack([in_box(picture, box) for picture in small]),
+        "heads": np.stack([in_box(matte, box)[..., 0] for matte in heads]),
+        "landmarks": box_px(seen, crop_px),
         "frames": np.arange(len(paths)),
     }
     count = len(paths)
@@ -107,11 +99,9 @@ def true_aim(one: head.Sample, crop: Crop, renders: list[dict[str, Array]]) -> A
 
     Seen or not; trusted where head, not neck, shows at a point and the edge of what is in front of it is not near.
     """
-    net = head.new_net(expression.load_expression())
-    with torch.no_grad():
-        grids = net(one.inputs[None], one.own[None])
-        still = net.weights(one.states[0], one.own)[0]
-        own = head.on_screen(head.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
+    grids = nothing_learned()
+    still = torch.zeros(grids.motion.shape[1])
+    own = head.on_screen(head.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
     first, K = renders[0], one.camera.K
     per_px, centre = np.array([K[0, 0], K[1, 1]]) / FOCAL, K[:2, 2]  # of the crop
     at = crop.to_picture((own - centre) / per_px + CROP_SIZE / 2)
