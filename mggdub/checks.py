@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from mggdub.media.video import ends
+from mggdub.media.demux import ends
 from mggdub.metrics.image import contour_gradient, evenly
 from mggdub.metrics.sync import QUIET, loudness, sound_lag
 from mggdub.models.expression import ExpressionBasis, lip_gap

@@ -38,6 +38,7 @@ ALLOWED = {
 }
 # Third-party packages that one place knows (training may use a command line and a bar of its own).
 KEEPERS = {
+    "av": "media/demux.py",
     "ffmpeg": "media",
     "imageio_ffmpeg": "media/process.py",
     "ai_edge_litert": "perception/face.py",

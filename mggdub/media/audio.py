@@ -1,78 +1,174 @@
-"""Sound in: any audio or video that ffmpeg reads becomes one mono waveform."""
+"""Sound in: the track that a player would play becomes one mono waveform."""
 
 from __future__ import annotations
 
-import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
+import ffmpeg
 import numpy as np
 
 from mggdub.errors import InputError
+from mggdub.media.demux import Contents, NotMedia, SoundTrack, contents, lasts
 from mggdub.media.files import check_input
-from mggdub.media.process import REFUSED, arguments, describe, duration, source, start
-from mggdub.types import Waveform
+from mggdub.media.process import arguments, source, start
+from mggdub.types import Array, Waveform
 
 SAMPLE_RATE = 16_000
 LONGEST = 3 * 3600  # s; three hours of float32 at 16 kHz are 690 MB
 CHUNK = 1 << 20  # bytes
+BLOCK = 0.5  # s for which it is decided whether mixing cancels
+FADE = 0.02  # s from the mix to a channel and back
+CANCELS = 0.5  # of the power that mixing independent channels would leave; a correlation of -0.5 is below it
+SILENT = 1e-3  # of full scale: -60 dB
+UNNAMED = 2  # channels; more of them without names are laid left and right in turn
 
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """What the container says of its first sound."""
+    """What the container says of the sound that a player would play."""
 
     sample_rate: int  # Hz
-    channels: str  # mono, stereo, 5.1 ...
+    channels: str  # mono, stereo, 5.1 ..., or how many there are
 
 
 def probe_audio(path: Path) -> SoundInfo:
-    """Rate and channels of the first sound of a file. Raises UsageError or InputError."""
-    said = describe(check_input(path))
-    found = re.search(r"Stream #0:\d+.*: Audio:.*?, (\d+) Hz, ([^,\n]+)", said)
-    if not found:
-        raise InputError(_silence_reason(path, 1, said))
-    return SoundInfo(int(found[1]), found[2].strip())
+    """Rate and channels of the sound of a file. Raises UsageError or InputError."""
+    track = _contents(path).sounds[0]
+    return SoundInfo(track.sample_rate, track.layout or f"{track.channels} channels")
 
 
 def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
     """Mono float32 at `sample_rate`, starting where the file's own clock starts.
 
-    Channels are mixed without getting louder; sound that starts late or has gaps is filled with silence, so
-    that it stays in step with the pictures of the same file. Raises UsageError (no such file) or InputError.
+    Channels are mixed without getting louder, and where they would cancel the louder side is heard alone; sound that
+    starts late or has gaps is filled with silence, so that it stays in step with the pictures of the same file. Raises
+    UsageError (no such file) or InputError.
     """
-    check_input(path)
-    resampled = source(path).audio.filter(
-        "aresample",
-        sample_rate,
-        ochl="mono",
-        out_sample_fmt="flt",
-        rematrix_maxval=1,
-        **{"async": 1, "first_pts": 0},
+    about = _contents(path)
+    track = about.sounds[0]
+    try:
+        if about.duration > LONGEST and lasts(path, track.index, LONGEST):  # what comes is counted as well
+            raise _too_long(path)
+    except NotMedia as problem:
+        raise _unreadable(path, problem.refused) from problem
+    return _read(path, track, sample_rate)
+
+
+def louder_beside(path: Path, sound: Waveform) -> str:
+    """A sentence if `sound`, which was read from a file, is silent and another sound of the file is not, else empty."""
+    if np.abs(sound.samples).max(initial=0.0) > SILENT:
+        return ""
+    for track in _contents(path).sounds[1:]:
+        try:
+            peak = np.abs(_read(path, track, sound.sample_rate).samples).max(initial=0.0)
+        except InputError:
+            continue
+        if peak > SILENT:
+            return (
+                f"The sound of {path} that players choose is silent, another one (ffmpeg's stream 0:{track.index}) is "
+                "not; keep only that one to hear it."
+            )
+    return ""
+
+
+def playable(path: Path) -> Any:
+    """The sound of a file that is listened to, as an ffmpeg-python stream that can be mixed. Raises as read_audio."""
+    return _mixable(path, _contents(path).sounds[0])
+
+
+def _contents(path: Path) -> Contents:
+    """Those of a file with sound."""
+    try:
+        found = contents(check_input(path))
+    except NotMedia as problem:
+        raise _unreadable(path, problem.refused) from problem
+    if not found.sounds:
+        raise InputError(f"{path} holds no sound; give a recording of speech.")
+    return found
+
+
+def _unreadable(path: Path, refused: bool) -> InputError:
+    if refused:
+        return InputError(
+            f"{path} holds no sound that is read (is it a picture or a playlist?); give the recording itself."
+        )
+    return InputError(
+        f"{path} cannot be read as sound; give a recording that plays elsewhere, such as WAV, MP3 or M4A."
     )
-    argv = arguments(resampled.output("pipe:1", format="f32le", acodec="pcm_f32le"), loud=True)
+
+
+def _too_long(path: Path) -> InputError:
+    return InputError(f"{path} is longer than {LONGEST // 3600} hours; cut it into parts.")
+
+
+def _mixable(path: Path, track: SoundTrack) -> Any:
+    """The stream of a track; channels whose places are not known go left and right in turn."""
+    stream = source(path, track.index)
+    if track.layout.startswith("ambisonic"):
+        return stream.filter("pan", "mono|c0=c0")  # what comes from everywhere
+    if track.layout or track.channels <= UNNAMED:
+        return stream
+    sides = ("+".join(f"c{k}" for k in range(side, track.channels, 2)) for side in range(2))
+    return stream.filter("pan", "stereo|" + "|".join(f"c{side}<{sum_}" for side, sum_ in enumerate(sides)))
+
+
+def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
     data = bytearray()
-    claimed = [0.0]  # s; containers may claim anything, so that what comes is counted as well
-    with start(argv, lambda line: claimed.append(duration(line)), stdout=subprocess.PIPE) as running:
+    with start(arguments(_decoder(path, track, sample_rate)), stdout=subprocess.PIPE) as running:
         assert running.process.stdout is not None
-        while chunk := running.process.stdout.read(CHUNK):
-            data += chunk
-            if max(len(data) / (4 * sample_rate), *claimed) > LONGEST:
-                raise InputError(f"{path} is longer than {LONGEST // 3600} hours; cut it into parts.")
+        for samples in _heard(running.process.stdout, track.channels, sample_rate):
+            data += samples.tobytes()
+            if len(data) / (4 * sample_rate) > LONGEST:
+                raise _too_long(path)
         status = running.wait()
+    if not data and status != 0:
+        raise _unreadable(path, refused=False)
     if not data:
-        raise InputError(_silence_reason(path, status, "".join(running.said)))
-    samples = np.frombuffer(data, dtype="<f4", count=len(data) // 4)  # writable, since a bytearray is
-    np.nan_to_num(samples, copy=False)
-    return Waveform(np.clip(samples, -1.0, 1.0, out=samples), sample_rate)
+        raise InputError(f"{path} holds no audio samples; record or export it again.")
+    return Waveform(np.frombuffer(data, dtype="<f4"), sample_rate)  # writable, since a bytearray is
 
 
-def _silence_reason(path: Path, status: int, said: str) -> str:
-    if REFUSED in said:
-        return f"{path} holds no sound that is read (is it a picture or a playlist?); give the recording itself."
-    if "matches no streams" in said or "does not contain any stream" in said:
-        return f"{path} holds no sound; give a recording of speech."
-    if status == 0:
-        return f"{path} holds no audio samples; record or export it again."
-    return f"{path} cannot be read as sound; give a recording that plays elsewhere, such as WAV, MP3 or M4A."
+def _decoder(path: Path, track: SoundTrack, sample_rate: int) -> Any:
+    """ffmpeg that writes float32: the mix of the channels, or left, right and mix."""
+    sound = _mixable(path, track)
+    if track.channels == 1:
+        mixed = _resampled(sound, sample_rate, "mono")
+    else:
+        twice = sound.asplit()
+        sides, mix = _resampled(twice[0], sample_rate, "stereo"), _resampled(twice[1], sample_rate, "mono")
+        mixed = ffmpeg.filter((sides, mix), "amerge", inputs=2)
+    return mixed.output("pipe:1", format="f32le", acodec="pcm_f32le")
+
+
+def _resampled(stream: Any, sample_rate: int, layout: str) -> Any:
+    options = {"ochl": layout, "out_sample_fmt": "flt", "rematrix_maxval": 1, "async": 1, "first_pts": 0}
+    return stream.filter("aresample", sample_rate, **options)
+
+
+def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[Array]:
+    """Mono float32 in -1..1, part after part, of what `_decoder` writes."""
+    width = 1 if channels == 1 else 3
+    size = CHUNK if width == 1 else 4 * width * round(BLOCK * sample_rate)
+    before: int | None = None
+    while data := pipe.read(size):
+        samples = np.frombuffer(data, "<f4", count=len(data) // (4 * width) * width).copy()
+        np.nan_to_num(samples, copy=False)
+        columns = np.clip(samples, -1.0, 1.0, out=samples).reshape(-1, width)
+        column = _audible(columns) if width == 3 and len(columns) else 0
+        part = columns[:, column]
+        if before is not None and before != column:
+            length = round(FADE * sample_rate)
+            share = np.minimum(np.arange(1, len(part) + 1, dtype=np.float32) / np.float32(length), 1)
+            part = columns[:, before] * (1 - share) + part * share
+        before = column
+        yield part
+
+
+def _audible(columns: Array) -> int:
+    """Which of left, right and mix [N, 3] is heard: the mix, unless the sides cancel in it."""
+    left, right, mix = np.square(columns, dtype=np.float64).mean(0).tolist()
+    return int(right > left) if mix < CANCELS * (left + right) / 4 else 2

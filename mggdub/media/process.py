@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections import deque
@@ -19,14 +18,8 @@ import ffmpeg
 import imageio_ffmpeg
 
 from mggdub.errors import UsageError
+from mggdub.media.demux import FORMATS, MOST_PIXELS
 
-# What may be read: containers that hold sound and pictures. Playlists (hls, concat, dash, sdp ...) open other files.
-FORMATS = (
-    "aac,ac3,aiff,amr,ape,apng,asf,au,avi,caf,dts,dv,eac3,flac,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,"
-    "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,oma,rm,shn,spdif,swf,tak,tta,voc,w64,wav,webp_anim,wtv,"
-    "wv,xwma,yuv4mpegpipe"
-)
-REFUSED = "Format not on whitelist"  # what ffmpeg says of others
 QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 
 
@@ -56,33 +49,20 @@ def encoders() -> set[str]:
     return {line.split()[1] for line in said.splitlines() if len(line.split()) > 1}
 
 
-def source(path: Path, **options: Any) -> Any:
-    """A plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing."""
-    return ffmpeg.input(f"file:{path}", protocol_whitelist="file", format_whitelist=FORMATS, **options)
+def source(path: Path, index: int, **options: Any) -> Any:
+    """A stream of a plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing."""
+    limits = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": MOST_PIXELS}
+    return ffmpeg.input(f"file:{path}", **limits, **options)[str(index)]
 
 
-def describe(path: Path) -> str:
-    """What ffmpeg says of a file's streams."""
-    argv = arguments(source(path).output("-", format="null", t=0), loud=True)
-    said = subprocess.run(argv, capture_output=True, check=False).stderr.decode("utf-8", "replace")
-    return said.split("Stream mapping:")[0]
-
-
-def duration(said: str) -> float:
-    """Seconds that a container claims in what ffmpeg says of it, 0 if it does not say."""
-    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
-    return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else 0.0
-
-
-def arguments(stream: Any, loud: bool = False) -> list[str]:
-    """The argv of an ffmpeg-python graph; `loud` keeps the info lines."""
-    flags = ("-hide_banner", "-nostdin", "-nostats") if loud else QUIET
-    return [str(part) for part in ffmpeg.compile(stream.global_args(*flags), cmd=binary())]
+def arguments(stream: Any) -> list[str]:
+    """The argv of an ffmpeg-python graph."""
+    return [str(part) for part in ffmpeg.compile(stream.global_args(*QUIET), cmd=binary())]
 
 
 @dataclass(eq=False)
 class Running:
-    """A living ffmpeg. `said` holds its last lines on stderr, complete after `wait`."""
+    """A living ffmpeg. `said` holds its last lines on stderr, complete after `wait`: for people, not for decisions."""
 
     process: subprocess.Popen[bytes]
     said: deque[str]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
+import os
 import uuid
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -40,10 +42,28 @@ class Credentials:
 
 
 def mark_synthetic(video: Path) -> None:
-    """Append the XMP packet to an MP4 as a last top-level box; what was there keeps its place. Raises OSError."""
+    """Append the XMP packet to an MP4 as a last top-level box; what was there keeps its place.
+
+    Raises OSError, also if the last box is cut short: on a full disk ffmpeg may say that all went well.
+    """
     packet = XMP_BOX + XMP.encode("utf-8")
-    with video.open("ab") as file:
+    with video.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if _last_box_ends(file) != end:
+            raise OSError(errno.ENOSPC, "it was cut short; the disk may be full")
+        file.seek(end)
         file.write((8 + len(packet)).to_bytes(4, "big") + b"uuid" + packet)
+
+
+def _last_box_ends(file: BinaryIO) -> int:
+    """Where the last top-level box of an MP4 says that it ends."""
+    end, place = file.seek(0, os.SEEK_END), 0
+    while place < end:
+        file.seek(place)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")  # 1: the size is behind the type, in 64 bits
+        place += int.from_bytes(head[8:], "big") if size == 1 else max(size, 8)
+    return place
 
 
 def seal(video: Path, credentials: Credentials | None) -> None:

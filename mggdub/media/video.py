@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any
 
@@ -19,14 +19,16 @@ import numpy as np
 
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
+from mggdub.media.audio import playable
+from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
-from mggdub.media.process import REFUSED, Running, arguments, describe, duration, source, start
+from mggdub.media.process import Running, arguments, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
-MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
+USUAL = Fraction(25)  # fps of pictures whose container does not say
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
 SYNTHETIC = MappingProxyType(
     {
@@ -38,7 +40,7 @@ SYNTHETIC = MappingProxyType(
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container says."""
+    """What the container and the first picture say of the pictures that a player would show."""
 
     width: int  # px as seen: turned upright, pixels square
     height: int
@@ -46,6 +48,7 @@ class VideoInfo:
     duration: float  # s, 0 if the container does not say
     has_audio: bool
     rotation: int  # degrees the stored pictures are turned by; reading undoes it
+    index: int  # of their stream in the file
 
 
 @dataclass(frozen=True)
@@ -66,52 +69,51 @@ class VideoReport:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Size, rate, duration of the first moving picture of a file. Raises UsageError or InputError."""
-    said = describe(check_input(path))
-    streams = [line for line in said.splitlines() if re.match(r"\s*Stream #0:\d+", line)]
-    picture = next((line for line in streams if ": Video:" in line and "(attached pic)" not in line), "")
-    size = re.search(r", (\d+)x(\d+)(?: \[SAR (\d+):(\d+))?", picture)
-    rate = re.search(r"([\d.]+)(k?) fps", picture) or re.search(r"([\d.]+)(k?) tbr", picture)
-    if REFUSED in said:
-        raise InputError(f"{path} is a playlist or of a kind that is not read; give the video itself, such as MP4.")
-    if not size or not rate:
-        raise InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
-    width, height = int(size[1]), int(size[2])
-    if width * height > MOST_PIXELS:
-        raise InputError(f"{path} has pictures of {width}x{height} pixels; shrink it to 8192x4320 or less.")
-    if size[3] and int(size[3]) > 0 and int(size[4]) > 0:
-        width = round(width * int(size[3]) / int(size[4]))
-    turned = re.search(r"rotation of (-?[\d.]+) degrees", said)
-    rotation = round(float(turned[1])) if turned else 0
-    if rotation % 180:
-        width, height = height, width
+    """Size, rate, duration of the moving picture of a file. Raises UsageError or InputError."""
+    try:
+        found = contents(check_input(path))
+        picture = first_picture(path, found.pictures[0].index) if found.pictures else None
+    except NotMedia as problem:
+        raise _no_video(path, problem.refused) from problem
+    if not found.pictures:
+        raise _no_video(path, refused=False)
+    if picture is None:
+        raise InputError(
+            f"{path} holds no picture that can be decoded (it is damaged, of a rare kind, or larger than 8192x4320); "
+            "convert it to MP4 first."
+        )
+    track = found.pictures[0]
+    width, height = _upright(path, picture)
     return VideoInfo(
         width=width,
         height=height,
-        fps=parse_fps(rate[1]) * (1000 if rate[2] else 1),
-        duration=duration(said),
-        has_audio=any(": Audio:" in line for line in streams),
-        rotation=rotation,
+        fps=_plain_rate(track.fps),
+        duration=found.duration,
+        has_audio=bool(found.sounds),
+        rotation=picture.rotation,
+        index=track.index,
     )
 
 
-def ends(path: Path) -> tuple[int, float, float | None]:
-    """(pictures, s at which the last one ends, s at which the sound ends or None) by the packets of a file."""
-    argv = arguments(source(path).output("-", format="framecrc", map="0", c="copy"))
-    steps: dict[str, Fraction] = {}
-    last: dict[str, int] = {}
-    pictures = 0
-    with start(argv, stdout=subprocess.PIPE) as running:
-        assert running.process.stdout is not None
-        for line in running.process.stdout:
-            cells = line.decode().replace(":", ",").split(",")
-            if cells[0].startswith("#tb "):
-                steps[cells[0].removeprefix("#tb ")] = Fraction(cells[1].strip())
-            elif cells[0] in ("0", "1"):  # what write_video writes: pictures, then sound
-                pictures += cells[0] == "0"
-                last[cells[0]] = max(last.get(cells[0], 0), int(cells[2]) + int(cells[3]))
-    seconds = {stream: float(steps[stream] * end) for stream, end in last.items()}
-    return pictures, seconds.get("0", 0.0), seconds.get("1")
+def _no_video(path: Path, refused: bool) -> InputError:
+    if refused:
+        return InputError(f"{path} is a playlist or of a kind that is not read; give the video itself, such as MP4.")
+    return InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
+
+
+def _upright(path: Path, picture: FirstPicture) -> tuple[int, int]:
+    """(width, height) px as seen."""
+    width, height = max(1, round(picture.width * picture.aspect)), picture.height
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{path} has pictures of {width}x{height} pixels; shrink it to 8192x4320 or less.")
+    return (height, width) if abs(picture.rotation) in (90, 270) else (width, height)
+
+
+def _plain_rate(fps: Fraction | None) -> Fraction:
+    """A rate that was measured instead of set is rounded, NTSC's to what is meant."""
+    if fps is None or fps.denominator <= SIMPLE:
+        return fps or USUAL
+    return parse_fps(f"{float(fps):.2f}") or fps.limit_denominator(SIMPLE) or USUAL
 
 
 def read_video(path: Path) -> Iterator[tuple[float, Array]]:
@@ -121,30 +123,23 @@ def read_video(path: Path) -> Iterator[tuple[float, Array]]:
     UsageError or InputError.
     """
     info = probe(path)
-    stamps: SimpleQueue[float | None] = SimpleQueue()
-
-    def hear(line: str) -> None:
-        if "showinfo" in line and (found := re.search(r"pts_time:\s*(-?[\d.]+)", line)):
-            stamps.put(float(found[1]))
-
-    upright = source(path)["V:0"].filter("scale", info.width, info.height, flags=SCALING).filter("showinfo", checksum=0)
-    output = upright.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
-    count = info.width * info.height * 3
-    frames = 0
-    with start(arguments(output, loud=True), hear, lambda: stamps.put(None), stdout=subprocess.PIPE) as running:
+    frames = source(path, info.index).filter("scale", info.width, info.height, flags=SCALING)
+    # NUT, since it keeps the stamps beside the pictures; they stay as they are.
+    stamps = {"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled"}
+    argv = arguments(frames.output("pipe:1", format="nut", vcodec="rawvideo", pix_fmt="rgb24", **stamps))
+    count = 0
+    with start(argv, stdout=subprocess.PIPE) as running:
         assert running.process.stdout is not None
-        while len(data := running.process.stdout.read(count)) == count:
-            stamp = stamps.get()
-            assert stamp is not None, f"frame {frames} of {path} has no time stamp"
-            yield stamp, np.frombuffer(data, np.uint8).reshape(info.height, info.width, 3)
-            frames += 1
-    if frames == 0:
+        for stamp, frame in raw_frames(running.process.stdout, info.width, info.height):
+            yield stamp, frame
+            count += 1
+    if count == 0:
         raise InputError(f"{path} holds no picture that can be decoded; convert it to MP4 first.")
 
 
 def thumbnail(path: Path, seconds: float, height: int = 96) -> bytes:
     """The frame at a time, small, as a JPEG. Raises InputError."""
-    small = source(path, ss=f"{seconds:.3f}").video.filter("scale", -2, height)
+    small = source(path, probe(path).index, ss=f"{seconds:.3f}").filter("scale", -2, height)
     argv = arguments(small.output("pipe:1", vframes=1, format="image2pipe", vcodec="mjpeg", **{"q:v": 6}))
     done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode != 0 or not done.stdout:
@@ -268,8 +263,8 @@ def _output(
     """The file: an ffmpeg-python picture stream and how it is coded, the sound of `audio`, what it says of itself."""
     streams = [picture]
     if audio is not None:
-        # The same clock as read_audio: late sound is preceded by silence.
-        sound = source(audio).audio.filter("aresample", 48_000, rematrix_maxval=1, **{"async": 1, "first_pts": 0})
+        # The same track and clock as read_audio: late sound is preceded by silence.
+        sound = playable(audio).filter("aresample", 48_000, rematrix_maxval=1, **{"async": 1, "first_pts": 0})
         if duration is not None:
             sound = sound.filter("apad", whole_dur=f"{duration:.6f}").filter("atrim", end=f"{duration:.6f}")
         streams.append(sound.filter("aformat", channel_layouts="mono|stereo"))
@@ -307,15 +302,15 @@ def _finish(running: Running, path: Path) -> None:
     assert running.process.stdin is not None
     with suppress(BrokenPipeError):
         running.process.stdin.close()
-    status = running.wait()
-    if status != 0 or any("No space left" in line for line in running.said):
+    if running.wait() != 0:
         raise _failure(running, path)
 
 
 def _failure(running: Running, path: Path) -> OutputError:
-    said = "".join(running.said)
-    if "No space left" in said:
+    """What an ffmpeg that wrote `path` died of: its exit status is the system's error, negative, in eight bits."""
+    code = 256 - running.process.returncode
+    if code in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"{path} could not be written: the disk is full; free some space or choose another folder.")
-    if "Permission denied" in said or "Read-only file system" in said:
-        return OutputError(f"{path} could not be written: {running.reason}; choose another folder.")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{path} could not be written: {os.strerror(code)}; choose another folder.")
     return OutputError(f"{path} could not be written: ffmpeg stopped ({running.reason}).")

@@ -131,3 +131,13 @@ def test_one_without_the_other_or_without_the_package(tmp_path: Path, monkeypatc
     monkeypatch.setattr(provenance, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="c2pa-python"):
         load_credentials(tmp_path / "chain.pem", tmp_path / "key.pem")
+
+
+def test_a_video_that_is_cut_short_is_not_sealed(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    for length in (len(data) - 1, len(data) - 700, 20):
+        (tmp_path / "b.mp4").write_bytes(data[:length])
+        with pytest.raises(OSError, match="cut short"):
+            provenance.mark_synthetic(tmp_path / "b.mp4")
+        assert (tmp_path / "b.mp4").stat().st_size == length
