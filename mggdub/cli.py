@@ -118,7 +118,10 @@ def cli() -> None:
 @click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
 @click.option("--expression-scale", type=float, default=1.0, show_default=True, help="How much brows and eyes move.")
 @click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="0 is the largest.")
-@click.option("--background", default="keep", show_default=True, metavar="keep|#RRGGBB")
+@click.option(
+    "--background", default="keep", show_default=True, metavar="keep|COLOR",
+    help="Behind a transparent photo: white, 00ff00 or, in quotes, '#00ff00'.",
+)  # fmt: skip
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed blinks and nods at other times.")
@@ -150,7 +153,7 @@ def render(
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)
     _calm_threads()
-    _check_given(ctx, photo)
+    _check_given(ctx, photo, options)
     with _hushed(), _progress(quiet) as progress:
         from mggdub import pipeline
         from mggdub.checks import failures
@@ -159,6 +162,8 @@ def render(
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
+        for sentence in report["notes"]:
+            _say(sentence)
         _tell_of_gaps(options.drive, report)
     failed = failures(report["checks"])
     if not quiet:
@@ -415,9 +420,10 @@ def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: P
     check_output(output, force, inputs)
 
 
-def _check_given(ctx: click.Context, photo: Path) -> None:
+def _check_given(ctx: click.Context, photo: Path, options: RenderOptions) -> None:
     """What was fixed when an avatar was built may be repeated, but not changed, not even to a default."""
-    given = {k: v for k, v in ctx.params.items() if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT}
+    named = [k for k in AVATAR_OPTIONS if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT]
+    given = {name: getattr(options, name) for name in named}
     if photo.suffix.lower() == ".mgg" and given.keys() & set(AVATAR_OPTIONS):
         from mggdub.avatar import check_given, load_avatar
 

@@ -37,7 +37,7 @@ class RenderOptions:
     mouth_scale: float = 1.0
     expression_scale: float = 1.0
     face: str = "largest"  # or the number of a face, the largest is 0
-    background: str = "keep"  # or #RRGGBB
+    background: str = "keep"  # or #rrggbb; a name, 00FF00 or #0f0 become that
     device: str = "auto"
     crf: int = 18  # x264: lower is better and bigger
     seed: int = 0
@@ -62,8 +62,7 @@ class RenderOptions:
             _within("--size", self.size, *SIZE_RANGE)
         if self.face != "largest" and not self.face.isdecimal():
             raise UsageError(f"--face is {self.face!r}; give 'largest' or the number of a face (the largest is 0).")
-        if self.background != "keep" and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
-            raise UsageError(f"--background is {self.background!r}; give 'keep' or a colour such as '#00ff00'.")
+        object.__setattr__(self, "background", _color(self.background))
 
     @property
     def background_color(self) -> tuple[int, int, int] | None:
@@ -82,6 +81,24 @@ def parse_fps(text: str) -> Fraction:
         return fps
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def _color(text: str) -> str:
+    """'keep' or #rrggbb of a colour's name (CSS) or of its digits. Raises UsageError."""
+    word = re.sub(r"[\s_-]", "", text).lower()
+    if word == "keep":
+        return word
+    digits = word.removeprefix("#")
+    if not re.fullmatch(r"[0-9a-f]{3}|[0-9a-f]{6}", digits):
+        from PIL.ImageColor import colormap  # the names of CSS
+
+        named = str(colormap.get(word, ""))
+        if not named:
+            raise UsageError(f"--background is {text[:40]!r}; give keep, a colour's name such as white, or '#00ff00'.")
+        digits = named.removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    return f"#{digits}"
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

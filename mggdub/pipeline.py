@@ -18,7 +18,7 @@ from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avat
 from mggdub.config import AVATAR_OPTIONS, RenderOptions
 from mggdub.drive import Drive, Eyes, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
 from mggdub.errors import InputError, MggdubError, UsageError
-from mggdub.geometry.camera import project
+from mggdub.geometry.camera import face_height, project
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
 from mggdub.media.provenance import load_credentials
@@ -30,7 +30,7 @@ from mggdub.models.mouth import own_share, paint_mouth
 from mggdub.models.speech import speech_track
 from mggdub.perception.face import FaceFinder, check_face, choose_face
 from mggdub.perception.geometry import load_geometry
-from mggdub.reconstruct import Models, build_avatar, load_models
+from mggdub.reconstruct import PREVIEW_SIZE, Models, build_avatar, load_models, output_size
 from mggdub.render.composite import Backdrop, composite
 from mggdub.render.rasterize import rasterize, render_frame
 from mggdub.types import (
@@ -231,9 +231,9 @@ def _read_head(path: Path, options: RenderOptions) -> Photo | HeadAvatar:
 
 
 def _read_picture(path: Path, options: RenderOptions) -> Photo:
-    picture = read_image(path, options.background_color or (255, 255, 255))
+    picture = read_image(path)
     if options.background_color and picture.alpha is None:
-        raise UsageError(f"{path} has no transparent background to fill; leave out --background.")
+        raise UsageError(f"{path} has nothing transparent that a colour could fill; leave out --background.")
     return picture
 
 
@@ -246,12 +246,27 @@ def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: Re
         raise InputError(f"{path}: {error}") from error
 
 
+def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions) -> list[str]:
+    """What to say of a preview whose size is not the usual one."""
+    height, width = avatar.picture.shape[:2]
+    if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
+        return []
+    box = avatar.frame
+    marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
+    high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
+    return [
+        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another."
+    ]
+
+
 def check_head(path: Path, options: RenderOptions, faces: FaceFinder) -> None:
     """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
     read = _read_head(path, options)
     if isinstance(read, Photo):
         try:
-            check_face(choose_face(faces.find(read.pixels), options.face))
+            face = choose_face(faces.find(read.pixels), options.face)
+            check_face(face)
+            output_size(read.size, face_height(face.landmarks), options)
         except MggdubError as error:
             raise type(error)(f"{path}: {error}") from error
 
@@ -400,6 +415,7 @@ def render_file(
         "silent": not options.drive and not bool(track.lip_modes.any()),
         "held": drive.held,
         "missing": list(drive.missing),
+        "notes": _notes(picture, avatar, options),
         "checks": checked,
         "times": {
             "load": round(loaded - clock, 3),

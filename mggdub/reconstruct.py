@@ -11,18 +11,19 @@ from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.drive import Eyes
-from mggdub.geometry.camera import cm_per_px, head_mesh, project, unproject
+from mggdub.errors import InputError
+from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
-from mggdub.media.image import resize
+from mggdub.media.image import WHITE, lay_over, resize
 from mggdub.models import deform, expression, torso
 from mggdub.models.head import GRID, Grids, HeadNet, head_inputs, load_head, look
 from mggdub.models.layers import SOLID, Layer, join, upper_lid
 from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, load_mouth, paint_mouth
 from mggdub.models.speech import SpeechModel, load_speech
-from mggdub.perception.face import FaceFinder, check_face, choose_face, cut, portrait
+from mggdub.perception.face import SMALLEST_FACE, FaceFinder, check_face, choose_face, cut, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
-from mggdub.perception.inpaint import make_plate, neck_fill, rim
+from mggdub.perception.inpaint import make_plate, neck_fill, opaque_colors, plate_alpha, rim
 from mggdub.render.composite import foreground
 from mggdub.render.fit import fit_photo
 from mggdub.types import (
@@ -45,6 +46,8 @@ from mggdub.types import (
 
 RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
 PREVIEW_SIZE = 256
+PREVIEW_FACE = 96  # px, height of a face in a preview, as far as these allow:
+PREVIEW_PIXELS = 1 << 20  # beyond twice the preview's size
 CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
@@ -87,20 +90,64 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     """The moving head of a photo. Raises InputError if no usable face is found."""
     face = choose_face(models.faces.find(photo.pixels), options.face)
     check_face(face)
+    size = output_size(photo.size, face_height(face.landmarks), options)
     head = portrait(photo, face, models.faces)
     maps = estimate_geometry(models.geometry, head)
-    picture = resize(photo.pixels, _output_size(photo.size, options), reducing_gap=3.0)
+    picture, veil = resize(photo.pixels, size, reducing_gap=3.0), None
+    if photo.alpha is not None:
+        head, maps = _unveiled(photo.alpha, head, maps)
+        veil = Veil(resize(photo.alpha, size, reducing_gap=3.0), options.background_color or WHITE)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     wide = look_wider(photo, head, maps, models.geometry)
     frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wide)
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
-    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide).build()
+    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide, veil=veil).build()
 
 
-def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:
-    longest = options.size or min(max(size), PREVIEW_SIZE * 2 if options.preview else SIZE_RANGE[1])
+@dataclass(frozen=True, eq=False)
+class Veil:
+    """Where a picture is transparent, and what comes behind it when all else is done."""
+
+    alpha: Array  # [H, W] uint8, at the size of the output
+    color: tuple[int, int, int]  # sRGB
+
+    def of(self, frame: Frame) -> Array:
+        """[h, w] float32 0..1 of the rendered box."""
+        box = self.alpha[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
+        small = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0)
+        return small.astype(np.float32) / 255
+
+
+def _unveiled(alpha: Array, head: Portrait, maps: GeometryMaps) -> tuple[Portrait, GeometryMaps]:
+    """A head of a photo with alpha [H, W] uint8, which the networks saw on white: without white, matte within alpha."""
+    seen = _cut_alpha(alpha, head.crop)
+    colors = opaque_colors(head.image.astype(np.float32) / 255, seen)
+    image = np.rint(colors * 255).astype(np.uint8)
+    return replace(head, image=image), replace(maps, matte=maps.matte * seen)
+
+
+def _cut_alpha(alpha: Array, crop: Crop) -> Array:
+    """[512, 512] float32 0..1 of alpha [H, W] uint8."""
+    return cut(np.broadcast_to(alpha[..., None], (*alpha.shape, 3)), crop)[..., 0].astype(np.float32) / 255
+
+
+def output_size(size: tuple[int, int], face: float, options: RenderOptions) -> tuple[int, int]:
+    """(width, height) px of the video of a photo of this size, whose face is `face` px high.
+
+    A preview is larger where its face would be small. Raises InputError if even the largest video shows too little.
+    """
+    longest = options.size or min(max(size), SIZE_RANGE[1])
+    if options.preview and not options.size:
+        usual = min(longest, PREVIEW_SIZE * 2)
+        affordable = (PREVIEW_PIXELS * max(size) / min(size)) ** 0.5
+        longest = max(usual, min(longest, max(size) * PREVIEW_FACE / face, affordable))
+    elif not options.size and face * longest / max(size) < SMALLEST_FACE:
+        raise InputError(
+            f"The face would be only {face * longest / max(size):.0f} pixels high in the longest video there is "
+            f"({SIZE_RANGE[1]} pixels); cut out the part with the person first."
+        )
     ratio = longest / max(size)
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
 
@@ -130,6 +177,8 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER
     seen = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
+    if photo.alpha is not None:
+        seen = replace(seen, matte=seen.matte * _cut_alpha(photo.alpha, wider))
     solid = seen.matte > 0.5
     solid[int(marks[152, 1]) :] = False
     if not solid.any():
@@ -175,12 +224,15 @@ class Builder:
     frame: Frame
     models: Models
     wide: Wide | None = None
+    veil: Veil | None = None
     overlap: bool = False  # mirrored points stay where they overlap visible ones, as no filter would have it
 
     def build(self) -> HeadAvatar:
         head, frame, basis = self.head, self.frame, self.models.expression
         box = self.picture[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         target = resize(box, (frame.render_width, frame.render_height), reducing_gap=3.0).astype(np.float32) / 255
+        if self.veil:
+            target = opaque_colors(target, self.veil.of(frame))
         crop_px = crop_pixels(head, self.scale, frame)  # [h, w, 2]
         camera = self._camera(crop_px)
         px_cm = cm_per_px(head.camera)
@@ -195,7 +247,8 @@ class Builder:
 
         px = CROP_SIZE / head.crop.side / self.scale * frame.width / frame.render_width  # crop px per rendered px
         hole = ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(0.3 / (px_cm * px))))
-        plate = self._plate(target, crop_px, hole & (neck > 0.02), person, neck, clothes, px * px_cm)
+        hidden_neck = self._behind_jaw(crop_px, person, neck, clothes, px * px_cm)
+        plate = make_plate(target, hole & (neck > 0.02), person, hidden_neck)
         mesh = head_mesh(head.landmarks, head.camera)
         drawn = matte > DRAWN
         pixels = crop_px[drawn]  # [N, 2] crop px
@@ -228,6 +281,12 @@ class Builder:
         necks = np.concatenate([neck[drawn], rest.neck]).astype(np.float32)
         places = np.concatenate([pixels, project(rest.means, head.camera)])
         touched = _resize_float(hole.astype(np.float32)[..., None], (frame.width, frame.height))  # 0..1
+        picture = self.picture
+        if self.veil:
+            solid = plate_alpha(self.veil.of(frame), hole & (neck > 0.02), person, hidden_neck)[..., None]
+            plate = plate * solid + (1 - solid) * np.array(self.veil.color, np.float32) / 255
+            picture = lay_over(Photo(picture, self.veil.alpha), self.veil.color)
+            box = picture[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         original = box.astype(np.float32) / 255
         crop = head.crop
         whole = replace(crop, left=crop.left * self.scale, top=crop.top * self.scale, side=crop.side * self.scale)
@@ -248,7 +307,7 @@ class Builder:
             camera,
             frame,
             original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
-            self.picture,
+            picture,
             torso.over_picture(body, whole, self.picture.shape[1::-1], px_cm),
         )
 
@@ -385,10 +444,11 @@ class Builder:
         K = np.array([[FOCAL * per_px[0], 0, centre[0]], [0, FOCAL * per_px[1], centre[1]], [0, 0, 1]], np.float32)
         return Camera(K, self.head.camera.viewmat, crop_px.shape[1], crop_px.shape[0])
 
-    def _plate(
-        self, target: Array, crop_px: Array, hole: Array, person: Array, neck: Array, clothes: Array, cm: float
-    ) -> Array:
-        """The box without the head; the neck's sides turn with the head and leave background. cm of a rendered px."""
+    def _behind_jaw(self, crop_px: Array, person: Array, neck: Array, clothes: Array, cm: float) -> Array:
+        """[h, w] 0..1: where the plate shows body; the neck's sides turn with the head and leave background.
+
+        cm of a rendered px.
+        """
         marks = self.head.landmarks
         rows, per_px = crop_px[:, 0, 1], cm_per_px(self.head.camera)
         band = (rows > marks[152, 1] + 0.6 / per_px) & (rows < marks[152, 1] + 2.2 / per_px)
@@ -397,7 +457,7 @@ class Builder:
         column = neck_fill(width, neck * bare, cm)
         below = np.clip((rows - marks[[172, 397], 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
         under = below[:, None] * column * person  # outside the matte it can only be background
-        return make_plate(target, hole, person, under.astype(np.float32))
+        return np.asarray(under, np.float32)
 
     def _layers(self, mesh: Array, rest: Array, surface: Array) -> tuple[Layer, Layer, Layer, MouthLayer]:
         """The mouth's inside, the left and the right lid; and what paints the mouth in every frame."""

@@ -52,10 +52,10 @@ def _check(name: str, array: Array | Tensor, *shape: int | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture as a viewer would see it: upright, 8-bit sRGB, alpha kept apart."""
+    """A picture as a viewer would see it: upright, 8-bit sRGB, laid on white where it is transparent."""
 
     pixels: Array  # [H, W, 3] uint8
-    alpha: Array | None = None  # [H, W] uint8, 255 is opaque
+    alpha: Array | None = None  # [H, W] uint8, 255 is opaque; None if all of it is
 
     def __post_init__(self) -> None:
         _check("pixels", self.pixels, None, None, 3)

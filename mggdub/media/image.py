@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mggdub.errors import InputError
-from mggdub.media.files import check_input
+from mggdub.media import heif
+from mggdub.media.kinds import HEIF, PICTURES, kind_of, not_read
 from mggdub.types import Array, Photo
 
 # What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
@@ -22,17 +23,28 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, At
 WHITE = (255, 255, 255)
 MOST_PIXELS = 150_000_000  # a 150-megapixel camera; more is taken for a decompression bomb
 SMALLEST = 32  # px
+LONGEST = 40  # times the shorter side: of what is longer, a video of 4096 px would show no face
+MOST_PAGES = 100  # of a TIFF file, that are looked at for the largest one
+# Pillow hands EPS to Ghostscript, a program of its own; the others are no pictures, or not decoded by it.
+LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+STRIP = 64  # rows that are converted at a time
+OPAQUE = 250  # alpha, from which on nothing shines through
 
 
 @cache
 def _formats() -> list[str]:
     Image.init()
-    return sorted(set(Image.OPEN) - {"EPS"})  # Pillow hands EPS to Ghostscript, a program of its own
+    return sorted(set(Image.OPEN) - LEFT_OUT)
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file begins like a picture. Raises UsageError or InputError if there is no such file."""
-    check_input(path)
+    """Whether a file begins like a picture, one that `read_image` can only name included.
+
+    Raises UsageError or InputError if there is no such file.
+    """
+    kind = kind_of(path)
+    if kind:
+        return kind.family in ("heif", "picture")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,28 +52,35 @@ def is_picture(path: Path) -> bool:
     except Image.DecompressionBombError:
         return True
     except BROKEN:
-        return False
+        return path.suffix.lower() in PICTURES
     return True
 
 
-def read_image(path: Path, flatten: tuple[int, int, int] = WHITE) -> Photo:
-    """A photo: EXIF turned, first frame, colour profile applied, transparent parts laid on `flatten`.
+def read_image(path: Path) -> Photo:
+    """A photo: EXIF turned, first frame or largest page, colour profile applied, transparent parts laid on white.
 
     Raises UsageError (no such file) or InputError.
     """
-    check_input(path)
+    kind = kind_of(path)
+    if kind and kind != HEIF:
+        raise not_read(path, kind)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF and the bomb warning; the limit below is ours
+            if kind == HEIF:
+                return _as_photo(heif.read_heif(path, lambda width, height: _check_size(path, width, height)))
             with Image.open(path, formats=_formats()) as image:
+                _choose_page(image)
                 _check_size(path, *image.size)
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                return _as_photo(image, flatten)
+                return _as_photo(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
+    except MemoryError as error:
+        raise InputError(f"{path} needs more memory to decode than there is; make it smaller first.") from error
     except BROKEN as error:
         raise InputError(f"{path} is damaged and cannot be decoded ({error}); save it again.") from error
 
@@ -72,10 +91,36 @@ def write_image(path: Path, pixels: Array) -> None:
 
 
 def resize(pixels: Array, size: tuple[int, int], reducing_gap: float | None = None) -> Array:
-    """[H, W, 3] uint8 to (width, height), Lanczos, without aliasing; a gap (Pillow's) shrinks large pictures faster."""
+    """[H, W(, 3)] uint8 to (width, height), Lanczos, no aliasing; a gap (Pillow's) shrinks large pictures faster."""
     if size == (pixels.shape[1], pixels.shape[0]):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=reducing_gap))
+
+
+def lay_over(photo: Photo, colour: tuple[int, int, int]) -> Array:
+    """[H, W, 3] uint8: the photo with a colour (sRGB) behind its transparent parts instead of white."""
+    if photo.alpha is None or colour == WHITE:
+        return photo.pixels
+    laid = photo.pixels.copy()
+    shown = np.nonzero((photo.alpha < 255).any(1))[0]
+    for row in shown:
+        through = (255 - photo.alpha[row, :, None]).astype(np.float32) / 255
+        laid[row] = np.rint(np.clip(laid[row] + through * (np.array(colour) - 255.0), 0, 255))
+    return laid
+
+
+def _choose_page(image: Image.Image) -> None:
+    """Go to the largest page of a TIFF file; the first one may be a thumbnail."""
+    if image.format != "TIFF":
+        return
+    sizes = []
+    for page in range(MOST_PAGES):
+        try:
+            image.seek(page)
+        except BROKEN:  # EOFError after the last one
+            break
+        sizes.append(image.size[0] * image.size[1])
+    image.seek(sizes.index(max(sizes)))
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -83,28 +128,50 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise InputError(f"{path} has {width}x{height} pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.")
     if min(width, height) < SMALLEST:
         raise InputError(f"{path} has only {width}x{height} pixels; give a larger photo.")
+    if max(width, height) > LONGEST * min(width, height):
+        raise InputError(
+            f"{path} has {width}x{height} pixels, more than {LONGEST} times as long as wide; cut out the person first."
+        )
 
 
-def _as_photo(image: Image.Image, flatten: tuple[int, int, int]) -> Photo:
-    transparent = image.has_transparency_data
+def _as_photo(image: Image.Image) -> Photo:
     if image.mode.startswith(("I", "F")):
-        pixels = np.repeat(_wide_grey(np.asarray(image))[..., None], 3, axis=2)
-        return Photo(np.ascontiguousarray(pixels))
-    if not transparent:
-        return Photo(np.array(_to_srgb(image)))
+        grey = _wide_grey(np.asarray(image))
+        return Photo(np.repeat(grey[..., None], 3, axis=2))
+    alpha = _alpha(image)
+    if alpha is None:
+        return Photo(np.array(_to_srgb(image if not image.has_transparency_data else _without_alpha(image))))
+    if np.max(alpha) == 0:
+        raise LookupError("every pixel is transparent")
+    mixed = Image.new("RGB", image.size, WHITE)
+    mixed.paste(_to_srgb(_without_alpha(image)), mask=Image.fromarray(alpha))  # in bytes, not in floats
+    return Photo(np.array(mixed), alpha)
+
+
+def _alpha(image: Image.Image) -> Array | None:
+    """[H, W] uint8, or None where nothing is transparent."""
+    if not image.has_transparency_data:
+        return None
+    layered = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+    alpha = np.array(layered.getchannel("A"))
+    return alpha if alpha.min() < OPAQUE else None
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
     layered = image if image.mode == "RGBA" else image.convert("RGBA")
-    alpha = layered.getchannel("A")
-    mixed = Image.new("RGB", image.size, flatten)
-    mixed.paste(_to_srgb(_with_profile(layered.convert("RGB"), image)), mask=alpha)  # in bytes, not in floats
-    return Photo(np.array(mixed), np.array(alpha))
+    return _with_profile(layered.convert("RGB"), image)
 
 
 def _wide_grey(values: Array) -> Array:
     """[H, W] of 16-bit, 32-bit or float grey to uint8; the range is guessed from what the values reach."""
-    values = np.nan_to_num(values.astype(np.float32), copy=False)
-    top = next((t for t in (1.0, 255.0, 65535.0) if values.max() <= t), float(values.max()))
-    full = top if values.dtype.kind == "f" and top == 1.0 else max(top, 255.0)
-    return np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8)
+    highest = float(np.max(values, initial=0, where=np.isfinite(values)))
+    tops = (255.0, 65535.0) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
+    top = next((top for top in tops if highest <= top), highest)
+    grey = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), STRIP):  # floats of all of it would take ten times its bytes
+        part = np.nan_to_num(values[row : row + STRIP].astype(np.float32), copy=False)
+        grey[row : row + STRIP] = np.rint(np.clip(part / top, 0.0, 1.0) * 255.0)
+    return grey
 
 
 def _with_profile(image: Image.Image, origin: Image.Image) -> Image.Image:

@@ -332,7 +332,7 @@ def _sample(pixels: Array, region: Region, size: int, replicate: bool) -> Array:
     turned = abs(np.cos(region.angle)) + abs(np.sin(region.angle))
     reach = turned * max(region.width, region.height) / 2 + 2 * shrink
     left, top = int(np.floor(region.x - reach)), int(np.floor(region.y - reach))
-    window = Image.fromarray(_window(pixels, left, top, int(np.ceil(2 * reach)) + 1, replicate)).reduce(shrink)
+    window = _window(pixels, left, top, int(np.ceil(2 * reach)) + 1, shrink, replicate)
     a, b, c, d, e, f = _affine(replace(region, x=region.x - left, y=region.y - top), size)
     # The nets were trained on views that put sample j at region start + j steps, not at pixel centres.
     c, f = c + 0.5 * (1 - a - b), f + 0.5 * (1 - d - e)
@@ -341,14 +341,29 @@ def _sample(pixels: Array, region: Region, size: int, replicate: bool) -> Array:
     return np.asarray(view, np.float32) / 255.0
 
 
-def _window(pixels: Array, left: int, top: int, side: int, replicate: bool) -> Array:
-    """A square of a picture that may reach beyond it."""
-    height, width = pixels.shape[:2]
-    x0, x1 = (int(np.clip(x, 0, width - 1)) for x in (left, left + side))
-    y0, y1 = (int(np.clip(y, 0, height - 1)) for y in (top, top + side))
-    inside = pixels[y0 : y1 + 1, x0 : x1 + 1]
-    margins = ((max(0, y0 - top), max(0, top + side - y1)), (max(0, x0 - left), max(0, left + side - x1)), (0, 0))
-    return np.pad(inside, margins, mode="edge" if replicate else "constant")
+def _window(pixels: Array, left: int, top: int, side: int, shrink: int, replicate: bool) -> Image.Image:
+    """A square of a picture that may reach beyond it, shrunk by area.
+
+    Blocks of `shrink` px far beyond the picture repeat one near it: made in full, the window around a picture of
+    256 x 65,000 px would take 12 GB.
+    """
+    rows, above, down = _blocks(top, side, pixels.shape[0], shrink)
+    columns, before, across = _blocks(left, side, pixels.shape[1], shrink)
+    near = np.pad(pixels[rows, columns], (above, before, (0, 0)), mode="edge" if replicate else "constant")
+    small = Image.fromarray(near).reduce(shrink)
+    return Image.fromarray(np.asarray(small)[down[:, None], across])
+
+
+def _blocks(start: int, side: int, extent: int, shrink: int) -> tuple[slice, tuple[int, int], Array]:
+    """Of one axis: what lies in the picture, px to add before and after, and which block of them each block is."""
+    first, last = (int(np.clip(x, 0, extent - 1)) for x in (start, start + side))
+    before, after = max(0, first - start), max(0, start + side - last)
+    skipped = [max(0, before // shrink - 1), max(0, after // shrink - 2)]
+    before, after = before - skipped[0] * shrink, after - skipped[1] * shrink
+    count = -(-(before + last + 1 - first + after) // shrink)
+    every = np.ones(count, int)  # the last block may be a part of one
+    every[0], every[-2 if skipped[1] else -1] = every[0] + skipped[0], every[-1] + skipped[1]
+    return slice(first, last + 1), (before, after), np.repeat(np.arange(count), every)
 
 
 def _affine(region: Region, size: int) -> tuple[float, ...]:

@@ -18,6 +18,8 @@ NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turn
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
+OPAQUE = (0.6, 0.95)  # of the highest alpha: from no to full trust in a pixel's colour
+SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
 
 
@@ -46,6 +48,32 @@ def _fill(colour: Tensor, weight: Tensor) -> Tensor:
     coarse = _fill(down_colour * gain, down_weight * gain)
     smooth = functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
     return colour + (1 - weight) * smooth[..., :height, :width]
+
+
+def opaque_colors(image: Array, alpha: Array) -> Array:
+    """What a picture laid on white shows without the white: colours of opaque pixels, continued where it is not opaque.
+
+    image [H, W, 3], alpha [H, W] float32 0..1 -> [H, W, 3] float32. Where alpha is low a colour may be anything, and
+    files that were multiplied by their alpha once too often are dark there.
+    """
+    trust = np.clip((alpha / max(float(alpha.max()), 1e-6) - OPAQUE[0]) / (OPAQUE[1] - OPAQUE[0]), 0, 1)
+    straight = (image - (1 - alpha[..., None])) / np.maximum(alpha, 0.1)[..., None]
+    return np.clip(push_pull(np.clip(straight, 0, 1), trust), 0, 1)
+
+
+def plate_alpha(alpha: Array, hole: Array, person: Array, neck: Array) -> Array:
+    """[H, W] float32 0..1: how opaque `make_plate`'s picture is, whose arguments these are.
+
+    A photo that was cut round, or has round corners, shows opaque pixels without a person: there the plate ends where
+    the photo does. Where the person was cut out, behind the head goes on what lies beside it.
+    """
+    opaque, free = alpha > 0.5, person < 0.05
+    shape = np.clip(((opaque & free).sum() / max(1, opaque.sum()) - SHAPE[0]) / (SHAPE[1] - SHAPE[0]), 0, 1)
+    background = push_pull(alpha[..., None], free.astype(np.float32))[..., 0]
+    body = push_pull(alpha[..., None], (~hole & (person > 0.95)).astype(np.float32))[..., 0]
+    fill = background + (body - background) * neck
+    behind = np.clip(fill + (alpha - fill) * shape, 0, 1)
+    return np.where(hole & ~free, behind, alpha).astype(np.float32)
 
 
 def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
