@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from mggdub.errors import plain
 from mggdub.media.demux import ends
 from mggdub.metrics.image import contour_gradient, evenly
 from mggdub.metrics.sync import QUIET, loudness, sound_lag
@@ -145,7 +146,7 @@ def judge(
 def failures(checks: dict[str, dict[str, Any]]) -> list[str]:
     """What is wrong, for a sentence, of each check that failed."""
     return [
-        f"the check {name!r} failed ({check['what']}: {check['value']:g}, limit {check['limit']:g})"
+        f"the check {name!r} failed ({check['what']}: {plain(check['value'])}, limit {plain(check['limit'])})"
         for name, check in checks.items()
         if not check["ok"]
     ]

@@ -162,9 +162,9 @@ def render(
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
-        for sentence in report["notes"]:
-            _say(sentence)
         _tell_of_gaps(options.drive, report)
+        for note in report.get("notes", ()):
+            _say(note)
     failed = failures(report["checks"])
     if not quiet:
         for sentence in failed:
@@ -279,6 +279,8 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
         report = pipeline.track_file(source, output, options, progress)
     if not quiet:
         _tell_of_gaps(source, report)
+        for note in report["notes"]:
+            _say(note)
     click.echo(json.dumps(report) if as_json else str(output))
 
 

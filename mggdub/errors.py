@@ -1,5 +1,19 @@
 """Errors a user can act on. Each carries the exit code of the command line."""
 
+from __future__ import annotations
+
+import math
+
+
+def plain(value: float) -> str:
+    """A number for a sentence: four digits, those before the point whole, never an exponent."""
+    if not math.isfinite(value):
+        return str(value)
+    digits = 3 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:.{min(max(digits, 0), 6)}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
 
 class MggdubError(Exception):
     """One sentence: what happened, to which file, what to do."""

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from mggdub.errors import InputError
 from mggdub.geometry.camera import face_height
 from mggdub.geometry.rotation import matrix_to_euler
-from mggdub.media.audio import probe_audio, read_audio
+from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
 from mggdub.metrics.face import eye_openness, lip_aperture
@@ -218,7 +218,7 @@ def hear(path: Path) -> SoundFinding:
     energy = frame_energy(sound.samples)
     heard = Waveform(sound.samples[: int(HEARD * sound.sample_rate)], sound.sample_rate)
     spoken = _phrases(heard)
-    voice = sum(end - start for start, end in spoken) / heard.duration
+    voice = min(1.0, sum(end - start for start, end in spoken) / heard.duration)  # the last step may reach beyond
     times = (np.arange(len(energy)) + 0.5) / gestures.VOICE_RATE
     voiced = np.any([(start <= times) & (times < end) for start, end in spoken] or [np.zeros(len(times), bool)], 0)
     speech_db = _decibel(float(energy[voiced].mean())) if voiced.any() else None
@@ -231,7 +231,7 @@ def hear(path: Path) -> SoundFinding:
         f"The sound is clipped ({100 * clipped:.1f} % of it); record it at a lower level.": clipped > CLIPPED,
         f"It lasts {minutes:.0f} minutes; the video will take about as long to make.": sound.duration > LONG,
     }
-    advice = tuple(sentence for sentence, applies in expect.items() if applies)
+    advice = (*sound_notes(path, sound), *(sentence for sentence, applies in expect.items() if applies))
     return SoundFinding(
         round(sound.duration, 3),
         about.sample_rate,

@@ -19,7 +19,7 @@ from mggdub.config import AVATAR_OPTIONS, RenderOptions
 from mggdub.drive import Drive, Eyes, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.geometry.camera import face_height, project
-from mggdub.media.audio import read_audio
+from mggdub.media.audio import read_audio, sound_notes
 from mggdub.media.image import read_image
 from mggdub.media.provenance import load_credentials
 from mggdub.media.track import read_track, write_track
@@ -327,17 +327,25 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
     check_output(output, options.force, (source,), (".csv",))
     progress("load", 0, 1)
+    notes: list[str] = []
     if _has_picture(source):
         eyes = Eyes(FaceFinder(), load_geometry(), expression.load_expression())
         progress("drive", 0, 1)
         drive = track_video(source, eyes, progress)
     else:
         sound, models = read_audio(source), load_models()
+        notes = sound_notes(source, sound)
         progress("speech", 0, 1)
         drive = _drive(sound, models, options, progress)
         drive = replace(drive, track=with_mouth_units(drive.track, models.expression))
     write_track(output, drive.track, options.force)
-    return {"output": str(output), "frames": len(drive.track), "seconds": round(drive.seconds, 3), "held": drive.held}
+    return {
+        "output": str(output),
+        "frames": len(drive.track),
+        "seconds": round(drive.seconds, 3),
+        "held": drive.held,
+        "notes": notes,
+    }
 
 
 def _has_picture(path: Path) -> bool:
@@ -378,6 +386,8 @@ def render_file(
     progress("drive" if options.drive else "speech", 0, 1)
     drive = _drive(sound, models, options, progress)
     track = orbiting(drive.track, options.orbit, drive.seconds)
+    playing = speech or drive.sound
+    notes = sound_notes(playing, sound) if playing else []
     heard = time.perf_counter()
     watch = checks.Watch.of(avatar, len(track))
 
@@ -395,7 +405,7 @@ def render_file(
         output,
         fps=options.fps,
         size=(width, height),
-        audio=speech or drive.sound,
+        audio=playing,
         duration=drive.seconds,
         crf=options.crf,
         force=options.force,
@@ -415,7 +425,7 @@ def render_file(
         "silent": not options.drive and not bool(track.lip_modes.any()),
         "held": drive.held,
         "missing": list(drive.missing),
-        "notes": _notes(picture, avatar, options),
+        "notes": [*_notes(picture, avatar, options), *notes],
         "checks": checked,
         "times": {
             "load": round(loaded - clock, 3),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mggdub.errors import plain
 from mggdub.media.files import appearing_whole
 
 FILTERS = {"all": "All", "done": "Done", "failed": "Failed", "checks": "Failed checks"}
@@ -95,7 +96,7 @@ def _checks(checks: dict[str, Any]) -> str:
     items = []
     for name, check in checks.items():
         value, limit = check.get("value"), check.get("limit")
-        numbers = "" if value is None else f" {value:.4g}" + ("" if limit is None else f" (limit {limit:.4g})")
+        numbers = "" if value is None else f" {plain(value)}" + ("" if limit is None else f" (limit {plain(limit)})")
         mark = "ok" if check["ok"] else "bad"
         items.append(f'<li class="{mark}">{escape(name)}{numbers}: {escape(str(check.get("what", "")))}</li>')
     return f"<ul>{''.join(items)}</ul>"

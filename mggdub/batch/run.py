@@ -93,6 +93,8 @@ def run_batch(
                 results[told["row"]] = told
                 if told["state"] == "failed":
                     say(f"Row {told['row']}: {told['error']}")
+                for note in told.get("report", {}).get("notes", ()):
+                    say(f"Row {told['row']}: {note}")
     for job in jobs:
         left = {"row": job.row.number, "output": job.row.output.as_posix(), "state": "left"}
         results.setdefault(job.row.number, left)

@@ -58,21 +58,25 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
     return _read(path, track, sample_rate)
 
 
-def louder_beside(path: Path, sound: Waveform) -> str:
-    """A sentence if `sound`, which was read from a file, is silent and another sound of the file is not, else empty."""
-    if np.abs(sound.samples).max(initial=0.0) > SILENT:
-        return ""
-    for track in _contents(path).sounds[1:]:
+def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
+    """What to know of the sound of a file: a sentence if it is silent and another one beside it is not.
+
+    `sound` is what was read of it; without, it is read if the file holds others. Raises UsageError or InputError.
+    """
+    first, *others = _contents(path).sounds
+    if not others or not _is_silent(sound or _read(path, first, SAMPLE_RATE)):
+        return []
+    for track in others:
         try:
-            peak = np.abs(_read(path, track, sound.sample_rate).samples).max(initial=0.0)
+            silent = _is_silent(_read(path, track, SAMPLE_RATE))
         except InputError:
             continue
-        if peak > SILENT:
-            return (
+        if not silent:
+            return [
                 f"The sound of {path} that players choose is silent, another one (ffmpeg's stream 0:{track.index}) is "
                 "not; keep only that one to hear it."
-            )
-    return ""
+            ]
+    return []
 
 
 def playable(path: Path) -> Any:
@@ -94,11 +98,16 @@ def _contents(path: Path) -> Contents:
 def _unreadable(path: Path, refused: bool) -> InputError:
     if refused:
         return InputError(
-            f"{path} holds no sound that is read (is it a picture or a playlist?); give the recording itself."
+            f"{path} holds no sound that is read (is it a picture, a playlist or samples without a header?); give the "
+            "recording itself, such as WAV, MP3 or M4A."
         )
     return InputError(
         f"{path} cannot be read as sound; give a recording that plays elsewhere, such as WAV, MP3 or M4A."
     )
+
+
+def _is_silent(sound: Waveform) -> bool:
+    return float(np.abs(sound.samples).max(initial=0.0)) <= SILENT
 
 
 def _too_long(path: Path) -> InputError:
@@ -169,6 +178,9 @@ def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[Array]:
 
 
 def _audible(columns: Array) -> int:
-    """Which of left, right and mix [N, 3] is heard: the mix, unless the sides cancel in it."""
-    left, right, mix = np.square(columns, dtype=np.float64).mean(0).tolist()
+    """Which of left, right and mix [N, 3] is heard: the mix, unless the sides cancel in it.
+
+    Steps between samples are compared, since rumble and hum must not decide.
+    """
+    left, right, mix = np.square(np.diff(columns, axis=0), dtype=np.float64).sum(0).tolist()
     return int(right > left) if mix < CANCELS * (left + right) / 4 else 2

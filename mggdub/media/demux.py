@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +39,7 @@ FORMATS = (
 MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
 PATIENCE = 300  # packets in which the first picture must come
 SIMPLE = 1001  # the largest denominator of a rate that is taken as it is; others are measured, and NTSC's is meant
+ANY_BYTES = "latin-1"  # tags may hold anything; they are not looked at
 BUFFER = 1 << 20  # bytes that are read from a pipe at once
 
 
@@ -119,20 +120,23 @@ def lasts(path: Path, index: int, seconds: float) -> bool:
 
 
 def ends(path: Path) -> tuple[int, float, float | None]:
-    """(pictures, s at which the last one ends, s at which the sound ends or None) by the packets of a video."""
-    with _opened(path) as file:
-        tracks = [file.streams.video[0], *file.streams.audio[:1]]
-        shown: list[float] = []
-        heard: list[float] = []
-        for index, end in _packet_ends(file, tracks):
-            (shown if index == tracks[0].index else heard).append(end)
+    """(pictures, s at which the last one ends, s at which the sound ends or None) by the packets of a video.
+
+    (0, 0.0, None) of what is no video.
+    """
+    shown: list[float] = []
+    heard: list[float] = []
+    with suppress(NotMedia), _opened(path) as file:
+        pictures, sounds = file.streams.video[:1], file.streams.audio[:1]
+        for index, end in _packet_ends(file, [*pictures, *sounds]):
+            (heard if sounds and index == sounds[0].index else shown).append(end)
     return len(shown), max(shown, default=0.0), max(heard, default=None)
 
 
 def raw_frames(pipe: IO[bytes], width: int, height: int) -> Iterator[tuple[float, Array]]:
     """(s, frame [H, W, 3] uint8) of an ffmpeg that writes rgb24 of one size as NUT into a pipe."""
     try:
-        with av.open(pipe, "r", format="nut", buffer_size=BUFFER) as file:
+        with av.open(pipe, "r", format="nut", buffer_size=BUFFER, metadata_encoding=ANY_BYTES) as file:
             for packet in file.demux(video=0):
                 if packet.size == width * height * 3 and packet.pts is not None:
                     pixels = np.frombuffer(memoryview(packet), np.uint8)  # of the packet, not a copy
@@ -149,7 +153,7 @@ def _opened(path: Path) -> Iterator[Any]:
             f"file:{path}",
             options={"max_pixels": str(MOST_PIXELS), "threads": "1"},
             container_options={"protocol_whitelist": "file", "format_whitelist": FORMATS},
-            metadata_errors="replace",
+            metadata_encoding=ANY_BYTES,
         ) as file:
             yield file
     except av.FFmpegError as error:
@@ -187,10 +191,16 @@ def _rate(stream: Any) -> Fraction | None:
     return None if rate is None else Fraction(rate)
 
 
+def _packets(file: Any, streams: list[Any]) -> Iterator[Any]:
+    """Those up to where the file is damaged."""
+    with suppress(av.FFmpegError):
+        yield from file.demux(streams)
+
+
 def _packet_ends(file: Any, streams: list[Any]) -> Iterator[tuple[int, float]]:
     """(stream, s at which it ends) of every packet, counted from the start of the file."""
     start = (file.start_time or 0) / av.time_base
-    for packet in file.demux(streams):
+    for packet in _packets(file, streams):
         stamp = packet.pts if packet.pts is not None else packet.dts
         if packet.size and stamp is not None and packet.time_base:
             yield packet.stream.index, float((stamp + (packet.duration or 0)) * packet.time_base) - start
@@ -198,7 +208,7 @@ def _packet_ends(file: Any, streams: list[Any]) -> Iterator[tuple[int, float]]:
 
 def _first_frame(file: Any, stream: Any) -> Any:
     stream.codec_context.thread_type = ThreadType.NONE
-    for count, packet in enumerate(file.demux(stream)):
+    for count, packet in enumerate(_packets(file, [stream])):
         try:
             frames = packet.decode()
         except av.FFmpegError:

@@ -125,7 +125,7 @@ def read_video(path: Path) -> Iterator[tuple[float, Array]]:
     info = probe(path)
     frames = source(path, info.index).filter("scale", info.width, info.height, flags=SCALING)
     # NUT, since it keeps the stamps beside the pictures; they stay as they are.
-    stamps = {"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled"}
+    stamps = {"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled", "map_metadata": -1}
     argv = arguments(frames.output("pipe:1", format="nut", vcodec="rawvideo", pix_fmt="rgb24", **stamps))
     count = 0
     with start(argv, stdout=subprocess.PIPE) as running:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from mggdub.errors import InputError, UsageError
+from mggdub.errors import InputError, UsageError, plain
 from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
-from mggdub.media.audio import read_audio
+from mggdub.media.audio import read_audio, sound_notes
 from mggdub.media.image import read_image, resize
 from mggdub.media.video import VideoInfo, probe, read_video
 from mggdub.metrics import face as lm
@@ -389,9 +389,10 @@ def _summary(
         "head_motion": lm.head_motion(angles),
         "jitter": lm.jitter(kept.curve("rigid"), kept.curve("width"), fps),
     }
-    skipped = []
+    skipped: list[str] = []
     if info.has_audio:
         sound = read_audio(video)
+        skipped += sound_notes(video, sound)
         quiet = sync.silent(sound, times) & found
         numbers["end_difference"] = 1000 * (numbers["seconds"] - sound.duration)
         numbers["silence_seconds"] = float(quiet.sum() / fps)
@@ -445,5 +446,5 @@ def as_text(found: Measurement) -> str:
     lines = []
     for name, value in found.numbers.items():
         unit, meaning = METRICS[name]
-        lines.append(f"{name:<20} {value:>10.4g} {unit:<8} {meaning}".rstrip())
+        lines.append(f"{name:<20} {plain(value):>10} {unit:<8} {meaning}".rstrip())
     return "\n".join(lines)
