@@ -143,8 +143,10 @@ def _card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
         if not (NAME.fullmatch(card["file"]) and re.fullmatch(r"[0-9a-f]{64}", card["sha256"])):
             raise ValueError("it names no file and no sha256")
-        if not isinstance(card.get("bytes", 0), int) or not isinstance(card.get("licence", ""), str):
-            raise ValueError("its bytes are no number or its licence no text")
+        if not (type(card.get("bytes", 0)) is int and 0 <= card.get("bytes", 0) < 1 << 60):
+            raise ValueError("its bytes are no number")
+        if not card.get("licence", "").isprintable():
+            raise ValueError("its licence is no line of text")
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"The card {path} is damaged ({excerpt(error)}); reinstall mggdub.") from error
     return card | {"path": str(path.parent)}

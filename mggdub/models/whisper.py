@@ -131,6 +131,8 @@ def load_whisper() -> WhisperEncoder:
     """The shipped encoder. Matrices are stored as int8 with one scale per row. Raises InputError if it is damaged."""
     tensors, settings = weights.load("whisper")
     config = weights.fitting(WhisperConfig, settings, "whisper")
+    if not 0 < config.layers < len(tensors) or config.heads < 1 or config.width % config.heads:
+        raise InputError("The weight file whisper is for another version of mggdub; reinstall mggdub.")
     try:
         plain = dequantize(tensors)
     except (LookupError, RuntimeError) as error:  # a scale without its matrix, or of another size
