@@ -19,10 +19,12 @@ check: $(VENV)/.dev-ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# make fuzz COUNT=10000: that many damaged files for every reader.
+# make fuzz COUNT=10000: that many damaged files for every reader; FORGED=5000: avatars with a right digest.
 COUNT ?= 3000
+FORGED ?= 2000
 fuzz: $(VENV)/.dev-ready
 	$(BIN)/python tests/fuzz/test_fuzz.py --count $(COUNT)
+	$(BIN)/python tests/fuzz/test_forged.py --count $(FORGED)
 
 docs: $(VENV)/.docs-ready
 	$(BIN)/pdoc --output-directory build/docs mggdub '!mggdub.train' '!mggdub.__main__'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -16,24 +17,24 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from scipy.sparse import csr_matrix
 
 from mggdub import __version__, types, weights
-from mggdub.config import AVATAR_OPTIONS, SIZE_RANGE, RenderOptions
-from mggdub.errors import InputError, MggdubError, UsageError
+from mggdub.avatar_bounds import check_avatar, check_options, check_tensors
+from mggdub.config import AVATAR_OPTIONS
+from mggdub.errors import InputError, MggdubError, UsageError, excerpt
 from mggdub.media.files import appearing_whole, check_input, check_output
-from mggdub.models import layers, mouth, torso
-from mggdub.types import LANDMARKS, Gaussians, HeadAvatar
+from mggdub.models import layers, mouth
+from mggdub.types import Gaussians, HeadAvatar
 
 SUFFIX = ".mgg"
 FORMAT = 1
 KEY = "mggdub"  # of the header
+ABOUT = {"format", "mggdub", "weights", "options", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it
-LARGEST_HEADER = 4 << 20
-MOST_GAUSSIANS = 4_000_000
-LARGEST_SCALE = 10.0  # cm
+LARGEST_HEADER = 256 << 10  # bytes; an avatar's has 5,000
 DC = 0.28209479177387814  # the constant spherical harmonic, in which PLY files count colours
 VALUES = {
     name: value
@@ -61,7 +62,7 @@ def save_avatar(path: Path, avatar: HeadAvatar, about: dict[str, Any], force: bo
     told["sha256"] = _digest(told, tensors)
     data = save(tensors, {KEY: json.dumps(told, sort_keys=True)})  # one key: the order of several is not fixed
     with appearing_whole(path) as partial:
-        partial.write_bytes(data)
+        _write_private(partial, data)
 
 
 def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
@@ -69,29 +70,45 @@ def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
     check_input(path)
     again = f"make it again with mggdub avatar PHOTO -o {path.name}."
     try:
-        told, tensors = _read(path)
-        if told.get("format") != FORMAT:
-            raise InputError(f"{path} has another format ({told.get('format')!r}) than this mggdub reads; {again}")
-        if told.get("weights") != weights.fingerprint():
-            raise InputError(f"{path} was made by mggdub {told.get('mggdub')} with other weights; {again}")
-        if told.pop("sha256", None) != _digest(told, tensors):
+        about, tensors = _read(path)
+        if about.get("format") != FORMAT:
+            other = excerpt(about.get("format"))
+            raise InputError(f"{path} has another format ({other}) than this mggdub reads; {again}")
+        if about.get("weights") != weights.fingerprint():
+            raise InputError(f"{path} was made by mggdub {_version(about)} with other weights; {again}")
+        if about.pop("sha256", None) != _digest(about, tensors):
             raise ValueError("its bytes are not those that were written")
-        tree = told.pop("fields")
-        if set(told["options"]) != set(AVATAR_OPTIONS):
-            raise ValueError("its options are incomplete")
-        RenderOptions(**told["options"])
-        avatar = _give(tree, "", tensors)
-        if not isinstance(avatar, HeadAvatar):
-            raise ValueError("it holds something else")
-        _check(avatar)
+        return _checked(about, tensors), about
     except InputError:
         raise
     # What a file of a stranger may provoke in json, safetensors, scipy, the dataclasses and the mouth's network.
     except (SafetensorError, MggdubError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged or no avatar ({_short(error)}); {again}") from error
+        raise InputError(f"{path} is damaged or no avatar ({excerpt(error)}); {again}") from error
+    except (AssertionError, MemoryError) as error:  # of safetensors for sizes that contradict each other
+        raise InputError(f"{path} is damaged or no avatar; {again}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
-    return avatar, told
+
+
+def _checked(about: dict[str, Any], tensors: Tensors) -> HeadAvatar:
+    """The avatar of a file whose digest is right; its tree leaves `about`. Raises what strangers may provoke."""
+    if about.keys() != ABOUT:
+        raise ValueError("its header has other entries than an avatar's")
+    check_options(about["options"])
+    net = mouth.load_mouth()
+    check_tensors(tensors, net)
+    avatar = _give(about.pop("fields"), "", tensors)
+    if not isinstance(avatar, HeadAvatar):
+        raise ValueError("it holds something else")
+    check_avatar(avatar, net)
+    return avatar
+
+
+def _version(about: dict[str, Any]) -> str:
+    """What a file says of the mggdub that made it, if it is a version at all."""
+    version = about.get("mggdub")
+    known = isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,40}", version, re.ASCII)
+    return str(version) if known else "of an unknown version"
 
 
 def check_given(path: Path, about: dict[str, Any], given: dict[str, Any]) -> None:
@@ -131,8 +148,15 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {name}" for name in names] + ["end_header\n"]
     with appearing_whole(path) as partial:
-        partial.write_bytes("\n".join(header).encode() + rows.tobytes())
+        _write_private(partial, "\n".join(header).encode() + rows.tobytes())
     return len(rows)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write what is somebody's face for nobody else to read."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 # --- from values to tensors and JSON, and back ----------------------------------------------------------------------
@@ -164,7 +188,10 @@ def _take(value: Any, name: str, tensors: Tensors) -> Any:
 
 
 def _give(node: Any, name: str, tensors: Tensors) -> Any:
-    """The value of a JSON. Raises ValueError, TypeError or LookupError for anything that `_take` did not make."""
+    """The value of a JSON and of tensors that are checked.
+
+    Raises ValueError, TypeError or LookupError for anything that `_take` did not make.
+    """
     if not isinstance(node, dict):
         if not (node is None or isinstance(node, (bool, int, float, str))) or (
             isinstance(node, float) and not math.isfinite(node)
@@ -174,15 +201,12 @@ def _give(node: Any, name: str, tensors: Tensors) -> Any:
     kind: str = node["is"]
     of: Any = node.get("of")
     if kind in ("array", "tensor"):
-        tensor = tensors[name]
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name} is not finite")
-        return tensor.numpy() if kind == "array" else tensor
+        return tensors[name].numpy() if kind == "array" else tensors[name]
     if kind == "csr":
-        data, indices, indptr = (_give({"is": "array"}, f"{name}.{part}", tensors) for part in _CSR)
-        matrix = csr_matrix((data, indices, indptr), shape=(int(of[0]), int(of[1])), copy=False)
-        matrix.check_format(full_check=True)
-        return matrix
+        if not all(type(part) is int for part in of) or len(of) != 2:
+            raise ValueError(f"{name} is no matrix")
+        data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+        return csr_matrix((data, indices, indptr), shape=tuple(of), copy=False)  # raises if the rows are others
     if kind == "slice":
         if not all(part is None or type(part) is int for part in of) or len(of) != 3:
             raise ValueError(f"{name} is no range")
@@ -201,9 +225,6 @@ def _give(node: Any, name: str, tensors: Tensors) -> Any:
     return value(**parts)
 
 
-_CSR = ("data", "indices", "indptr")
-
-
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is what a field is annotated with; Any takes everything."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
@@ -219,17 +240,18 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """The header's JSON and the tensors; nothing larger than the file is allocated."""
+    """The header's JSON and the tensors: of bytes that are read once, so that what is checked is what is used."""
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"it is larger than {LARGEST_FILE >> 30} GiB")
     with path.open("rb") as file:
-        if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
-            raise ValueError("its header is too long")
-    with safe_open(path, framework="pt") as opened:
-        told = json.loads((opened.metadata() or {})[KEY])
-        if not isinstance(told, dict):
-            raise ValueError("its header is no JSON object")
-        return told, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        data = file.read(LARGEST_FILE)
+    size = int.from_bytes(data[:8], "little")
+    if size > LARGEST_HEADER:
+        raise ValueError("its header is too long")
+    about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
+    if not isinstance(about, dict):
+        raise ValueError("its header is no JSON object")
+    return about, load(data)
 
 
 def _digest(told: dict[str, Any], tensors: Tensors) -> str:
@@ -240,37 +262,3 @@ def _digest(told: dict[str, Any], tensors: Tensors) -> str:
         if tensors[name].numel():
             sum_.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return sum_.hexdigest()
-
-
-def _check(avatar: HeadAvatar) -> None:
-    """Raises ValueError (or what the mouth's network raises) where the fields do not fit together."""
-    g, frame, camera, count = avatar.gaussians, avatar.frame, avatar.camera, len(avatar.gaussians)
-    floats: list[Any] = [g.means, g.quats, g.scales, g.opacities, g.colors, camera.K, camera.viewmat]
-    floats += [avatar.neck, avatar.body, avatar.sway, avatar.mesh, avatar.drivers, avatar.plate, avatar.skin]
-    _want(all(str(part.dtype).endswith("float32") for part in floats), "its numbers are not float32")
-    picture, own = avatar.picture, avatar.own_mouth
-    _want(picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3, "picture is none")
-    _want(min(picture.shape[:2]) >= 2 and max(picture.shape[:2]) <= SIZE_RANGE[1], "picture has a wrong size")
-    sway = avatar.sway
-    _want(sway.ndim == 2 and 1 <= min(sway.shape) <= max(sway.shape) <= torso.CELLS, "sway does not fit the picture")
-    _want(frame.left >= 0 and frame.left + frame.width <= picture.shape[1], "frame lies outside the picture")
-    _want(frame.top >= 0 and frame.top + frame.height <= picture.shape[0], "frame lies outside the picture")
-    _want(0 < frame.render_width <= frame.width and 0 < frame.render_height <= frame.height, "frame is empty")
-    _want((camera.width, camera.height) == (frame.render_width, frame.render_height), "camera does not fit the frame")
-    _want(0 < count <= MOST_GAUSSIANS and float(g.scales.max()) <= LARGEST_SCALE, "gaussians are too many or too large")
-    _want(isinstance(avatar.skin, csr_matrix) and avatar.skin.shape == (count, LANDMARKS), "skin does not fit")
-    _want(own.dtype == np.int64 and own.ndim == 1 and bool(((own >= 0) & (own < count)).all()), "own_mouth is no index")
-    for part in (*avatar.lids, avatar.mouth):
-        inside = part.step is None and type(part.start) is int and type(part.stop) is int
-        _want(inside and 0 <= part.start <= part.stop <= count, "a range lies outside the gaussians")
-    painted, _ = mouth.paint_mouth(mouth.load_mouth(), avatar.painter, np.zeros((LANDMARKS, 3), np.float32))
-    _want(len(painted) == avatar.mouth.stop - avatar.mouth.start, "mouth does not fit its painter")
-
-
-def _want(right: bool, otherwise: str) -> None:
-    if not right:
-        raise ValueError(otherwise)
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:120]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mggdub import __version__
-from mggdub.errors import InputError, OutputError, UsageError
+from mggdub.errors import InputError, OutputError, UsageError, excerpt
 from mggdub.media.files import check_input
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -27,6 +27,8 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 
+LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has some thousands
+LONGEST_KEY = 8192  # bits of RSA: a longer one signs for minutes
 DOT = base64.b64decode(  # a PNG of one pixel: what a certificate is tried on before the work
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
@@ -81,10 +83,10 @@ def load_credentials(certificate: Path, key: Path) -> Credentials:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    chain, secret = (check_input(path).read_bytes() for path in (certificate, key))
+    chain, secret = (_read(path) for path in (certificate, key))
     try:
         public = x509.load_pem_x509_certificates(chain)[0].public_key()
-    except ValueError as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"{certificate} holds no certificate; give a PEM chain, the signer's first.") from error
     try:
         private = load_pem_private_key(secret, password=None)
@@ -97,10 +99,19 @@ def load_credentials(certificate: Path, key: Path) -> Credentials:
         _sign(credentials, "image/png", io.BytesIO(DOT), io.BytesIO())
     except ValueError as error:
         raise InputError(
-            f"{certificate} cannot sign C2PA manifests ({error}); it needs to be valid now, for e-mail protection or "
-            "document signing, and to come with the chain that issued it."
+            f"{certificate} cannot sign C2PA manifests ({excerpt(error)}); it needs to be valid now, for e-mail "
+            "protection or document signing, and to come with the chain that issued it."
         ) from error
     return credentials
+
+
+def _read(path: Path) -> bytes:
+    if check_input(path).stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB; give a PEM file.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); copy it to another disk.") from error
 
 
 def _algorithm(private: Any, path: Path) -> str:
@@ -108,11 +119,14 @@ def _algorithm(private: Any, path: Path) -> str:
 
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.key_size in (256, 384, 521):
         return {256: "es256", 384: "es384", 521: "es512"}[private.curve.key_size]
-    if isinstance(private, rsa.RSAPrivateKey):
+    if isinstance(private, rsa.RSAPrivateKey) and private.key_size <= LONGEST_KEY:
         return "ps256"
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
-    raise InputError(f"{path} is of a kind that C2PA does not know; use a P-256, P-384, P-521, RSA or Ed25519 key.")
+    raise InputError(
+        f"{path} is of a kind that cannot sign; use a P-256, P-384, P-521 or Ed25519 key, or RSA of at most "
+        f"{LONGEST_KEY} bits."
+    )
 
 
 def sign(video: Path, credentials: Credentials) -> None:
@@ -123,7 +137,7 @@ def sign(video: Path, credentials: Credentials) -> None:
             _sign(credentials, "video/mp4", source, target)
         signed.replace(video)
     except ValueError as error:
-        raise OutputError(f"The C2PA manifest could not be signed ({error}).") from error
+        raise OutputError(f"The C2PA manifest could not be signed ({excerpt(error)}).") from error
     finally:
         signed.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
 """Tracks as CSV: the exchange file, and what the Live Link Face app exports.
 
 Columns are `time_s`, the 52 units, `lip_0` to `lip_7`, `pitch_deg yaw_deg roll_deg`, `x_cm y_cm z_cm`, and of the
-torso `torso_x_cm torso_y_cm torso_roll_deg torso_z_cm`. Live Link Face
-writes PascalCase units after a `Timecode` HH:MM:SS:FF.fff and the head's rotation in radians.
+torso `torso_x_cm torso_y_cm torso_roll_deg torso_z_cm`. Live Link Face writes PascalCase units after a `Timecode`
+HH:MM:SS:FF.fff and the head's rotation in radians. `media.table` knows the dialects of CSV.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import io
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from mggdub.errors import InputError
-from mggdub.media.files import appearing_whole, check_input, check_output
+from mggdub.media.files import appearing_whole, check_output
+from mggdub.media.table import Limits, as_number, named, read_table
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 LONGEST = 1800  # s
 FASTEST = 240  # rows a second, of the fastest cameras
-LARGEST_FILE = 512 << 20  # bytes; half an hour at the fastest rate
+MOST_ROWS = LONGEST * FASTEST
+LIMITS = Limits(512 << 20, 2000, 2 * MOST_ROWS)  # half an hour at the fastest rate, and what other programs add
 LARGEST_VALUE = 1000.0  # no unit, angle or centimetre of a face is larger
 LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
 ROTATION = ("pitch_deg", "yaw_deg", "roll_deg")
@@ -35,7 +38,7 @@ COLUMNS = ("time_s", *BLENDSHAPES, *LIPS, *ROTATION, *TRANSLATION, *TORSO)
 # sign for each.
 LIVE_LINK_HEAD = {"headpitch": ("pitch_deg", 1.0), "headyaw": ("yaw_deg", -1.0), "headroll": ("roll_deg", 1.0)}
 TIMECODE_RATES = (24, 25, 30, 48, 50, 60, 120, 240)
-NAMED = 6  # columns that a sentence names before it counts the rest
+TIMECODE = re.compile(r"\s*(\d\d?):(\d\d?):(\d\d?)[:;](\d{1,3}(?:[.,]\d{1,9})?)\s*", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +62,10 @@ class TrackFile:
 
 def read_track(path: Path) -> TrackFile:
     """A track from a CSV. Raises UsageError (no such file) or InputError, which names columns and rows."""
-    check_input(path)
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB; a track is cut into parts of half an hour.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(path, csv.reader(file, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV text file ({error}); export the track again.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
-
-
-def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
-    given = [name.strip() for name in next(lines, [])]
+    known = frozenset(name.lower() for name in (*COLUMNS, "timecode", *LIVE_LINK_HEAD))
+    lines = read_table(path, known, LIMITS)
+    _, given = next(lines, (1, []))
     header = [name.lower() for name in given]
-    twice = sorted({given[i] for i, name in enumerate(header) if name and header.index(name) < i})
-    if twice:
-        raise InputError(f"{path} has the column {named(twice)} twice; remove one.")
     live_link = "timecode" in header and "time_s" not in header
     clock = "timecode" if live_link else "time_s"
     wanted = {name.lower(): (name, 1.0) for name in COLUMNS[1:]}
@@ -89,14 +78,9 @@ def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
         )
     if not places:
         raise InputError(f"{path} has none of the columns {named(COLUMNS[1:])}; name its columns so.")
-    times, values = _rows(path, lines, given, header.index(clock), list(places), live_link)
+    numbers, times, values = _rows(path, lines, given, header.index(clock), list(places), live_link)
     times = _from_timecodes(times) if live_link else times[:, 0]
-    late = np.flatnonzero(np.diff(times) <= 0)
-    if len(late) or times[0] < 0:
-        row = int(late[0]) + 3 if len(late) else 2
-        raise InputError(f"{path}, line {row}: {clock} does not increase from 0 on; sort the lines by time.")
-    if times[-1] > LONGEST:
-        raise InputError(f"{path} is longer than {LONGEST // 60} minutes; cut it into parts.")
+    _check_times(path, clock, times, numbers)
     columns = {name: values[:, k] * factor for k, (name, factor) in enumerate(places.values())}
 
     def block(names: tuple[str, ...] | list[str]) -> Array:
@@ -108,41 +92,57 @@ def _parse(path: Path, lines: Iterator[list[str]]) -> TrackFile:
 
 
 def _rows(
-    path: Path, lines: Iterator[list[str]], header: list[str], clock: int, places: list[int], live_link: bool
-) -> tuple[Array, Array]:
-    """Times [T, 1] (or timecodes [T, 4]) and values [T, len(places)] float64."""
-    times: list[list[float]] = []
-    values: list[list[float]] = []
-    for number, cells in enumerate(lines, 2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {number} has {len(cells)} cells for {len(header)} columns; complete it.")
-        if len(times) > LONGEST * FASTEST:
-            raise InputError(f"{path} has more than {LONGEST * FASTEST} lines; cut it into parts of half an hour.")
-        times.append(_timecode(cells[clock]) if live_link else [_number(cells[clock])])
-        values.append([_number(cells[place]) for place in places])
-        bad = [header[clock]] if not np.isfinite(times[-1]).all() else []
-        bad += [
-            header[place] for place, value in zip(places, values[-1], strict=True) if not abs(value) < LARGEST_VALUE
-        ]
+    path: Path,
+    lines: Iterator[tuple[int, list[str]]],
+    header: list[str],
+    clock: int,
+    places: list[int],
+    live: bool,
+) -> tuple[Array, Array, Array]:
+    """Lines [T], times [T, 1] (or timecodes [T, 4]) and values [T, len(places)] float64."""
+    numbers, times, values = array("q"), array("d"), array("d")
+    for number, cells in lines:
+        if len(numbers) >= MOST_ROWS:
+            raise InputError(f"{path} has more than {MOST_ROWS} lines; cut it into parts of half an hour.")
+        time = _timecode(cells[clock]) if live else [_number(cells[clock])]
+        row = [_number(cells[place]) for place in places]
+        bad = [header[clock]] if not all(map(math.isfinite, time)) else []
+        bad += [header[place] for place, value in zip(places, row, strict=True) if not abs(value) < LARGEST_VALUE]
         if bad:
             raise InputError(f"{path}, line {number}: no usable number in the column {named(bad)}; correct it.")
-    if not times:
+        numbers.append(number)
+        times.extend(time)
+        values.extend(row)
+    if not numbers:
         raise InputError(f"{path} has a header but no lines; export the track again.")
-    return np.array(times), np.array(values).reshape(len(times), -1)
+    count = len(numbers)
+    return np.array(numbers), np.array(times).reshape(count, -1), np.array(values).reshape(count, -1)
+
+
+def _check_times(path: Path, clock: str, times: Array, numbers: Array) -> None:
+    """Raises InputError for times [T] s that do not rise, or are too far or too near; `numbers` [T] are their lines."""
+    late = np.flatnonzero(np.diff(times) <= 0)
+    if len(late) or times[0] < 0:
+        line = int(numbers[late[0] + 1]) if len(late) else int(numbers[0])
+        raise InputError(f"{path}, line {line}: {clock} does not increase from 0 on; sort the lines by time.")
+    if times[-1] > LONGEST:
+        raise InputError(f"{path} is longer than {LONGEST // 60} minutes; cut it into parts.")
+    if len(times) > 1 and float(np.median(np.diff(times))) < 1 / (2 * FASTEST):  # cameras' clocks tremble
+        raise InputError(f"{path} has more than {FASTEST} lines a second; {clock} counts seconds, leave out lines.")
 
 
 def _number(cell: str) -> float:
     with suppress(ValueError):
-        return float(cell)
+        return as_number(cell)
     return math.nan
 
 
 def _timecode(cell: str) -> list[float]:
     """Hours, minutes, seconds, frames; NaN if it is none."""
-    found = re.fullmatch(r"\s*(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)\s*", cell)
-    return [float(part) for part in found.groups()] if found else [math.nan] * 4
+    fields = TIMECODE.fullmatch(cell)
+    parts = [float(part.replace(",", ".")) for part in fields.groups()] if fields else []
+    usual = parts and parts[0] < 24 and max(parts[1:3]) < 60 and parts[3] < TIMECODE_RATES[-1]
+    return parts if usual else [math.nan] * 4
 
 
 def _from_timecodes(codes: Array) -> Array:
@@ -170,9 +170,3 @@ def write_track(path: Path, track: ExpressionTrack, force: bool = False) -> None
     rows.writerows([f"{v:.6f}" for v in (time, *row)] for time, row in zip(track.times, values, strict=True))
     with appearing_whole(path) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
-
-
-def named(columns: tuple[str, ...] | list[str]) -> str:
-    """The names for a sentence: the first few, and how many more."""
-    more = len(columns) - NAMED
-    return ", ".join(columns[:NAMED]) + (f" and {more} more" if more > 0 else "")

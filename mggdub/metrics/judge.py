@@ -117,10 +117,10 @@ class SyncJudge:
 
 def load_judge() -> SyncJudge:
     """The shipped networks. Raises InputError if a weight file is missing or damaged."""
-    tensors, config = weights.load("sync")
-    judge = Judge(JudgeConfig(**config))
-    judge.load_state_dict(tensors, strict=True)
-    return SyncJudge(judge.eval().requires_grad_(False), load_whisper())
+    tensors, settings = weights.load("sync")
+    config = weights.fitting(JudgeConfig, settings, "sync")
+    judge = weights.network(lambda: Judge(config), tensors, "sync")
+    return SyncJudge(judge.requires_grad_(False), load_whisper())
 
 
 def sync_judge(net: SyncJudge, lips: Array, times: Array, sound: Waveform) -> tuple[float, float, float] | None:

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from mggdub.errors import InputError
-from mggdub.types import BLENDSHAPES, DRIVING_UNITS, LIP_MODES, MOUTH_UNITS, Array
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array
 from mggdub.weights import load
 
 NAME = "expression"
+EMPTY = torch.zeros(())
+INDICES = ("triangles", "mirror", "region")  # of vertices; everything else is float32
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
 BLINKS = tuple(i for i, unit in enumerate(DRIVING_UNITS) if BLENDSHAPES[unit].startswith("eyeBlink"))  # left, right
 # (upper, lower) lid, inner corner to outer. The subject's left eye is at x > 0, in the same order as BLINKS.
@@ -55,10 +57,43 @@ def load_expression() -> ExpressionBasis:
 
 def from_tensors(tensors: dict[str, torch.Tensor]) -> ExpressionBasis:
     """A basis from what `mggdub.weights` keeps."""
-    try:
-        return ExpressionBasis(**{field.name: tensors[field.name].numpy() for field in fields(ExpressionBasis)})
-    except KeyError as error:
-        raise InputError(f"The weight file {NAME} has no {error}; reinstall mggdub.") from error
+    rows = {
+        name: int(tensors[name].shape[0]) if tensors.get(name, EMPTY).ndim else 0 for name in ("triangles", "region")
+    }
+    wanted = _shapes(rows["triangles"], rows["region"])
+    for field in fields(ExpressionBasis):
+        if field.name not in tensors:
+            raise InputError(f"The weight file {NAME} has no {field.name!r}; reinstall mggdub.")
+        tensor = tensors[field.name]
+        index = field.name in INDICES
+        fits = tuple(tensor.shape) == wanted[field.name] and tensor.dtype == (torch.int64 if index else torch.float32)
+        if not fits or (index and not bool(((tensor >= 0) & (tensor < LANDMARKS)).all())):
+            raise InputError(f"The weight file {NAME} is damaged at {field.name!r}; reinstall mggdub.")
+    return ExpressionBasis(**{field.name: tensors[field.name].numpy() for field in fields(ExpressionBasis)})
+
+
+def _shapes(triangles: int, region: int) -> dict[str, tuple[int, ...]]:
+    """Of a basis's fields."""
+    drivers, units = DRIVERS, len(BLENDSHAPES)
+    return {
+        "triangles": (triangles, 3),
+        "mirror": (LANDMARKS,),
+        "canonical": (LANDMARKS, 3),
+        "mean_rest": (LANDMARKS, 3),
+        "motion": (drivers, LANDMARKS, 3),
+        "region": (region,),
+        "analysis": (3 * region, LIP_MODES),
+        "mode_std": (LIP_MODES,),
+        "opening": (LIP_MODES,),
+        "unit_rest": (units,),
+        "unit_gain": (len(DRIVING_UNITS),),
+        "units_to_modes": (len(MOUTH_UNITS), LIP_MODES),
+        "modes_to_units": (LIP_MODES, len(MOUTH_UNITS)),
+        "closed_gap": (),
+        "rest_mesh_weights": (3 * LANDMARKS, LIP_MODES),
+        "rest_unit_weights": (2 * units, LIP_MODES),
+        "rest_bias": (LIP_MODES,),
+    }
 
 
 def vertex_motion(basis: ExpressionBasis, drivers: Array) -> Array:

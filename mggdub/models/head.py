@@ -10,7 +10,7 @@ network turns expression and pose into the weights of the bases. Everything is z
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.models.deform import skin_weights
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
-from mggdub.weights import load
+from mggdub.weights import fitting, load, network
 
 NAME = "head"
 GRID = 128  # cells of F along a side of the crop: the parents
@@ -132,6 +132,12 @@ class HeadNet(nn.Module):
         return torch.tanh(told) * told.new_tensor([0.5, 0.5, 0.5, 0.9])
 
 
+def ranks(settings: dict[str, Any]) -> tuple[int, int]:
+    """How many bases of motion and of colour the network of a weight file's settings has. Raises InputError."""
+    config = fitting(HeadConfig, settings, NAME)
+    return config.motion_rank, config.shade_rank
+
+
 def nothing_learned(config: HeadConfig | None = None) -> Grids:
     """What leaves a head as it is."""
     c = config or HeadConfig()
@@ -141,10 +147,9 @@ def nothing_learned(config: HeadConfig | None = None) -> Grids:
 
 def load_head() -> HeadNet:
     """The shipped network. Raises InputError if its weights are missing or damaged."""
-    tensors, config = load(NAME)
-    net = HeadNet(HeadConfig(**{**config, "widths": tuple(config["widths"])}))
-    net.load_state_dict(tensors, strict=True)
-    return net.eval().requires_grad_(False)
+    tensors, settings = load(NAME)
+    config = fitting(HeadConfig, settings, NAME)
+    return network(lambda: HeadNet(config), tensors, NAME).requires_grad_(False)
 
 
 def head_inputs(head: Portrait, maps: GeometryMaps, surface: Array, triangles: Array, canonical: Array) -> Array:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mggdub.geometry.camera import project
 from mggdub.models.deform import CHIN, INNER_LIPS, inside
 from mggdub.types import LANDMARKS, Array, Portrait
-from mggdub.weights import fill, load
+from mggdub.weights import fitting, load, network
 
 NAME = "mouth"
 UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
@@ -162,10 +162,9 @@ class MouthLayer:
 
 def load_mouth() -> MouthNet:
     """The shipped network. Raises InputError if it is missing or damaged."""
-    tensors, config = load(NAME)
-    net = MouthNet(MouthConfig(**config))
-    fill(net, tensors, NAME)
-    return net.requires_grad_(False)
+    tensors, settings = load(NAME)
+    config = fitting(MouthConfig, settings, NAME)
+    return network(lambda: MouthNet(config), tensors, NAME).requires_grad_(False)
 
 
 @cache
@@ -179,6 +178,12 @@ def _grid() -> tuple[Array, Array, Array]:
     beyond[..., 0] += np.concatenate([-after[::-1], np.zeros(COLUMNS), after])
     beyond[..., 1] += np.concatenate([-after[::-1], np.zeros(ROWS), after])[:, None]
     return along, down, beyond
+
+
+def layer_points() -> int:
+    """How many points a layer has."""
+    along, down, _ = _grid()
+    return len(along) * len(down)
 
 
 def build_mouth(net: MouthNet, head: Portrait, mesh: Array, rest: Array, lips_z: float) -> MouthLayer:

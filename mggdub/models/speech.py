@@ -69,9 +69,9 @@ class SpeechModel:
 
 def load_speech() -> SpeechModel:
     """The shipped model. Raises InputError if a weight file is missing or damaged."""
-    tensors, config = weights.load("speech")
-    lips = LipMap(LipMapConfig(config["features"], tuple(config["offsets"])))
-    weights.fill(lips, tensors, "speech")
+    tensors, settings = weights.load("speech")
+    config = weights.fitting(LipMapConfig, settings, "speech")
+    lips = weights.network(lambda: LipMap(config), tensors, "speech")
     return SpeechModel(load_whisper(), lips.requires_grad_(False), load_expression())
 
 

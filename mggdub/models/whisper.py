@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mggdub import weights
+from mggdub.errors import InputError
 from mggdub.types import Array
 
 SAMPLE_RATE = 16_000
@@ -127,11 +128,16 @@ def token_windows(encoder: WhisperEncoder, samples: Array) -> Iterator[tuple[int
 
 
 def load_whisper() -> WhisperEncoder:
-    """The shipped encoder. Matrices are stored as int8 with one scale per row."""
-    tensors, config = weights.load("whisper")
-    encoder = WhisperEncoder(WhisperConfig(**config))
-    weights.fill(encoder, dequantize(tensors), "whisper")
-    return encoder.requires_grad_(False)
+    """The shipped encoder. Matrices are stored as int8 with one scale per row. Raises InputError if it is damaged."""
+    tensors, settings = weights.load("whisper")
+    config = weights.fitting(WhisperConfig, settings, "whisper")
+    if not 0 < config.layers < len(tensors) or config.heads < 1 or config.width % config.heads:
+        raise InputError("The weight file whisper is for another version of mggdub; reinstall mggdub.")
+    try:
+        plain = dequantize(tensors)
+    except (LookupError, RuntimeError) as error:  # a scale without its matrix, or of another size
+        raise InputError("The weight file whisper is damaged; reinstall mggdub.") from error
+    return weights.network(lambda: WhisperEncoder(config), plain, "whisper").requires_grad_(False)
 
 
 def quantize(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

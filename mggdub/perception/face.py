@@ -7,6 +7,7 @@ follows MediaPipe's published one, so that landmarks agree with the `mediapipe` 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,13 +16,14 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageFilter
 
-from mggdub.errors import InputError, UsageError
+from mggdub.errors import InputError, UsageError, excerpt
 from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.types import BLENDSHAPES, LANDMARKS, Array, Crop, Face, Photo, Portrait
 from mggdub.weights import locate
 
 TASK = "face_landmarker.task"
+LARGEST_PART = 64 << 20  # bytes
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
 DETECTOR_SIZE, MESH_SIZE = 128, 256
@@ -55,12 +57,11 @@ class FaceFinder:
     """The three nets, loaded once."""
 
     def __init__(self, num_threads: int = 2) -> None:
+        nets = _unpacked(*(f"face_{part}.tflite" for part in ("detector", "landmarks_detector", "blendshapes")))
         try:
-            with zipfile.ZipFile(locate(TASK)) as task:
-                nets = [task.read(f"face_{part}.tflite") for part in ("detector", "landmarks_detector", "blendshapes")]
             self._detector, self._mesher, self._blender = (_interpreter(net, num_threads) for net in nets)
-        except (zipfile.BadZipFile, KeyError, OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"The weight file {TASK} is damaged ({error}); reinstall mggdub.") from error
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"The weight file {TASK} is damaged ({excerpt(error)}); reinstall mggdub.") from error
         self._anchors = _anchors()
 
     def find(self, pixels: Array) -> list[Face]:
@@ -193,15 +194,30 @@ def canonical_face() -> tuple[Array, Array]:
     """MediaPipe's canonical face in head space: vertices [468, 3] cm, triangles [898, 3].
 
     Read from the task's geometry metadata (protobuf: field 1 is the mesh, in it floats x y z u v in
-    field 3 and indices in field 4), y and z turned to OpenCV axes.
+    field 3 and indices in field 4), y and z turned to OpenCV axes. Raises InputError if it is damaged.
     """
-    with zipfile.ZipFile(locate(TASK)) as task:
-        mesh = next(_fields(task.read("geometry_pipeline_metadata_landmarks.binarypb")))[1]
-    assert isinstance(mesh, bytes)
-    floats = b"".join(value for number, value in _fields(mesh) if number == 3 and isinstance(value, bytes))
-    indices = [value for number, value in _fields(mesh) if number == 4]
-    vertices = np.frombuffer(floats, "<f4").reshape(-1, 5)[:, :3] * np.array([1, -1, -1], np.float32)
-    return vertices.astype(np.float32), np.array(indices, np.int64).reshape(-1, 3)
+    (metadata,) = _unpacked("geometry_pipeline_metadata_landmarks.binarypb")
+    try:
+        mesh = next(_fields(metadata))[1]
+        floats = b"".join(value for number, value in _fields(mesh) if number == 3 and isinstance(value, bytes))
+        indices = np.array([value for number, value in _fields(mesh) if number == 4], np.int64).reshape(-1, 3)
+        vertices = np.frombuffer(floats, "<f4").reshape(-1, 5)[:, :3] * np.array([1, -1, -1], np.float32)
+        if indices.min() < 0 or indices.max() >= len(vertices):
+            raise ValueError("a triangle has no such corner")
+    except (StopIteration, ValueError, TypeError, IndexError, OverflowError) as error:
+        raise InputError(f"The weight file {TASK} is damaged ({excerpt(error)}); reinstall mggdub.") from error
+    return vertices.astype(np.float32), indices
+
+
+def _unpacked(*names: str) -> list[bytes]:
+    """Parts of the task. Raises InputError if it is missing, damaged or would unpack to far more than it should."""
+    try:
+        with zipfile.ZipFile(locate(TASK)) as task:
+            if any(task.getinfo(name).file_size > LARGEST_PART for name in names):
+                raise ValueError("a part of it is too large")
+            return [task.read(name) for name in names]
+    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"The weight file {TASK} is damaged ({excerpt(error)}); reinstall mggdub.") from error
 
 
 def _fields(message: bytes):  # type: ignore[no-untyped-def]

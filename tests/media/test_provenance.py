@@ -93,6 +93,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (folder / "key.pem").write_bytes(signer.private_bytes(serialization.Encoding.PEM, *plain))
     (folder / "another.pem").write_bytes(other.private_bytes(serialization.Encoding.PEM, *plain))
+    locked = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    (folder / "locked.pem").write_bytes(signer.private_bytes(serialization.Encoding.PEM, *locked))
+    (folder / "huge.pem").write_bytes((folder / "chain.pem").read_bytes() * 1000)
+    (folder / "odd.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n\x1b[31m\0\xff\n-----END CERTIFICATE-----\n")
     return folder
 
 
@@ -118,11 +122,15 @@ def test_a_signed_manifest_is_read_back_and_notices_a_change(tmp_path: Path, pai
 @pytest.mark.parametrize(
     ("chain", "key", "said"),
     [("key.pem", "key.pem", "no certificate"), ("chain.pem", "chain.pem", "no usable key"),
-     ("chain.pem", "another.pem", "not the key"), ("web.pem", "key.pem", "cannot sign")],
+     ("chain.pem", "another.pem", "not the key"), ("web.pem", "key.pem", "cannot sign"),
+     ("chain.pem", "locked.pem", "without a password"), ("huge.pem", "key.pem", "larger than 1 MiB"),
+     ("chain.pem", "huge.pem", "larger than 1 MiB"), ("odd.pem", "key.pem", "no certificate"),
+     ("chain.pem", "odd.pem", "no usable key")],
 )  # fmt: skip
 def test_what_cannot_sign_says_so_before_the_work(pair: Path, chain: str, key: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as error:
         load_credentials(pair / chain, pair / key)
+    assert str(error.value).isprintable()
 
 
 def test_one_without_the_other_or_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
