@@ -64,13 +64,11 @@ class _Look:
         if key not in self.known:
             try:
                 self.known[key] = path, what(*given), None
-            except Exception as error:
+            except MggdubError as error:
                 self.known[key] = path, None, error.with_traceback(None)
         first, value, problem = self.known[key]
-        if isinstance(problem, MggdubError):
-            raise type(problem)(str(problem).replace(str(first), str(path)))
         if problem:
-            raise problem
+            raise type(problem)(str(problem).replace(str(first), str(path)))
         return value
 
     def file(self, path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mggdub.errors import InputError, UsageError
 
 DELIMITERS = ",;\t|"
+LONGEST_HEADER = 1 << 16  # characters that are looked at for what parts the cells
 LONGEST_SHOWN = 60  # characters of a cell in a sentence
 BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -83,9 +84,13 @@ def _trimmed(cells: list[str], least: int) -> list[str]:
 
 def _header(text: str, delimiter: str) -> list[str]:
     try:
-        return [as_name(cell) for cell in next(csv.reader([io.StringIO(text).readline()], delimiter=delimiter), [])]
+        return [as_name(cell) for cell in next(csv.reader([_first_line(text)], delimiter=delimiter), [])]
     except csv.Error:
         return []
+
+
+def _first_line(text: str) -> str:
+    return io.StringIO(text[:LONGEST_HEADER], newline=None).readline()  # old Macs end lines with a carriage return
 
 
 def _check_names(path: Path, names: list[str], known: tuple[str, ...]) -> None:
