@@ -234,8 +234,6 @@ def batch(
     base = {name: choices.pop(name) for name in sorted(named & choices.keys())}
     given = frozenset(k for k in base if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
     options, _ = BatchOptions(**choices), RenderOptions(**base)
-    if not source.exists():
-        raise UsageError(f"{source} does not exist; check the path.")
     _calm_threads()
     try:
         with _hushed(), _progress(quiet) as progress:

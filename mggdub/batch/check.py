@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mggdub import pipeline
+from mggdub import pipeline, weights
 from mggdub.avatar import check_given, is_avatar, load_avatar
 from mggdub.batch.manifest import Problem, Row
-from mggdub.batch.row import Job, Result, code, finished, make_job, sentence
+from mggdub.batch.row import Job, Plan, Result, code, finished, make_job, sentence
 from mggdub.config import AVATAR_OPTIONS
-from mggdub.errors import OutputError
+from mggdub.errors import InputError, MggdubError, OutputError
 from mggdub.media.files import check_input, check_output
 from mggdub.perception.face import FaceFinder
 
 
-def check_rows(
-    rows: list[Row], folder: Path, avatars: Path, force: bool, resume: bool
-) -> tuple[list[Job], list[Result], list[Problem]]:
+def check_rows(rows: list[Row], plan: Plan) -> tuple[list[Job], list[tuple[Job, Result]], list[Problem]]:
     """What is to be rendered, what is finished from an earlier run, and everything that is wrong with the rest."""
     jobs: list[Job] = []
-    done: list[Result] = []
+    done: list[tuple[Job, Result]] = []
     problems: list[Problem] = []
-    inputs = {path.resolve() for row in rows for path in row.inputs}
+    inputs = {os.path.realpath(path) for row in rows for path in row.inputs}
     look = _Look()
     for row in rows:
-        found = len(problems)
+        before = len(problems)
 
         def ask(file: Path, what: Callable[..., Any], *given: Any, row: Row = row) -> Any:
             try:
@@ -36,60 +36,106 @@ def check_rows(
                 problems.append(Problem(row.number, str(file), sentence(error), code(error), row.output.as_posix()))
 
         for path in row.inputs:
-            ask(path, check_input, path)
-        if len(problems) > found:
+            ask(path, look.file, path)
+        if len(problems) > before:
             continue
-        job = ask(row.photo, make_job, row, folder, avatars, force)
-        if job and resume and (told := finished(job)):
-            done.append(told)
+        job = ask(row.photo, make_job, row, plan, look.digest)
+        if job and plan.resume and (result := finished(job)):
+            done.append((job, result))
             continue
-        ask(row.output, _check_place, folder, row, force, inputs)
+        ask(row.output, _check_place, row, plan, inputs, look)
         ask(row.photo, look.device, row.options.device)
         ask(row.photo, look.head, row)
         seconds = ask(row.speech or row.photo, look.seconds, row)
-        if job and len(problems) == found:
+        if job and len(problems) == before:
             jobs.append(replace(job, seconds=seconds))
     return jobs, done, problems
 
 
 class _Look:
-    """Looks at every file once; what it raises is not remembered, since it names the file."""
+    """Looks once at every file, and once at what is in several."""
 
     def __init__(self) -> None:
         self.faces = FaceFinder()
-        self.seen: dict[Any, Any] = {}
+        self.known: dict[Any, Any] = {}
 
-    def _once(self, key: Any, what: Callable[..., Any], *given: Any) -> Any:
-        if key not in self.seen:
-            self.seen[key] = what(*given)
-        return self.seen[key]
+    def _once(self, key: Any, path: Path, what: Callable[..., Any], *given: Any) -> Any:
+        """What came of a question the first time; an error names this `path`, not the first one that had it."""
+        if key not in self.known:
+            try:
+                self.known[key] = path, what(*given), None
+            except MggdubError as error:
+                self.known[key] = path, None, error.with_traceback(None)
+        first, value, problem = self.known[key]
+        if problem:
+            raise type(problem)(str(problem).replace(str(first), str(path)))
+        return value
+
+    def file(self, path: Path) -> None:
+        """Raises MggdubError unless the file can be read, which is tried."""
+        self._once(("file", path), path, _check_file, path)
+
+    def digest(self, path: Path) -> str:
+        return str(self._once(("digest", path), path, weights.digest, path))
+
+    def folder(self, folder: Path) -> None:
+        """Raises OutputError unless files can be made in it, which is tried."""
+        self._once(("folder", folder), folder, _check_folder, folder)
 
     def device(self, name: str) -> str:
-        return str(self._once(("device", name), pipeline.choose_device, name))
+        return str(self._once(("device", name), Path(), pipeline.choose_device, name))
 
     def head(self, row: Row) -> None:
-        if is_avatar(row.photo):
-            about = self._once(row.photo, lambda: load_avatar(row.photo)[1])
-            check_given(row.photo, about, {name: getattr(row.options, name) for name in row.given})
+        photo, content = row.photo, self.digest(row.photo)
+        if is_avatar(photo):
+            about = self._once(("avatar", content), photo, lambda: load_avatar(photo)[1])
+            check_given(photo, about, {name: getattr(row.options, name) for name in row.given})
             return
         fixed = tuple(getattr(row.options, name) for name in AVATAR_OPTIONS)
-        self._once((row.photo, fixed), pipeline.check_head, row.photo, row.options, self.faces)
+        self._once(("photo", content, fixed), photo, pipeline.check_head, photo, row.options, self.faces)
 
     def seconds(self, row: Row) -> float:
         pair = row.speech, row.options.drive
-        return float(self._once(pair, pipeline.playing_time, *pair))
+        content = [(self.digest(path), path.suffix.lower()) if path else None for path in pair]
+        path = row.speech or row.options.drive or row.photo
+        return float(self._once(("seconds", *content), path, pipeline.playing_time, *pair))
 
 
-def _check_place(folder: Path, row: Row, force: bool, inputs: set[Path]) -> None:
-    target = folder / row.output
-    if target.resolve() in inputs:
+def _check_file(path: Path) -> None:
+    try:
+        with check_input(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def _check_place(row: Row, plan: Plan, inputs: set[str], look: _Look) -> None:
+    target = plan.folder / row.output
+    if os.path.realpath(target) in inputs:
         raise OutputError(f"{target} is also an input; choose another output.")
-    if not target.parent.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(plan.folder)):
         raise OutputError(f"{target} leaves the folder of the batch through a link; choose another output.")
-    if target.parent.is_dir():
-        check_output(target, force, row.inputs)
-        return
-    there = next(parent for parent in target.parents if parent.exists())
-    if not there.is_dir():
-        raise OutputError(f"{there} is no folder; choose another output.")
-    check_output(there / f".mggdub.probe{target.suffix}", force=True)
+    try:
+        there = _status(target)
+        if there and stat.S_ISDIR(there.st_mode):
+            raise OutputError(f"{target} is a folder; name a file.")
+        if there and not plan.force:
+            raise OutputError(f"{target} exists; choose another name or overwrite it with --force.")
+        look.folder(next(parent for parent in target.parents if _status(parent)))
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror or error}); choose another output.") from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What is there, be it a link to nothing. Raises OSError where looking is not allowed."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises OutputError unless videos can be written into a folder, which is tried."""
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no folder; choose another output.")
+    check_output(folder / ".mggdub.probe.mp4", force=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 from typing import Any, get_args, get_type_hints
 
+from mggdub.batch.text import as_name, as_path, brief, read_table, read_text, shown
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
@@ -18,9 +22,18 @@ from mggdub.media.files import CONTAINERS, check_input
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
 OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if name != "force"}
+COLUMNS = (*FILES, *OPTIONS)
 LARGEST_FILE = 64 << 20  # bytes
+LONGEST_LINE = 1 << 20  # characters of JSON
+LONGEST_VALUE = 40  # characters of what is no file's name
+LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
+LONGEST_PATH = 4000  # ... and of all of them together
+DEEPEST = 40  # folders of an output
 MOST_ROWS = 100_000
+MOST_LINES = 1_000_000  # empty ones included
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]")  # not the bytes of os.fsdecode
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 PICTURES = frozenset(".avif .bmp .gif .jp2 .jpeg .jpg .mgg .png .ppm .tif .tiff .webp".split())
 SOUNDS = frozenset(".aac .aif .aiff .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split())
 
@@ -52,9 +65,13 @@ class Problem:
     exit_code: int
     output: str = ""
 
+    @property
+    def told(self) -> str:
+        """The sentence, with the file in it."""
+        return shown(self.sentence if self.file in self.sentence else f"{self.file}: {self.sentence}")
+
     def __str__(self) -> str:
-        where = "" if not self.file or self.file in self.sentence else f" {self.file}:"
-        return f"Row {self.number}:{where} {self.sentence}"
+        return f"Row {self.number}: {self.told}"
 
 
 Entry = tuple[int, dict[str, str]]  # number and cells of a row
@@ -69,85 +86,122 @@ def read_rows(
     UsageError or InputError if nothing can be read at all.
     """
     problems: list[Problem] = []
-    if source.is_dir():
-        if not speech or not speech.is_dir():
-            raise UsageError(f"{source} is a folder of photos; name the folder of recordings after it.")
-        entries, here = _pairs(source, speech, all_pairs, problems), Path.cwd()
-    else:
-        if speech or all_pairs:
-            raise UsageError(f"{source} is a manifest; a second folder and --all-pairs go with a folder of photos.")
-        entries, here = _manifest(check_input(source), problems), source.parent.absolute()
-    rows: list[Row] = []
-    taken: dict[str, int] = {}
-    for number, cells in entries:
-        if len(rows) + len(problems) >= MOST_ROWS:
-            raise InputError(f"{source} asks for more than {MOST_ROWS} videos; cut it into parts.")
-        try:
-            row = _row(number, cells, here, base, given)
-            _take(row, taken)
-            rows.append(row)
-        except MggdubError as error:
-            file, output = "" if source.is_dir() else str(source), cells.get("output", "")
-            problems.append(Problem(number, file, str(error), error.exit_code, output))
+    try:
+        entries, here = _entries(source, speech, all_pairs, problems)
+        rows = _rows(source, entries, here, problems, base, given)
+    except csv.Error as error:
+        raise InputError(f"{source} is not a table of rows ({error}); export it again as CSV.") from error
+    except OSError as error:
+        raise InputError(f"{error.filename or source} cannot be read ({error.strerror or error}).") from error
     if not rows and not problems:
         raise InputError(f"{source} holds no rows; nothing is to be rendered.")
     return rows, problems
 
 
-def _manifest(path: Path, problems: list[Problem]) -> Iterator[Entry]:
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB; cut it into parts.")
-    kinds = {".csv": _csv, ".jsonl": _json_lines}
-    if path.suffix.lower() not in kinds:
-        raise UsageError(f"{path} does not end in .csv or .jsonl and is no folder; name a manifest.")
+def _entries(
+    source: Path, speech: Path | None, all_pairs: bool, problems: list[Problem]
+) -> tuple[Iterator[Entry], Path]:
+    """What is asked for, row by row, and the folder that its names begin in."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from kinds[path.suffix.lower()](path, file, problems)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a text file of rows ({error}); export it again as UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+        source.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{source} does not exist; check the path.") from error
+    if source.is_dir():
+        if not speech or not speech.is_dir():
+            raise UsageError(f"{source} is a folder of photos; name the folder of recordings after it.")
+        return _pairs(source, speech, all_pairs, problems), Path.cwd()
+    if speech or all_pairs:
+        raise UsageError(f"{source} is a manifest; a second folder and --all-pairs go with a folder of photos.")
+    kinds = {".csv": _csv, ".jsonl": _json_lines}
+    if source.suffix.lower() not in kinds:
+        raise UsageError(f"{source} does not end in .csv or .jsonl and is no folder; name a manifest.")
+    if check_input(source).stat().st_size > LARGEST_FILE:
+        raise InputError(f"{source} is larger than {LARGEST_FILE >> 20} MiB; cut it into parts.")
+    text = read_text(source)
+    if text.count("\n") > MOST_LINES:
+        raise InputError(f"{source} has more than {MOST_LINES} lines; cut it into parts.")
+    return kinds[source.suffix.lower()](source, text, problems), source.parent.absolute()
 
 
-def _csv(path: Path, file: Any, problems: list[Problem]) -> Iterator[Entry]:
-    lines = csv.reader(file, strict=True)
-    header = [_name(cell) for cell in next(lines, [])]
-    if twice := {name for name in header if header.count(name) > 1}:
-        raise UsageError(f"{path} has the column {min(twice)!r} twice; remove one.")
-    if unknown := [name for name in header if name not in {*FILES, *OPTIONS}]:
-        raise UsageError(f"{path} has a column {unknown[0]!r}, which is none of {', '.join([*FILES, *OPTIONS])}.")
+def _rows(
+    source: Path,
+    entries: Iterator[Entry],
+    here: Path,
+    problems: list[Problem],
+    base: dict[str, Any],
+    given: frozenset[str],
+) -> list[Row]:
+    rows: list[Row] = []
+    taken: dict[str, int] = {}
+    file = "" if source.is_dir() else str(source)
+    for number, cells in entries:
+        if len(rows) + len(problems) >= MOST_ROWS:
+            raise InputError(f"{source} asks for more than {MOST_ROWS} videos; cut it into parts.")
+        if not cells:  # its problem has been noted
+            continue
+        try:
+            row = _row(number, cells, here, base, given)
+            _take(row, taken)
+            rows.append(row)
+        except MggdubError as error:
+            problems.append(Problem(number, file, str(error), error.exit_code, cells.get("output", "")))
+    return rows
+
+
+def _csv(path: Path, text: str, problems: list[Problem]) -> Iterator[Entry]:
+    lines = read_table(path, text, COLUMNS)
+    _, header = next(lines)
     if missing := [name for name in ("photo", "output") if name not in header]:
         raise UsageError(f"{path} has no column {missing[0]!r}; its first line names the columns.")
-    for number, cells in enumerate(lines, 2):
-        if not any(cell.strip() for cell in cells):
-            continue
+    for number, cells in lines:
         if len(cells) == len(header):
             yield number, dict(zip(header, cells, strict=True))
         else:
-            said = f"it has {len(cells)} cells for {len(header)} columns; complete it."
-            problems.append(Problem(number, str(path), said, 2))
+            sentence = f"it has {len(cells)} cells for {len(header)} columns; complete it."
+            problems.append(Problem(number, str(path), sentence, 2))
+            yield number, {}
 
 
-def _json_lines(path: Path, file: Any, problems: list[Problem]) -> Iterator[Entry]:
-    for number, line in enumerate(file, 1):
+def _json_lines(path: Path, text: str, problems: list[Problem]) -> Iterator[Entry]:
+    for number, line in enumerate(io.StringIO(text), 1):
         if not line.strip():
             continue
         try:
-            told = json.loads(line)
-        except (ValueError, RecursionError):
-            told = None
-        if isinstance(told, dict) and all(v is None or isinstance(v, (str, int, float)) for v in told.values()):
-            yield number, {_name(k): "" if v is None else str(v) for k, v in told.items()}
-        else:
-            problems.append(Problem(number, str(path), "it is no JSON object of texts and numbers; correct it.", 2))
+            yield number, _json_cells(line)
+        except (ValueError, RecursionError) as error:
+            sentence = str(error) if type(error) is ValueError else "it is no JSON object of texts and numbers"
+            problems.append(Problem(number, str(path), f"{sentence}; correct it.", 2))
+            yield number, {}
+
+
+def _json_cells(line: str) -> dict[str, str]:
+    """The cells of a line. Raises ValueError, which says what is wrong, JSONDecodeError or RecursionError."""
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"it is longer than {LONGEST_LINE} characters")
+    pairs = json.loads(line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=str)
+    if not isinstance(pairs, _Pairs) or any(isinstance(value, (list, tuple)) for _, value in pairs):
+        raise ValueError("it is no JSON object of texts and numbers")
+    cells = {as_name(key): "" if value is None else str(value) for key, value in pairs}
+    if len(cells) < len(pairs):
+        raise ValueError("it names a column twice")
+    if not cells:
+        raise ValueError("it is empty")
+    return cells
+
+
+class _Pairs(tuple[tuple[str, Any], ...]):
+    """The keys and values of a JSON object, repeated ones too."""
 
 
 def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem]) -> Iterator[Entry]:
     """Every photo with the recording of the same name, or with every recording."""
     pictures, sounds = _listed(photos, PICTURES), _listed(speeches, SOUNDS)
+    by_stem: dict[str, list[Path]] = {}
+    for sound in sounds:
+        by_stem.setdefault(_stem(sound), []).append(sound)
     number = 0
     for photo in pictures:
-        fitting = [sound for sound in sounds if all_pairs or sound.stem == photo.stem]
+        fitting = sounds if all_pairs else by_stem.get(_stem(photo), [])
         for sound in fitting:
             number += 1
             name = f"{photo.stem}_{sound.stem}.mp4" if all_pairs else f"{photo.stem}.mp4"
@@ -155,10 +209,15 @@ def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem
         if not fitting:
             number += 1
             problems.append(Problem(number, str(photo), f"it has no recording of its name in {speeches}.", 2))
+    alone = by_stem.keys() - {_stem(photo) for photo in pictures}
     for sound in sounds if not all_pairs else ():
-        if sound.stem not in {photo.stem for photo in pictures}:
+        if _stem(sound) in alone:
             number += 1
             problems.append(Problem(number, str(sound), f"it has no photo of its name in {photos}.", 2))
+
+
+def _stem(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.stem)  # some disks part letters from their accents
 
 
 def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -167,11 +226,11 @@ def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], given: frozenset[str]) -> Row:
-    if unknown := [name for name in cells if name not in {*FILES, *OPTIONS}]:
-        raise UsageError(f"{unknown[0]!r} is none of {', '.join([*FILES, *OPTIONS])}.")
-    cells = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
+    if unknown := next((name for name in cells if name not in COLUMNS), None):
+        raise UsageError(f"{brief(unknown)} is none of {', '.join(COLUMNS)}.")
+    cells = {name: cell.strip() for name, cell in cells.items() if cell and not cell.isspace()}
     for name, cell in cells.items():
-        if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in cell):
+        if UNNAMEABLE.search(cell):
             raise UsageError(f"{name} holds characters that no name has; correct it.")
     if missing := [name for name in ("photo", "output") if name not in cells]:
         raise UsageError(f"{missing[0]} is empty; fill it in.")
@@ -181,42 +240,70 @@ def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], g
         raise UsageError("there is nothing to say; fill in speech or drive.")
     return Row(
         number,
-        here / cells["photo"],
-        here / cells["speech"] if "speech" in cells else None,
+        _file("photo", cells["photo"], here),
+        _file("speech", cells["speech"], here) if "speech" in cells else None,
         _inside(cells["output"]),
         options,
         given | named.keys(),
     )
 
 
-def _name(key: str) -> str:
-    return key.strip().lower().replace("-", "_")
+def _file(name: str, cell: str, here: Path) -> Path:
+    """The path of an input. Raises UsageError if no file can have that name."""
+    try:
+        path = as_path(cell)
+    except ValueError as error:
+        raise UsageError(f"{name} holds characters that no name has; correct it.") from error
+    _check_length(name, path)
+    return here / path
+
+
+def _check_length(name: str, path: str) -> None:
+    size = len(os.fsencode(path))
+    longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
+    if longest > LONGEST_NAME:
+        raise UsageError(f"the name of the {name} is too long ({longest} bytes); give one of at most {LONGEST_NAME}.")
+    if size > LONGEST_PATH:
+        raise UsageError(f"the path of the {name} is too long ({size} bytes); shorten it.")
 
 
 def _value(name: str, text: str, here: Path) -> Any:
     """A cell as the type of its option. Raises UsageError."""
     hint = OPTIONS[name]
     kinds = get_args(hint) or (hint,)
+    if Path in kinds:
+        return _file(name, text, here)
     try:
+        if len(text) > LONGEST_VALUE:
+            raise ValueError(text)
         if bool in kinds:
             return YES_NO[text.lower()]
-        if Path in kinds:
-            return here / text
         if Fraction in kinds:
-            return parse_fps(text)
-        return next(kind(text) for kind in (int, float, str) if kind in kinds)
+            return parse_fps(_with_point(text))
+        if float in kinds:
+            return float(_with_point(text))
+        return int(text) if int in kinds else text
     except (ValueError, KeyError) as error:
-        raise UsageError(f"{name} is {text!r}, which is no value for it; correct it.") from error
+        raise UsageError(f"{name} is {brief(text)}, which is no value for it; correct it.") from error
+
+
+def _with_point(text: str) -> str:
+    """A number with its decimal comma, of which there is one at most, as a point."""
+    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
 
 
 def _inside(name: str) -> Path:
     """The path of an output, if it stays in the batch's folder on every system. Raises UsageError."""
     parts = PureWindowsPath(name).parts  # takes both kinds of slashes
     if PureWindowsPath(name).anchor or ":" in name or ".." in parts or STATE in (part.lower() for part in parts):
-        raise UsageError(f"the output {name!r} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
-    if Path(name).suffix.lower() not in CONTAINERS:
-        raise UsageError(f"the output {name!r} does not end in {', '.join(CONTAINERS)}; choose one of these endings.")
-    return Path(*parts)
+        raise UsageError(f"the output {brief(name)} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
+    if PureWindowsPath(name).suffix.lower() not in CONTAINERS:
+        endings = ", ".join(CONTAINERS)
+        raise UsageError(f"the output {brief(name)} does not end in {endings}; choose one of these endings.")
+    path = _file("output", str(Path(*parts)), Path())
+    if len(parts) > DEEPEST:
+        raise UsageError(f"the output {brief(name)} lies {len(parts)} folders deep; {DEEPEST} is the most.")
+    return path
 
 
 def _take(row: Row, taken: dict[str, int]) -> None:

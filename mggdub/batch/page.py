@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mggdub.batch.record import is_picture
+from mggdub.batch.text import shown
 from mggdub.errors import plain
 from mggdub.media.files import appearing_whole
 
@@ -50,10 +52,10 @@ def write_page(folder: Path, results: list[dict[str, Any]], seconds: float) -> P
     failed = sum(result["state"] == "failed" for result in results)
     buttons = "".join(f'<button value="{key}">{label}</button>' for key, label in FILTERS.items())
     page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Batch {escape(folder.name)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>Batch {_text(folder.name)}</title>
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
-<h1>{escape(folder.name)}</h1>
+<h1>{_text(folder.name)}</h1>
 <p>{len(results)} rows, {done} done, {failed} failed; the last run took {seconds:.0f} s. The videos are synthetic;
 say so where you show them.</p>
 <nav>{buttons}<input type="search" placeholder="Filter by text" aria-label="Filter by text"><output></output></nav>
@@ -67,22 +69,38 @@ say so where you show them.</p>
 
 
 def _row(result: dict[str, Any]) -> str:
-    report = result.get("report", {})
-    state = "done" if result["state"] == "skipped" else result["state"]
-    checks = report.get("checks", {})
-    kind = state + (" checks" if any(not check["ok"] for check in checks.values()) else "")
-    name = escape(result["output"] or "?")
-    link = f'<a href="./{quote(result["output"])}">{name}</a>' if state == "done" else name
-    given = "".join(f"<small>{escape(Path(result[key]).name)}</small>" for key in ("photo", "speech") if key in result)
-    strip = "".join(f'<img alt="" src="data:image/jpeg;base64,{image}">' for image in result.get("strip", []))
-    length = report.get("seconds", 0)
+    report = _dict(result.get("report"))
+    state = str(result.get("state")) if result.get("state") in ("failed", "left") else "done"  # skipped: done before
+    checks = {name: check for name, check in _dict(report.get("checks")).items() if isinstance(check, dict)}
+    kind = state + (" checks" if any(not check.get("ok") for check in checks.values()) else "")
+    output = str(result.get("output") or "?")
+    name = _text(output)
+    link = f'<a href="./{quote(output.encode("utf-8", "surrogateescape"))}">{name}</a>' if state == "done" else name
+    files = "".join(f"<small>{_text(Path(str(result[k])).name)}</small>" for k in ("photo", "speech") if k in result)
+    strip = result.get("strip")
+    pictures = [image for image in strip if is_picture(image)] if isinstance(strip, list) else []
+    shots = "".join(f'<img alt="" src="data:image/jpeg;base64,{image}">' for image in pictures)
+    length = _number(report.get("seconds"))
     cells = [
-        f'<td class="number">{result["row"]}</td><td>{link}{given}</td><td class="strip">{strip}</td>',
+        f'<td class="number">{_number(result.get("row")):.0f}</td><td>{link}{files}</td><td class="strip">{shots}</td>',
         f'<td class="number">{_seconds(length, 2)}</td>',
-        f'<td class="number">{_seconds(result["seconds"] / length if length else 0, 1)}</td>',
-        f'<td><span class="{state}">{state}</span> {escape(result.get("error", ""))}{_checks(checks)}</td>',
+        f'<td class="number">{_seconds(_number(result.get("seconds")) / length if length else 0, 1)}</td>',
+        f'<td><span class="{state}">{state}</span> {_text(result.get("error", ""))}{_checks(checks)}</td>',
     ]
     return f'<tr data-kind="{kind}">{"".join(cells)}</tr>\n'
+
+
+def _text(value: Any) -> str:
+    """Whatever it is, it is shown and does nothing."""
+    return escape(shown(str(value)))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (int, float) and abs(value) < 1e12 else 0.0
 
 
 def _seconds(value: float, digits: int) -> str:
@@ -96,7 +114,8 @@ def _checks(checks: dict[str, Any]) -> str:
     items = []
     for name, check in checks.items():
         value, limit = check.get("value"), check.get("limit")
-        numbers = "" if value is None else f" {plain(value)}" + ("" if limit is None else f" (limit {plain(limit)})")
-        mark = "ok" if check["ok"] else "bad"
-        items.append(f'<li class="{mark}">{escape(name)}{numbers}: {escape(str(check.get("what", "")))}</li>')
+        numbers = "" if value is None else f" {plain(_number(value))}"
+        numbers += "" if value is None or limit is None else f" (limit {plain(_number(limit))})"
+        mark = "ok" if check.get("ok") else "bad"
+        items.append(f'<li class="{mark}">{_text(name)}{numbers}: {_text(check.get("what", ""))}</li>')
     return f"<ul>{''.join(items)}</ul>"

@@ -7,8 +7,8 @@ import signal
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -20,14 +20,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from mggdub.batch.manifest import STATE, Problem, read_rows
+from mggdub.batch.text import as_text, shown
 from mggdub.errors import MggdubError, OutputError, UsageError
+from mggdub.media.private import check_private, private_folder
 
 if TYPE_CHECKING:
-    from mggdub.batch.row import Job, Result
+    from mggdub.batch.row import Job, Plan, Result
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 MOST_DEATHS = 2  # of processes over one row
-ANSWER = 15  # s that a scheduler may take
+LOOK = 1.0  # s between two looks at whether the folder is still there
 Heard = Callable[["Job", int], None]  # a job and how many of its frames are done
 Progress = Callable[[str, int, int], None]
 
@@ -73,79 +75,125 @@ def run_batch(
     rows, problems = read_rows(source, speech, options.all_pairs, base, given)
     progress("load", 0, 1)
     from mggdub.batch.check import check_rows
+    from mggdub.batch.row import Plan
 
     progress("check", 0, 1)
+    check_private(folder / STATE)
     avatars = (options.cache_dir or folder / STATE / "avatars").absolute()
-    jobs, finished, more = check_rows(rows, folder, avatars, options.force, options.resume)
+    plan = Plan(folder, avatars, uuid.uuid4().hex, options.force, options.resume)
+    jobs, finished, more = check_rows(rows, plan)
     problems = sorted([*problems, *more], key=lambda problem: problem.number)
     for problem in problems:
         say(str(problem))
-    results: dict[int, Result] = {told["row"]: told | {"state": "skipped"} for told in finished}
+    results: dict[int, Result] = {result["row"]: result | {"state": "skipped"} for _, result in finished}
     for problem in problems:
         results.setdefault(problem.number, _as_result(problem))
-    if not options.check:
-        try:
-            (folder / STATE).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"The folder {folder} cannot be made ({error.strerror or error}).") from error
-        with closing(_render([] if problems and options.fail_fast else jobs, options, progress)) as rendered:
-            for told in rendered:
-                results[told["row"]] = told
-                if told["state"] == "failed":
-                    say(f"Row {told['row']}: {told['error']}")
-                for note in told.get("report", {}).get("notes", ()):
-                    say(f"Row {told['row']}: {note}")
-    for job in jobs:
-        left = {"row": job.row.number, "output": job.row.output.as_posix(), "state": "left"}
-        results.setdefault(job.row.number, left)
-    return _summary(folder, [results[number] for number in sorted(results)], options, time.perf_counter() - clock)
+    work = [] if options.check or (problems and options.fail_fast) else jobs
+    with nullcontext() if options.check else _working(plan):
+        with closing(_render(work, options, progress, say)) as rendered:
+            for result in rendered:
+                results[result["row"]] = result
+                if result["state"] == "failed":
+                    say(shown(f"Row {result['row']}: {result['error']}"))
+                for note in result.get("report", {}).get("notes", ()):
+                    say(shown(f"Row {result['row']}: {note}"))
+        for job in jobs:
+            left = {"row": job.row.number, "output": as_text(job.row.output.as_posix()), "state": "left"}
+            results.setdefault(job.row.number, left)
+        in_order = [results[number] for number in sorted(results)]
+        summary = _summary(folder, in_order, options, time.perf_counter() - clock)
+        if not options.check and summary["done"] + summary["skipped"] == len(results):
+            _tidy(plan, [*jobs, *(job for job, _ in finished)])
+    return summary | {"seconds": round(time.perf_counter() - clock, 3)}
+
+
+@contextmanager
+def _working(plan: Plan) -> Iterator[None]:
+    """A block that fills the folder of a batch, and ends when somebody takes it away. Raises OutputError."""
+    from mggdub.batch.locks import present
+
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {plan.folder} cannot be made ({error.strerror or error}).") from error
+    state = private_folder(plan.folder / STATE)
+    try:
+        if plan.avatars.is_relative_to(state):
+            private_folder(plan.avatars)
+        else:
+            plan.avatars.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {plan.avatars} cannot be made ({error.strerror or error}).") from error
+    with present(state, plan.run):
+        yield
 
 
 def _summary(folder: Path, results: list[Result], options: BatchOptions, seconds: float) -> dict[str, Any]:
-    """What is told at the end; writes the report and leaves nothing that nobody goes on from."""
+    """What is told at the end; writes the report."""
     counts = Counter(result["state"] for result in results)
-    summary: dict[str, Any] = {"folder": str(folder), "rows": len(results)}
+    summary: dict[str, Any] = {"folder": as_text(str(folder)), "rows": len(results)}
     summary |= {state: counts[state] for state in ("done", "skipped", "failed", "left")}
     if options.report and not options.check:
         from mggdub.batch.page import write_page
 
-        summary["report"] = str(write_page(folder, results, seconds))
-    if not options.check and counts["done"] + counts["skipped"] == len(results):
-        for name in ("work", "avatars"):
-            rmtree(folder / STATE / name, ignore_errors=True)
+        summary["report"] = as_text(str(write_page(folder, results, seconds)))
     kept = [{key: value for key, value in result.items() if key != "strip"} for result in results]
-    return summary | {"seconds": round(seconds, 3), "results": kept}
+    return summary | {"results": kept}
+
+
+def _tidy(plan: Plan, jobs: list[Job]) -> None:
+    """Remove what nobody goes on from: of our rows alone, and no heads while another batch may need the same."""
+    from mggdub.batch.locks import alone, lock_if_free
+
+    state = plan.folder / STATE
+    for job in jobs:
+        with lock_if_free(job.locked) as free:
+            for left in (state / "work").glob(f"{job.recorded.stem}-*") if free else ():
+                rmtree(left, ignore_errors=True)
+    if not plan.avatars.is_relative_to(state):
+        return
+    with alone(state, plan.run) as nobody_else:
+        for head in {job.head for job in jobs} if nobody_else else ():
+            with lock_if_free(plan.avatars / f"{head}.lock") as free:
+                for left in plan.avatars.glob(f"{head}.*") if free else ():
+                    left.unlink(missing_ok=True)
 
 
 def _as_result(problem: Problem) -> Result:
     return {
         "row": problem.number,
-        "output": problem.output,
+        "output": as_text(problem.output) if problem.output else "",
         "state": "failed",
-        "error": str(problem).split(": ", 1)[1],
+        "error": problem.told,
         "exit_code": problem.exit_code,
     }
 
 
-def _render(jobs: list[Job], options: BatchOptions, progress: Progress) -> Generator[Result, None, None]:
+def _render(
+    jobs: list[Job], options: BatchOptions, progress: Progress, say: Callable[[str], None]
+) -> Generator[Result, None, None]:
     """The results of all jobs as they come; after the first failure none more if that is wanted."""
-    at = dict.fromkeys((job.row.number for job in jobs), 0)
-    total = sum(job.frames for job in jobs)
+    frames = {job.row.number: job.frames for job in jobs}
+    at = dict.fromkeys(frames, 0)
+    total, ready = sum(frames.values()), 0
 
-    def heard(job: Job, frames: int) -> None:
-        at[job.row.number] = min(frames, job.frames)
-        progress("batch", sum(at.values()), total)
+    def heard(number: int, count: int) -> None:
+        nonlocal ready
+        ready += min(count, frames[number]) - at[number]
+        at[number] = min(count, frames[number])
+        progress("batch", ready, total)
 
-    by_number = {job.row.number: job for job in jobs}
     if options.cluster:
-        results = _on_cluster(jobs, options.cluster)
+        from mggdub.batch.cluster import on_cluster
+
+        results = on_cluster(jobs, options.cluster, say)
     elif options.jobs > 1:
-        results = _in_processes(jobs, min(options.jobs, len(jobs)), heard)
+        results = _in_processes(jobs, min(options.jobs, len(jobs)), lambda job, count: heard(job.row.number, count))
     else:
-        results = _here(jobs, heard)
+        results = _here(jobs, lambda job, count: heard(job.row.number, count))
     with closing(results):
         for told in results:
-            heard(by_number[told["row"]], by_number[told["row"]].frames)
+            heard(told["row"], frames[told["row"]])
             yield told
             if options.fail_fast and told["state"] == "failed":
                 return
@@ -183,7 +231,7 @@ def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result
                 busy[pipe] = process, waiting.popleft()
                 with suppress(OSError):  # it has died since; what is read from it will say so
                     pipe.send(busy[pipe][1])
-            for ready in wait(list(busy)):
+            for ready in wait(list(busy), LOOK):
                 pipe = cast(Connection, ready)
                 process, job = busy[pipe]
                 try:
@@ -238,33 +286,3 @@ def _follow_parent() -> None:
 
 def _unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise SystemExit(128 + number)  # so that ffmpeg is reaped
-
-
-# --- a cluster -------------------------------------------------------------------------------------------------------
-
-
-def _on_cluster(jobs: list[Job], address: str) -> Generator[Result, None, None]:
-    """The scheduler gives a job whose worker died to another one; locks and records keep any from being done twice."""
-    try:
-        from distributed import Client, as_completed
-    except ImportError as error:
-        raise UsageError("--cluster needs Dask; pip install 'mggdub[cluster]'.") from error
-    from mggdub.batch.row import failure, render_row
-
-    try:
-        client = Client(address, timeout=ANSWER)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"No Dask scheduler answers at {address}; start one with dask scheduler.") from error
-    with client:
-        if not client.nthreads():
-            raise UsageError(f"The scheduler at {address} has no workers; start some with dask worker {address}.")
-        tasks = {client.submit(render_row, job, key=f"mggdub-{job.row.number}-{uuid.uuid4()}"): job for job in jobs}
-        try:
-            for task in as_completed(list(tasks)):
-                try:
-                    yield task.result()
-                except Exception as error:  # all the workers that tried it died, or have no mggdub
-                    what = f"No worker could render it ({type(error).__name__}: {error})."
-                    yield failure(tasks[task], MggdubError(what))
-        finally:
-            client.cancel(list(tasks))

@@ -1,6 +1,7 @@
 """Rows are what the file says; whatever is wrong with one is said and stops no other."""
 
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,94 @@ def test_what_is_no_manifest_is_refused_whole(tmp_path: Path, name: str, text: A
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(error):
         read(tmp_path / name)
+
+
+LINE = "ä.png;b, c.wav;ö/x.mp4;29,97;0,5"
+TABLE = f"photo;speech;output;fps;Mouth-Scale\r\n{LINE}\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [TABLE.encode(), TABLE.encode("utf-8-sig"), TABLE.encode("utf-16"), TABLE.encode("utf-16-be"),
+     TABLE.encode("utf-16-le"), TABLE.encode("utf-32"), f"sep=;\r\n{TABLE}".encode(),
+     TABLE.replace("\r\n", "\r").encode(),
+     TABLE.replace("\r\n", ";;\r\n").encode(), TABLE.replace(";", "\t").encode(), TABLE.replace(";", "|").encode()],
+)  # fmt: skip
+def test_what_spreadsheets_make_of_a_table(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(data)
+    (row,), problems = read(tmp_path / "a.csv")
+    assert not problems and (row.photo, row.speech) == (tmp_path / "ä.png", tmp_path / "b, c.wav")
+    assert row.output == Path("ö/x.mp4")
+    assert (row.options.fps, row.options.mouth_scale) == (Fraction(30000, 1001), 0.5)
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(TABLE.encode("latin-1"))
+    with pytest.raises(InputError, match=r"not UTF-8: line 2 holds the byte 0xe4.*save it as"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes(TABLE.encode("utf-16")[:-1])
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "a.csv")
+
+
+MANY = 30_000
+ODD = {
+    "columns.csv": ",".join(f"c{k}" for k in range(MANY)), "twice.csv": ",".join(["photo"] * MANY),
+    "fields.jsonl": json.dumps({f"c{k}": k for k in range(MANY)}), "cells.csv": "photo,output\n" + "a," * MANY,
+    "deep.csv": "photo,speech,output\na,b," + "a/" * 60_000 + "x.mp4", "lines.csv": "photo,output" + "\n" * 1_100_000,
+    "rows.csv": "photo,output\n" + "a\n" * 200_000, "cell.csv": "photo,output\na," + "x" * 200_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_large_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(ODD[name])
+    try:
+        rows, problems = read(tmp_path / name)
+    except (UsageError, InputError) as error:
+        rows, problems = [], [Problem(0, "", str(error), error.exit_code)]
+    assert not rows and len(problems) == 1 and problems[0].exit_code in (2, 3) and len(str(problems[0])) < 600
+
+
+BASED = {"photo": '"a"', "speech": '"b"', "output": '"c.mp4"'}
+VALUES = {
+    "fps": ("1e9999999", '"1e9999999"', '"1e-9999999"', "NaN", '"1/0"', "9" * 5000, '"9/' + "9" * 5000 + '"'),
+    "seed": ("9" * 5000, "9" * 400, "1e400", "-Infinity", "1.5", '""1', "[1]", '{"a": 1}', "[" * 50_000),
+    "size": ("9" * 300, "NaN", "true"), "orbit": ("9" * 400, '"1,000,000"', '"0x10"'), "face": (f'"{"9" * 5000}"',),
+    "output": (f'"{"v" * 300}.mp4"', f'"{"ü" * 126}.mp4"', '"\\ud800.mp4"', '"a\\u001b.mp4"', '"a\\u0085.mp4"'),
+    "photo": ('"' + "p" * 300 + '"', '"' + "p/" * 3000 + '"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value"), [(column, value) for column in VALUES for value in VALUES[column]])
+def test_odd_values_are_one_problem_of_one_row(tmp_path: Path, column: str, value: str) -> None:
+    line = ", ".join(f'"{name}": {text}' for name, text in (BASED | {column: value}).items())
+    good = ", ".join(f'"{name}": {text}' for name, text in BASED.items())
+    (row,), (problem,) = read(write(tmp_path / "a.jsonl", f"{{{line}}}", f"{{{good}}}"))
+    assert (row.number, problem.number) == (2, 1) and problem.exit_code in (2, 3) and len(str(problem)) < 600
+    assert str(problem).endswith(".") and str(problem).isprintable()
+
+
+def test_a_name_may_be_as_long_as_a_disk_takes_and_of_any_bytes(tmp_path: Path) -> None:
+    long = "v" * 251 + ".mp4"
+    lines = [
+        '{"photo": "a", "speech": "caf\\udce9.wav", "output": "caf\\udce9.mp4"}',
+        f'{{"photo": "a", "speech": "b", "output": "{long}"}}',
+        '{"photo": "a", "photo": "b", "output": "c.mp4"}',
+    ]
+    rows, (problem,) = read(write(tmp_path / "a.jsonl", *lines))
+    assert problem.number == 3 and "twice" in problem.sentence
+    assert os.fsencode(rows[0].speech or "") == os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    assert os.fsencode(rows[0].output) == b"caf\xe9.mp4" and str(rows[1].output) == long
+    photos, sounds = tmp_path / "photos", tmp_path / "sounds"
+    photos.mkdir()
+    sounds.mkdir()
+    Path(os.fsdecode(os.fsencode(photos) + b"/\xe9.png")).touch()
+    Path(os.fsdecode(os.fsencode(sounds) + b"/\xe9.wav")).touch()
+    (photos / "e\u0301.png").touch()  # as a Mac writes it
+    (sounds / "\xe9.wav").touch()
+    rows, problems = read(photos, sounds)
+    assert sorted(os.fsencode(row.output) for row in rows) == [b"e\xcc\x81.mp4", b"\xe9.mp4"] and not problems
 
 
 def test_two_folders_go_together_by_name(tmp_path: Path) -> None:
