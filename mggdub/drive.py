@@ -53,8 +53,8 @@ FITTED = 600  # frames that a person's mesh is fitted to
 AT_ONCE = 500  # frames whose poses are solved together
 ORBIT_TIME = 6.0  # s
 EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
-# How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track, and
-# from the photo's, before it is an expression that the photo cannot be taken to have.
+# How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track,
+# and from the photo's, before it is an expression that the photo cannot be taken to have.
 FAR_UNIT, FAR_MODE = 0.5, 2.5
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 NOSE_BASE = 2  # landmark: skin below it moves when one speaks
@@ -62,9 +62,6 @@ BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 2
 SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed
 MOST_ANCHORS = 1500  # of the torso
 TURNED_AWAY = 25.0  # degrees between a shot's first pose and its typical one, from which on the latter is its reference
-CUT_EASE = 0.2  # s in which a photo's head goes to where the next shot begins
-OWN_WAY = 0.25  # of a unit, in which two people at rest may differ; more is an expression
-SHRINKING = 25.0  # frames; the rest of a shot of so many is believed by half
 OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
 Progress = Callable[[str, int, int], None]
 
@@ -177,26 +174,12 @@ def _of_shots(path: Path, shots: list[list[Sighting]], times: Array, eyes: Eyes)
         units, modes, rotation, shift, sway = _measured(islice(frames, len(faces)), faces, eyes, again)
         shift, sway = limits.recentred(times[start : start + len(faces)], shift, sway)
         if parts:
-            units = _from_rest(units, parts[0][0])
+            units = expression.from_rest(units, parts[0][0])
         parts.append((units, modes, rotation, shift, sway))
         start += len(faces)
     for _ in frames:  # so that the reader ends by itself
         pass
     return [np.concatenate(values) for values in zip(*parts, strict=True)]
-
-
-def _from_rest(units: Array, first: Array) -> Array:
-    """Units [T, 52] of a shot, counted from its own rest as the `first` shot's [T', 52] are from theirs.
-
-    Another person's brows lie elsewhere at rest. How far eyes are closed is absolute at its end: 1 stays 1.
-    """
-    believed = len(units) / (len(units) + SHRINKING)
-    rest, other = np.median(first, 0), np.median(units, 0)
-    offset = believed * np.clip(rest - other, -OWN_WAY, OWN_WAY)
-    blinks = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
-    share = np.where(blinks, np.clip((1 - units) / np.maximum(1 - other, 0.1), 0, 1), 1)
-    mouth = np.isin(np.arange(len(BLENDSHAPES)), MOUTH_UNITS)
-    return (units + np.where(mouth, 0, offset * share)).astype(np.float32)
 
 
 def _rising(path: Path) -> Iterator[tuple[float, Array]]:
@@ -337,24 +320,7 @@ def resample(drive: Drive, fps: float) -> ExpressionTrack:
         return np.stack([np.interp(times, track.times, column) for column in values.T], 1).astype(np.float32)
 
     parts = (track.blendshapes, track.lip_modes, track.rotation, track.translation, track.torso)
-    return limits.bounded(_eased(ExpressionTrack(times, *map(at, parts)), drive.cuts))
-
-
-def _eased(track: ExpressionTrack, cuts: tuple[float, ...]) -> ExpressionTrack:
-    """The track without jumps of head and torso where a shot begins; eyes and lips are at once where they should be."""
-    if not cuts:
-        return track
-    parts = [track.rotation, track.translation, track.torso]
-    for cut_time in cuts:
-        first = int(np.searchsorted(track.times, cut_time))
-        if not 0 < first < len(track):
-            continue
-        left = 1 - smoothstep((track.times[first:] - track.times[first]) / CUT_EASE)[:, None]
-        parts = [
-            np.concatenate([part[:first], part[first:] + left * (part[first - 1] - part[first])]) for part in parts
-        ]
-    rotation, translation, torso_ = (part.astype(np.float32) for part in parts)
-    return replace(track, rotation=rotation, translation=translation, torso=torso_)
+    return limits.bounded(limits.eased(ExpressionTrack(times, *map(at, parts)), drive.cuts))
 
 
 def styled(track: ExpressionTrack, options: RenderOptions) -> ExpressionTrack:
@@ -387,7 +353,8 @@ def onto_photo(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Ar
     """[T, 32] drivers that play a track on a photo whose own state is `own` [32].
 
     Expressions are relative: the track's first frame is the photo's own, unless it is an extreme one. Contact is not:
-    eyes that close and lips that meet in the track do so on the photo; the mouth's opening eases from the photo's to the track's.
+    eyes that close and lips that meet in the track do so on the photo; the mouth's opening eases from the photo's to
+    the track's.
     """
     count = len(DRIVING_UNITS)
     drivers = track.drivers

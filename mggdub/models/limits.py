@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mggdub.models.deform import smoothstep
 from mggdub.types import Array, ExpressionTrack
 
 # (knee, most) of pitch, yaw and roll in degrees; of right, down and away in cm, of which 18 are an eighth of the size.
@@ -19,6 +20,7 @@ TRANSLATION = ((6.0, 9.0), (4.5, 7.0), (18.0, 28.0))
 TORSO = ((np.inf, np.inf), (np.inf, np.inf), (10.0, 16.0), (18.0, 28.0))
 HELD_BACK = (1.0, 1.0, 1.0, 0.5, 0.5, 2.0)  # degrees and cm: less is not worth a word
 RECENTRING = 1.0  # s in which a camera's zoom or a walk through the picture is forgotten
+CUT_EASE = 0.2  # s in which a head goes to where a driver's next shot begins
 SETTLED = 0.1  # of the knee: from there on it is
 
 
@@ -59,6 +61,23 @@ def recentred(times: Array, translation: Array, torso: Array) -> tuple[Array, Ar
         moved[frame] = values[frame] - centre
     moved = moved.astype(np.float32)
     return moved[:, :3], moved[:, 3:]
+
+
+def eased(track: ExpressionTrack, cuts: tuple[float, ...]) -> ExpressionTrack:
+    """The track without jumps of head and torso where a shot begins; eyes and lips are at once where they should be."""
+    if not cuts:
+        return track
+    parts = [track.rotation, track.translation, track.torso]
+    for cut_time in cuts:
+        first = int(np.searchsorted(track.times, cut_time))
+        if not 0 < first < len(track):
+            continue
+        left = 1 - smoothstep((track.times[first:] - track.times[first]) / CUT_EASE)[:, None]
+        parts = [
+            np.concatenate([part[:first], part[first:] + left * (part[first - 1] - part[first])]) for part in parts
+        ]
+    rotation, translation, torso_ = (part.astype(np.float32) for part in parts)
+    return replace(track, rotation=rotation, translation=translation, torso=torso_)
 
 
 def _limited(values: Array, limits: tuple[tuple[float, float], ...]) -> Array:

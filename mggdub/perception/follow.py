@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from mggdub.geometry.camera import RIGID, crop_matrix, face_height, head_crop, head_meshes, solve_pose
+from mggdub.geometry.camera import RIGID, crop_matrix, face_height, head_meshes, solve_pose
 from mggdub.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
 from mggdub.perception.face import SURE, FaceFinder, canonical_face
-from mggdub.perception.likeness import change, coarse, face_look, unlikeness
+from mggdub.perception.likeness import change, coarse, face_look, strangeness, unlikeness
 from mggdub.types import BLENDSHAPES, Array, Face
 
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
@@ -25,12 +25,18 @@ RESTLESS = (  # units whose activity means that the mouth is not at rest
 # What a head can do between two frames: a share, more for every second between them, and the most. In face heights
 # (of 7,000 pairs of frames of 91 people the farthest is 0.15) and as the logarithm of its size (0.13).
 SHIFT, SWELL = (0.25, 1.5, 1.0), (0.14, 0.8, 0.4)
-BREAK = 2.2  # of unlikeness and the picture's change over TELLING: more is another shot (one pair in 3,000)
+# Strangeness of a frame that follows another: above ODD, and so far above the MEMORY steps before it, or above BROKEN,
+# it is another shot. Who moves fast is strange for several frames. One pair in 1,000, nearly all of four shaky clips.
+ODD, SUDDEN, BROKEN, MEMORY = 0.6, 5.5, 10.0, 6
+ALIKE = -4.3  # unlikeness below which it is the same face, whatever happens behind it; no pair of two portraits
+CALM = -5.0  # strangeness where none was seen yet
+BREAK = 2.2  # of unlikeness and the picture's change over TELLING: more is another shot after a person was not seen
 TELLING, MOST_TOLD = 10.0, 4.0  # grey levels; a picture may change behind somebody who stays
 SAME = -1.0  # unlikeness of one person elsewhere; 93 % of pairs of one person, 1.5 % of pairs of two
+DOUBT = -2.0  # unlikeness to all known looks at which another face in the picture may be the person
 KNOWN = -3.0  # a face less like the person's known ones becomes one of them
 VIEWS = 8  # of a person that are known
-CHANGED, REPLACED = 12.0, 25.0  # grey levels: of another picture, of something else where the face was
+CHANGED = 25.0  # grey levels, of the place of a face that was not there before
 PATIENCE = 1.0  # s for which a person who is hidden is waited for
 
 
@@ -42,9 +48,10 @@ class Trail:
     look: Array  # of it, as `face_look`
     looks: tuple[Array, ...]  # how this person has looked
     picture: Array  # then, coarse
-    around: Array  # then, of the head's surroundings, coarse
     stamp: float  # s
     shot: int
+    recent: Array  # the frame before, coarse
+    steps: tuple[float, ...] = ()  # strangeness of the frames before
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,32 +88,47 @@ def sightings(frames: Iterable[tuple[float, Array]], finder: FaceFinder) -> Iter
 def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None) -> tuple[Sighting, Trail | None]:
     """The next frame [H, W, 3] uint8 of a video, `stamp` s from its start, after those that left the `trail`."""
     picture = coarse(frame)
-    face, anew, same = None, trail is None, True
     if trail is None:
         face = next(iter(finder.find(frame)), None)
+        if face is None:
+            return Sighting(stamp, None, 0, picture, None), None
+        look = face_look(frame, face.landmarks)
+        return Sighting(stamp, face, 0, picture, look), Trail(face, look, (look,), picture, stamp, 0, picture)
+    tracked = finder.track(frame, trail.face)
+    look = face_look(frame, tracked.landmarks) if tracked else trail.look
+    if tracked and not breaks(trail, tracked, look, picture, stamp) and _known(trail, look) < DOUBT:
+        face, anew, same = tracked, False, True
     else:
-        tracked = finder.track(frame, trail.face)
-        if tracked and not breaks(trail, tracked, face_look(frame, tracked.landmarks), picture, stamp):
-            face = tracked
-        else:
-            face, anew, same = _searched(finder, frame, trail, tracked, picture, stamp)
-    shot = trail.shot if trail else 0
+        face, anew, same = _searched(finder, frame, trail, tracked, picture, stamp)
     if face is None:
-        return Sighting(stamp, None, shot, picture, None), trail
-    look = face_look(frame, face.landmarks)
-    shot += bool(trail and anew)
-    known = trail.looks if trail and same else ()
-    if not known or min(unlikeness(look, one) for one in known) > KNOWN:
-        known = (*known, look)[-VIEWS:]
-    trail = Trail(face, look, known, picture, _around(frame, face), stamp, shot)
-    return Sighting(stamp, face, shot, picture, look), trail
+        return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture)
+    if face is not tracked:
+        look = face_look(frame, face.landmarks)
+    looks = trail.looks if same else ()
+    if not same or _known(trail, look) > KNOWN:
+        looks = (*looks, look)[-VIEWS:]
+    step = strangeness(trail.look, look, change(trail.picture, picture))
+    steps = () if anew else (*trail.steps, step)[-MEMORY:]
+    shot = trail.shot + anew
+    return Sighting(stamp, face, shot, picture, look), Trail(face, look, looks, picture, stamp, shot, picture, steps)
 
 
 def breaks(trail: Trail, face: Face, look: Array, picture: Array, stamp: float) -> bool:
     """Whether this face cannot be the one that left the trail, in one shot."""
-    told = min(change(trail.picture, picture) / TELLING, MOST_TOLD)
-    unlike = min(unlikeness(look, known) for known in (trail.look, *trail.looks))
-    return unlike + told > BREAK or jumps(trail.face, face, stamp - trail.stamp)
+    if jumps(trail.face, face, stamp - trail.stamp):
+        return True
+    changed = change(trail.picture, picture)
+    if trail.recent is not trail.picture:
+        return _known(trail, look) + min(changed / TELLING, MOST_TOLD) > BREAK
+    if unlikeness(trail.look, look) < ALIKE:
+        return False
+    odd = strangeness(trail.look, look, changed)
+    return odd > BROKEN or (odd > ODD and odd > max(trail.steps, default=CALM) + SUDDEN)
+
+
+def _known(trail: Trail, look: Array) -> float:
+    """Unlikeness to the most similar look that is known of the person."""
+    return min(unlikeness(look, known) for known in (trail.look, *trail.looks))
 
 
 def jumps(before: Face, after: Face, seconds: float) -> bool:
@@ -130,24 +152,25 @@ def _searched(
 ) -> tuple[Face | None, bool, bool]:
     """(the face to follow, whether a shot begins, whether it is the same person) where tracking broke off."""
     faces = finder.find(frame)
-    if tracked and tracked.score > SURE and not any(_same_place(tracked, face) for face in faces):
-        faces.append(tracked)
     faces = [tracked if tracked and _same_place(tracked, face) else face for face in faces]
+    if tracked and not any(face is tracked for face in faces):
+        faces.append(tracked)
     if not faces:
         return None, False, True
     looks = [face_look(frame, face.landmarks) for face in faces]
-    unlike = [min(unlikeness(look, one) for one in trail.looks) for look in looks]
+    unlike = [_known(trail, look) for look in looks]
     order = sorted(range(len(faces)), key=unlike.__getitem__)
-    for k in order:
-        if not breaks(trail, faces[k], looks[k], picture, stamp):
-            return faces[k], False, True
     best = order[0]
+    going_on = [k for k in order if not breaks(trail, faces[k], looks[k], picture, stamp)]
+    if going_on and (going_on[0] == best or unlike[best] > SAME or unlike[going_on[0]] < DOUBT):
+        return faces[going_on[0]], False, True
     if unlike[best] < SAME:
         return faces[best], True, True
-    other = change(trail.picture, picture) > CHANGED or change(trail.around, _around(frame, trail.face)) > REPLACED
-    if not other and stamp - trail.stamp < PATIENCE:
+    waiting = stamp - trail.stamp < PATIENCE
+    new = [face for face in faces if face.score > SURE and not (waiting and _was_there(trail, face, frame, picture))]
+    if not new:
         return None, False, True
-    return max(faces, key=lambda face: face_height(face.landmarks)), True, False
+    return max(new, key=lambda face: face_height(face.landmarks)), True, False
 
 
 def _same_place(one: Face, other: Face) -> bool:
@@ -155,16 +178,15 @@ def _same_place(one: Face, other: Face) -> bool:
     return bool(np.linalg.norm(here - there) < 0.25 * max(height, size) and 0.7 < height / size < 1.4)
 
 
-def _around(frame: Array, face: Face) -> Array:
-    """[18, 32, 3] uint8: the part of a frame in which the head is."""
-    crop = head_crop(face.landmarks)
-    height, width = frame.shape[:2]
-    left, top = (int(np.clip(value, 0, limit - 2)) for value, limit in ((crop.left, width), (crop.top, height)))
-    right, bottom = (
-        int(np.clip(value + crop.side, start + 2, limit))
-        for value, start, limit in ((crop.left, left, width), (crop.top, top, height))
-    )
-    return coarse(frame[top:bottom, left:right])
+def _was_there(trail: Trail, face: Face, frame: Array, picture: Array) -> bool:
+    """Whether this is somebody else in the same picture: the frame before showed the same where now this face is."""
+    if _same_place(trail.face, face):
+        return False
+    ratio = np.array(picture.shape[1::-1]) / np.array(frame.shape[1::-1])
+    low, high = (pick(face.landmarks[:, :2], 0) * ratio for pick in (np.min, np.max))
+    columns, rows = (slice(max(0, int(a)), max(1, int(np.ceil(b)))) for a, b in zip(low, high, strict=True))
+    before, now = trail.recent[rows, columns], picture[rows, columns]
+    return now.size == 0 or change(before, now) < CHANGED
 
 
 def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:

@@ -18,7 +18,8 @@ APART = 12.0  # grey levels between the pictures before and after
 TEXTURE = 6.0  # standard deviation of a picture that is more than a black frame
 RELATED = 0.85  # correlation of two pictures of one scene in different light
 LEFT = 0.2  # of that difference, which no mixture of the two explains
-PURE = 0.04  # share of the other picture that still counts as none
+PURE = 0.12  # share of the other picture that still counts as none
+BACK = 0.06  # of that share, by which what moves may hide that it grows
 
 
 def settled(sightings: Sequence[Sighting]) -> list[Sighting]:
@@ -64,7 +65,8 @@ def _joined(sightings: list[Sighting], runs: list[list[int]]) -> list[Sighting]:
     numbers: dict[int, int] = {}
     number, before = -1, None
     for run in runs:
-        if before is None or not _goes_on(sightings[before], sightings[run[0]]):
+        interrupted = before is not None and run[0] - before > 1
+        if before is None or not interrupted or not _goes_on(sightings[before], sightings[run[0]]):
             number += 1
         numbers |= dict.fromkeys(run, number)
         before = run[-1]
@@ -126,7 +128,7 @@ def _is_mixture(flat: Array, start: int, length: int) -> bool:
     shares = (seen - first) @ change_ / float(change_ @ change_)
     left = np.abs(seen - first - shares[:, None] * change_).mean(1) / np.abs(change_).mean()
     inner = (shares > 0.15) & (shares < 0.85)
-    return bool(left.max() < LEFT and inner.sum() >= 2 and (np.diff(shares) > -PURE).all())
+    return bool(left.max() < LEFT and inner.sum() >= 2 and (np.diff(shares) > -BACK).all())
 
 
 def _trimmed(flat: Array, start: int, stop: int) -> tuple[int, int]:
