@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -52,6 +53,16 @@ class Trail:
     shot: int
     recent: Array  # the frame before, coarse
     steps: tuple[float, ...] = ()  # strangeness of the frames before
+    others: tuple[Face, ...] = ()  # faces of the frame before, if the person was hidden in it
+
+
+class _Search(NamedTuple):
+    """What was found where tracking broke off."""
+
+    face: Face | None  # to follow
+    anew: bool = False  # whether a shot begins
+    same: bool = True  # whether it is the same person
+    others: tuple[Face, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +108,12 @@ def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None)
     tracked = finder.track(frame, trail.face)
     look = face_look(frame, tracked.landmarks) if tracked else trail.look
     if tracked and not breaks(trail, tracked, look, picture, stamp) and _known(trail, look) < DOUBT:
-        face, anew, same = tracked, False, True
+        found = _Search(tracked)
     else:
-        face, anew, same = _searched(finder, frame, trail, tracked, picture, stamp)
+        found = _searched(finder, frame, trail, tracked, picture, stamp)
+    face, anew, same, others = found
     if face is None:
-        return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture)
+        return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture, others=others)
     if face is not tracked:
         look = face_look(frame, face.landmarks)
     looks = trail.looks if same else ()
@@ -149,28 +161,28 @@ def _place(face: Face) -> tuple[Array, float]:
 
 def _searched(
     finder: FaceFinder, frame: Array, trail: Trail, tracked: Face | None, picture: Array, stamp: float
-) -> tuple[Face | None, bool, bool]:
-    """(the face to follow, whether a shot begins, whether it is the same person) where tracking broke off."""
+) -> _Search:
+    """The same person in all of the frame; somebody else if the picture is another, or nobody for some time."""
     faces = finder.find(frame)
     faces = [tracked if tracked and _same_place(tracked, face) else face for face in faces]
     if tracked and not any(face is tracked for face in faces):
         faces.append(tracked)
     if not faces:
-        return None, False, True
+        return _Search(None)
     looks = [face_look(frame, face.landmarks) for face in faces]
     unlike = [_known(trail, look) for look in looks]
     order = sorted(range(len(faces)), key=unlike.__getitem__)
     best = order[0]
     going_on = [k for k in order if not breaks(trail, faces[k], looks[k], picture, stamp)]
     if going_on and (going_on[0] == best or unlike[best] > SAME or unlike[going_on[0]] < DOUBT):
-        return faces[going_on[0]], False, True
+        return _Search(faces[going_on[0]])
     if unlike[best] < SAME:
-        return faces[best], True, True
+        return _Search(faces[best], anew=True)
     waiting = stamp - trail.stamp < PATIENCE
     new = [face for face in faces if face.score > SURE and not (waiting and _was_there(trail, face, frame, picture))]
     if not new:
-        return None, False, True
-    return max(new, key=lambda face: face_height(face.landmarks)), True, False
+        return _Search(None, others=tuple(faces))
+    return _Search(max(new, key=lambda face: face_height(face.landmarks)), anew=True, same=False)
 
 
 def _same_place(one: Face, other: Face) -> bool:
@@ -179,7 +191,9 @@ def _same_place(one: Face, other: Face) -> bool:
 
 
 def _was_there(trail: Trail, face: Face, frame: Array, picture: Array) -> bool:
-    """Whether this is somebody else in the same picture: the frame before showed the same where now this face is."""
+    """Whether this is somebody else in the same picture: the frame before showed the same, or a face, at this place."""
+    if any(_same_place(other, face) for other in trail.others):
+        return True
     if _same_place(trail.face, face):
         return False
     ratio = np.array(picture.shape[1::-1]) / np.array(frame.shape[1::-1])
