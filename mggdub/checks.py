@@ -18,6 +18,7 @@ from mggdub.metrics.image import contour_gradient, evenly
 from mggdub.metrics.sync import QUIET, loudness, sound_lag
 from mggdub.models.expression import ExpressionBasis, lip_gap
 from mggdub.models.gestures import VOICE_RATE, phrases
+from mggdub.models.torso import in_plane
 from mggdub.render.rasterize import render_frame
 from mggdub.types import Array, ExpressionTrack, HeadAvatar, Waveform
 
@@ -33,6 +34,11 @@ AT_REST = 0.1  # cm of lip gap that counts as closed
 LIKELY = 0.4  # correlation of lips and loudness below which their lag says little
 LATE = 120.0  # ms between lips and sound
 ROUGH = 1.5  # of the photo's gradient along the outline
+APART_FROM_BODY = 12.0  # cm that a head may go away from where its body carries it
+LEAP = 6.0  # cm that a head may move or grow from one frame to the next; heads in 91 clips reach 3
+SLOWEST = 25.0  # frames a second; in fewer it may move farther
+HEAD_REACH = 10.0  # cm from the middle of a head to its outline: what it grows shows there
+DISTANCE = 140.0  # cm, usual, between a camera and a head
 SETTLED = 0.4  # s after which the photo's own expression has given way
 LONGEST = 600  # s of sound that are listened to
 
@@ -60,6 +66,7 @@ class Watch:
     repeats: list[int] = field(default_factory=list)  # frames that equal the one before
     seams: list[float] = field(default_factory=list)  # gradient over the photo's
     last: Array | None = None
+    view: Array = field(default_factory=lambda: np.diag([1, 1, 1, 1.0]) + np.outer([0, 0, DISTANCE, 0], [0, 0, 0, 1]))
 
     @classmethod
     def of(cls, avatar: HeadAvatar, frames: int) -> Watch:
@@ -83,6 +90,7 @@ class Watch:
             max(contour_gradient(fine, matte), 0.1),
             matte,
             evenly(SEAMS, frames),
+            view=avatar.camera.viewmat,
         )
 
     def see(self, index: int, frame: Array) -> None:
@@ -122,6 +130,8 @@ def judge(
         voiced = inside & (away <= 0)
         quiet = inside & (away >= APART) & (track.times > SETTLED)
         lag, likely = sound_lag(gap[inside], track.times[inside], heard) if inside.any() else (0.0, 0.0)
+    away, moved = strayed(track, seen.view)
+    leap = float(np.linalg.norm(np.diff(moved, axis=0), axis=1).max(initial=0)) * min(1.0, fps / SLOWEST)
     still = np.zeros(len(track), bool)
     still[seen.repeats] = True
     checks = {
@@ -139,8 +149,30 @@ def judge(
             lag if likely >= LIKELY else None, LATE, "how many ms the sound comes after the lips (either way)"
         ),
         "seam": _at_most(max(seen.seams, default=None), ROUGH, "gradient along the head's outline over the photo's"),
+        "attached": _at_most(
+            float(away.max()), APART_FROM_BODY, "how many cm the head goes, or grows, away from its body"
+        ),
+        "steady": _at_most(leap, LEAP, "how many cm the head leaps, or grows, from one frame to the next"),
     }
     return {name: asdict(check) for name, check in checks.items()}
+
+
+def strayed(track: ExpressionTrack, view: Array) -> tuple[Array, Array]:
+    """How far the head is from where its body carries it [T] cm, and where it is and how large [T, 3] cm.
+
+    Both in the picture's plane, of a photo whose camera sees the head by `view` [4, 4]. Turning is not going away.
+    """
+    distance = float(view[2, 3])
+    shift = track.translation.astype(np.float64) @ view[:3, :3].T.astype(np.float64)  # [T, 3] camera
+    size = distance / np.maximum(distance + shift[:, 2], 1.0)
+    place = shift[:, :2] * size[:, None]
+    body = [in_plane(motion, distance) for motion in track.torso]
+    carried = np.array([[move.real, move.imag] for _, move in body]).reshape(-1, 2)
+    grown = HEAD_REACH * np.log(size)
+    away = np.linalg.norm(place - carried, axis=1) + np.abs(
+        grown - HEAD_REACH * np.log([abs(turn) for turn, _ in body])
+    )
+    return away, np.concatenate([place, grown[:, None]], 1)
 
 
 def failures(checks: dict[str, dict[str, Any]]) -> list[str]:

@@ -162,9 +162,8 @@ def render(
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
-        _tell_of_gaps(options.drive, report)
-        for note in report.get("notes", ()):
-            _say(note)
+        for sentence in pipeline.remarks(options.drive, report):
+            _say(sentence)
     failed = failures(report["checks"])
     if not quiet:
         for sentence in failed:
@@ -276,9 +275,8 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
 
         report = pipeline.track_file(source, output, options, progress)
     if not quiet:
-        _tell_of_gaps(source, report)
-        for note in report["notes"]:
-            _say(note)
+        for sentence in pipeline.remarks(source, report):
+            _say(sentence)
     click.echo(json.dumps(report) if as_json else str(output))
 
 
@@ -428,14 +426,6 @@ def _check_given(ctx: click.Context, photo: Path, options: RenderOptions) -> Non
         from mggdub.avatar import check_given, load_avatar
 
         check_given(photo, load_avatar(photo)[1], given)
-
-
-def _tell_of_gaps(source: Path | None, report: dict[str, Any]) -> None:
-    if report.get("held"):
-        _say(f"{source} shows no face in {report['held']} frames; there the last expression and pose are held.")
-    if missing := report.get("missing"):
-        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        _say(f"{source} lacks the columns {', '.join(missing[:8])}{more}; they count as 0.")
 
 
 def _calm_threads() -> None:

@@ -26,6 +26,7 @@ from mggdub.media.track import read_track, write_track
 from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
 from mggdub.models import deform, expression, torso
 from mggdub.models.head import spread, states
+from mggdub.models.limits import held_back
 from mggdub.models.mouth import own_share, paint_mouth
 from mggdub.models.speech import speech_track
 from mggdub.perception.face import FaceFinder, check_face, choose_face
@@ -318,7 +319,8 @@ def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progr
     """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate."""
     if options.drive:
         drive = read_drive(options.drive, models.eyes, progress)
-        return replace(drive, track=styled(resample(drive, float(options.fps)), options))
+        limited = held_back(drive.track) if options.pose == "natural" else 0
+        return replace(drive, track=styled(resample(drive, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
     return Drive(make_track(sound, models, options), sound.duration)
 
@@ -344,8 +346,27 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         "frames": len(drive.track),
         "seconds": round(drive.seconds, 3),
         "held": drive.held,
+        "cuts": len(drive.cuts),
         "notes": notes,
     }
+
+
+def remarks(source: Path | None, report: dict[str, Any]) -> list[str]:
+    """What to tell of what drives a head (`source`), from the report of a render or a track."""
+    sentences = []
+    if cuts := report.get("cuts"):
+        places = "one place" if cuts == 1 else f"{cuts} places"
+        sentences.append(f"{source} cuts in {places}; pose, size and rest begin anew there.")
+    if held := report.get("held"):
+        sentences.append(f"{source} shows no face in {held} frames; there the last expression and pose are held.")
+    if limited := report.get("limited"):
+        sentences.append(
+            f"{source} moves the head farther than a photo bears in {limited} frames; there it moves less."
+        )
+    if missing := report.get("missing"):
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        sentences.append(f"{source} lacks the columns {', '.join(missing[:8])}{more}; they count as 0.")
+    return [*sentences, *report.get("notes", ())]
 
 
 def _has_picture(path: Path) -> bool:
@@ -424,6 +445,8 @@ def render_file(
         "device": device,
         "silent": not options.drive and not bool(track.lip_modes.any()),
         "held": drive.held,
+        "cuts": len(drive.cuts),
+        "limited": drive.limited,
         "missing": list(drive.missing),
         "notes": [*_notes(picture, avatar, options), *notes],
         "checks": checked,

@@ -27,6 +27,10 @@ LIDS = (
 )
 
 
+OWN_WAY = 0.25  # of a unit, in which two people at rest may differ; more is an expression
+SHRINKING = 25.0  # frames; the rest of a shot of so many is believed by half
+
+
 @dataclass(frozen=True, eq=False)
 class ExpressionBasis:
     """Fitted by `mggdub.train.expression`. V = 478 vertices, R vertices of the mouth region, F triangles."""
@@ -127,6 +131,20 @@ def driving_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
     """The 24 driving units [..., 24], 0 at rest and blink 1 closed, of what the face runtime measures [..., 52]."""
     units = list(DRIVING_UNITS)
     return (blendshapes[..., units] - basis.unit_rest[units]) * basis.unit_gain
+
+
+def from_rest(units: Array, first: Array) -> Array:
+    """Units [T, 52] of a shot, counted from its own rest as the `first` shot's [T', 52] are from theirs.
+
+    Another person's brows lie elsewhere at rest. How far eyes are closed is absolute at its end: 1 stays 1.
+    """
+    believed = len(units) / (len(units) + SHRINKING)
+    rest, other = np.median(first, 0), np.median(units, 0)
+    offset = believed * np.clip(rest - other, -OWN_WAY, OWN_WAY)
+    blinks = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
+    share = np.where(blinks, np.clip((1 - units) / np.maximum(1 - other, 0.1), 0, 1), 1)
+    mouth = np.isin(np.arange(len(BLENDSHAPES)), MOUTH_UNITS)
+    return (units + np.where(mouth, 0, offset * share)).astype(np.float32)
 
 
 def rest_drivers(basis: ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:

@@ -51,6 +51,12 @@ class Alignment:
     shifts: Array  # [T] complex, px
     turns: Array  # [T] complex, size and turn
 
+    def without_first(self) -> Alignment:
+        """Of all frames but the first."""
+        rest = (part[1:] for part in (self.rotations, self.translations, self.shifts, self.turns))
+        rotations, translations, shifts, turns = rest
+        return Alignment(rotations, translations, self.pivot, shifts, turns)
+
 
 def levels(crop: Array) -> list[Array]:
     """Local contrast [SIZE, SIZE] of a crop [SIZE, SIZE, 3] uint8, from coarse to fine."""
