@@ -28,7 +28,7 @@ from mggdub.models import layers, mouth, torso
 from mggdub.types import LANDMARKS, Gaussians, HeadAvatar
 
 SUFFIX = ".mgg"
-FORMAT = 1
+FORMAT = 2
 KEY = "mggdub"  # of the header
 LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it
 LARGEST_HEADER = 4 << 20
