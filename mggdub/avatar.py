@@ -30,7 +30,7 @@ from mggdub.models import layers, mouth
 from mggdub.types import Gaussians, HeadAvatar
 
 SUFFIX = ".mgg"
-FORMAT = 1
+FORMAT = 2
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it

@@ -18,7 +18,7 @@ from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
-from mggdub.metrics.face import eye_openness, lip_aperture
+from mggdub.metrics.face import eye_openness, lip_aperture, wrapped
 from mggdub.metrics.image import sharpness
 from mggdub.models import gestures
 from mggdub.models.speech import QUIETEST, frame_energy, load_speech, predict
@@ -66,7 +66,7 @@ class FaceFinding:
     height: float  # px, hairline to chin
     pitch: float  # degrees, down
     yaw: float  # to the viewer's right
-    roll: float  # clockwise as the viewer sees it
+    roll: float  # clockwise as the viewer sees it, -180 to 180
     sharpness: float  # variance of the Laplacian in a crop of 512 px
     mouth: str  # open, closed
     eyes: str
@@ -128,6 +128,7 @@ def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: Geometry
     low, high = np.clip([marks.min(0), marks.max(0)], 0, head.crop.size).astype(int)
     sharp = sharpness(head.image[low[1] : high[1], low[0] : high[0]])
     pitch, yaw, roll = (float(angle) for angle in matrix_to_euler(head.camera.viewmat[:3, :3]))
+    roll = float(wrapped(np.array(roll + head.crop.angle)))  # the others are the head's, however it stands
     mouth = "open" if float(lip_aperture(marks[None])[0]) > OPEN_MOUTH else "closed"
     eyes = "open" if eye_openness(marks) > CLOSED_EYE else "closed"
     hair, (odd, where) = _hair(head, net), _odd_color(head)
@@ -148,6 +149,8 @@ def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: Geometry
         check_face(face)
     except InputError as error:
         verdict, advice = "unusable", [str(error)]
+    if head.crop.angle and verdict != "unusable":
+        advice.append(f"The head is turned by {head.crop.angle:.0f} degrees in the picture, and will be in the video.")
     if mouth == "open" and verdict != "unusable":
         advice.append("The mouth is open: its teeth are kept, and it closes in silence.")
     left, top, right, bottom = (round(float(v)) for v in (*face.landmarks.min(0)[:2], *face.landmarks.max(0)[:2]))

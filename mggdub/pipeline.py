@@ -108,7 +108,7 @@ def moments(
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
         growth = deform.stretch(resting, avatar.mesh + displacement, edges)
         mouth = paint_mouth(models.mouth, avatar.painter, displacement)
-        sway = torso.sway(body, avatar.camera)
+        sway = torso.sway(body, avatar.camera, avatar.angle)
         yield Moment(displacement, growth, rotation, translation, sway, state, shown, mouth)
 
 
@@ -173,7 +173,7 @@ def swayed(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[Array, Ar
     """Plate and picture with the torso moved by `body` [4]."""
     camera, box = avatar.camera, avatar.frame
     distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
-    size_turn, shift = torso.in_plane(body, distance)
+    size_turn, shift = torso.in_plane(body, distance, avatar.angle)
     centre = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
     return behind.moved(size_turn, shift * float(camera.K[0, 0]) / distance * ratio, complex(*centre))
 

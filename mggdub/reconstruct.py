@@ -53,6 +53,7 @@ SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the ski
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
+FLAT = 0.38  # sine of how far an edge of the picture slopes before it lies above or below a turned head, not beside it
 ROOM = 2.0  # cm around the head within which it moves
 WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
 SEAM = 12.0  # crop px over which both looks mix
@@ -168,11 +169,11 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     rows = head.landmarks[152, 1]
     above = maps.matte[: max(1, int(rows))] > 0.5
     near = [above[:, : int(room)].any(), above[: int(room)].any(), above[:, CROP_SIZE - int(room) :].any()]
-    free = np.array([crop.left, crop.top, photo.size[0] - crop.left - crop.side]) * crop.scale
+    free = np.array([_room_beyond(crop, edge, photo.size) for edge in ("left", "top", "right")]) * crop.scale
     if not (np.array(near) & (free > 2)).any():
         return None
     margin = crop.side * (WIDER - 1) / 2  # the face stays in the middle, or the network sees hair above it
-    wider = Crop(crop.left - margin, crop.top - margin, crop.side + 2 * margin)
+    wider = replace(crop, left=crop.left - margin, top=crop.top - margin, side=crop.side + 2 * margin)
     marks = head.landmarks.copy()
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER
@@ -192,12 +193,27 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     return Wide(wider, seen.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
 
 
+def _room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
+    """How far a photo (width, height) goes on beyond an edge of the crop, px; negative where it ends before."""
+    along = np.linspace(0, 1, 1 if crop.angle % 90 == 0 else 9)
+    corners = {"left": ((0, 0), (0, 1), (-1, 0)), "top": ((0, 0), (1, 0), (0, -1)), "right": ((1, 0), (1, 1), (1, 0))}
+    first, last, out = (np.array(place, np.float64) for place in corners[edge])
+    square = (first + along[:, None] * (last - first)) * crop.side + [crop.left, crop.top]
+    start = crop.turned(square, crop.angle)  # [P, 2] px of the photo
+    way = crop.turned(square + out, crop.angle) - start
+    ahead = np.where(way > 0, np.array(size) - start, start) / np.maximum(np.abs(way), 1e-9)
+    return float(np.where(np.abs(way) > 1e-6, ahead, np.inf).min(1).max())
+
+
 def frame_of(head: Portrait, scale: float, picture: Array, nominal: int, wide: Wide | None = None) -> Frame:
     """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at."""
-    before, above, after = (px / head.crop.scale for px in (wide.reach if wide else (0, 0, 0)))
-    left, top = max(0, round((head.crop.left - before) * scale)), max(0, round((head.crop.top - above) * scale))
-    right = min(picture.shape[1], round((head.crop.left + head.crop.side + after) * scale))
-    bottom = min(picture.shape[0], round((head.crop.top + head.crop.side) * scale))
+    crop = head.crop
+    before, above, after = (px / crop.scale for px in (wide.reach if wide else (0, 0, 0)))
+    x, y = (crop.left - before, crop.left + crop.side + after), (crop.top - above, crop.top + crop.side)
+    corners = crop.turned(np.stack(np.meshgrid(x, y), -1).reshape(4, 2), crop.angle) * scale
+    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    left, top = max(0, round(left)), max(0, round(top))
+    right, bottom = min(picture.shape[1], round(right)), min(picture.shape[0], round(bottom))
     width, height = right - left, bottom - top
     ratio = min(1.0, nominal / min(max(width, height), max(1, round(head.crop.side * scale))))
     return Frame(left, top, width, height, max(1, round(width * ratio)), max(1, round(height * ratio)))
@@ -238,7 +254,7 @@ class Builder:
         px_cm = cm_per_px(head.camera)
         dressed = ndimage.zoom(self.maps.labels[..., CLOTHES], 2, order=1)
         person, deep = self._seen(crop_px)
-        share = deform.neck_weights(head.landmarks, dressed, float(crop_px[-1, 0, 1]), px_cm)
+        share = deform.neck_weights(head.landmarks, dressed, self._lowest(crop_px), px_cm)
         neck = sample(share, crop_px)
         body = torso.shares(self._torso(px_cm), px_cm)
         clothes = sample(dressed, crop_px)
@@ -309,6 +325,7 @@ class Builder:
             original + (_resize_float(plate, (frame.width, frame.height)) - original) * touched,
             picture,
             torso.over_picture(body, whole, self.picture.shape[1::-1], px_cm),
+            crop.angle,
         )
 
     def _visible(self, looks: Array, drawn: Array, deep: Array, camera: Camera, crop_px: Array) -> Gaussians:
@@ -367,10 +384,27 @@ class Builder:
 
     def edge(self, crop_px: Array) -> Array:
         """[512, 512] px from every crop pixel to the nearest edge of the rendered box or of the crop."""
-        (left, top), (right, bottom) = np.clip(crop_px[[0, -1], [0, -1]], 0.5, CROP_SIZE - 0.5)
         at = np.arange(CROP_SIZE) + 0.5
-        across, down = np.minimum(at - left, right - at), np.minimum(at - top, bottom - at)
-        return np.minimum(across[None], down[:, None])
+        within = np.minimum(at - 0.5, CROP_SIZE - 0.5 - at)
+        nearest = np.minimum(within[None], within[:, None])
+        for (x, y), limit in self._sides(crop_px):
+            nearest = np.minimum(nearest, limit - (at[None] * x + at[:, None] * y))
+        return nearest
+
+    def _sides(self, crop_px: Array) -> list[tuple[tuple[float, float], float]]:
+        """The rendered box in the crop: for each side its outward normal n and the limit of n p of its pixels p."""
+        turn = complex(np.exp(-1j * np.radians(self.head.crop.angle)))
+        first, last = crop_px[0, 0].astype(np.float64), crop_px[-1, -1].astype(np.float64)
+        sides = [(-turn, first), (-1j * turn, first), (turn, last), (1j * turn, last)]  # left, top, right, bottom
+        return [((n.real, n.imag), float(p @ [n.real, n.imag])) for n, p in sides]
+
+    def _lowest(self, crop_px: Array) -> Array:
+        """[512] crop px: the lowest row that is drawn of every column of the crop."""
+        columns, lowest = np.arange(CROP_SIZE) + 0.5, np.full(CROP_SIZE, CROP_SIZE, np.float32)
+        for (x, y), limit in self._sides(crop_px):
+            if y > FLAT:
+                lowest = np.minimum(lowest, ((limit - columns * x) / y).astype(np.float32))
+        return lowest
 
     def _seen(self, crop_px: Array) -> tuple[Array, Array]:
         """Matte of the person and camera z (cm) of the surface at crop_px [h, w, 2], which may lie beyond the crop."""
@@ -392,20 +426,18 @@ class Builder:
         near the edge.
         """
         cm = float(np.median(deep)) / float(camera.K[0, 0])  # of a rendered px
-        marks = project(head_mesh(self.head.landmarks, self.head.camera), camera)[:, 1]
-        crown = CROWN * (marks[152] - marks[10]) - marks[10]  # px above the picture
         place = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)
-        maps = (matte, neck, deep, colors, place, crop_px)
-        top = (maps, (0, -1), max(crown, 1.5 / cm), CUT_OFF / cm)
-        left = ([x.swapaxes(0, 1) for x in maps], (-1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
-        right = ([x[:, ::-1].swapaxes(0, 1) for x in maps], (1, 0), CUT_OFF / cm, CUT_OFF / 2 / cm)
         parts = []
-        for (own, share, depth, shown, at, crop_at), out, radius, reach in (top, left, right):
-            solid = own[0] > 0.5 if out[1] else own[: max(1, round(0.5 / cm))].min(0) > 0.9
+        for maps, out, above in self._edges((matte, neck, deep, colors, place, crop_px)):
+            own, share, depth, shown, at, crop_at = maps
+            radius, reach = CUT_OFF / cm, CUT_OFF / 2 / cm
+            if above:
+                radius, reach = max(self._crown(camera, out), 1.5 / cm), CUT_OFF / cm
+            solid = own[0] > 0.5 if above else own[: max(1, round(0.5 / cm))].min(0) > 0.9
             touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
             if len(touching) == 0:
                 continue
-            aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching)) * (1 if out[1] else 0)
+            aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching)) * (1 if above else 0)
             high = 1 - np.clip(aside, -1, 1) ** 2  # [P] of the dome's height
             furthest = min(1.4, reach / radius)
             turn = np.arange(0.5 * COARSE / radius, furthest, COARSE / radius)[:, None]  # [D, 1] radians
@@ -429,20 +461,42 @@ class Builder:
         none = np.zeros((0, 3), np.float32)
         return join([Layer(none, none, none[:, 0], self._skin(none[:, :2]), none[:, 0], none[:, 0]), *parts])
 
+    def _edges(self, maps: tuple[Array, ...]) -> list[tuple[list[Array], tuple[int, int], bool]]:
+        """Maps [h, w] as seen from every edge of the box that is above or beside the head: their first row lies along
+        it. With them the way out in the picture, and whether that is above.
+        """
+        turn = complex(np.exp(-1j * np.radians(self.head.crop.angle)))
+        seen = {
+            (0, -1): list(maps),
+            (-1, 0): [x.swapaxes(0, 1) for x in maps],
+            (1, 0): [x[:, ::-1].swapaxes(0, 1) for x in maps],
+            (0, 1): [x[::-1] for x in maps],
+        }
+        down = {out: (turn * complex(*out)).imag for out in seen}  # in the crop
+        return [(parts, out, down[out] < -FLAT) for out, parts in seen.items() if down[out] <= FLAT]
+
+    def _crown(self, camera: Camera, out: tuple[int, int]) -> float:
+        """How far the crown lies beyond the edge of the box in the way `out`, px."""
+        ahead = project(head_mesh(self.head.landmarks, self.head.camera), camera) @ np.array(out)
+        edge = max(out[0] * camera.width, out[1] * camera.height, 0)
+        return float(ahead[10] + CROWN * (ahead[10] - ahead[152]) - edge)
+
     def _skin(self, pixels: Array) -> sparse.csr_matrix:
         """How points at crop px [N, 2] follow the mesh."""
         head = self.head
         return deform.skin_weights(pixels, head.landmarks, self.models.expression.triangles, cm_per_px(head.camera))
 
     def _camera(self, crop_px: Array) -> Camera:
-        """The photo's camera for the rendered box."""
-        step = crop_px[-1, -1] - crop_px[0, 0]
-        per_px = np.array([crop_px.shape[1] - 1, crop_px.shape[0] - 1]) / np.maximum(
-            step, 1e-6
-        )  # rendered px per crop px
-        centre = (CROP_SIZE / 2 - crop_px[0, 0]) * per_px + 0.5
+        """The photo's camera for the rendered box, which stands as the picture does."""
+        step = np.hypot(*np.stack([crop_px[0, -1] - crop_px[0, 0], crop_px[-1, 0] - crop_px[0, 0]], 1))
+        per_px = np.array([crop_px.shape[1] - 1, crop_px.shape[0] - 1]) / np.maximum(step, 1e-6)  # per crop px
+        turn = np.exp(1j * np.radians(self.head.crop.angle))
+        to_box = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+        centre = to_box @ (CROP_SIZE / 2 - crop_px[0, 0]) * per_px + 0.5
         K = np.array([[FOCAL * per_px[0], 0, centre[0]], [0, FOCAL * per_px[1], centre[1]], [0, 0, 1]], np.float32)
-        return Camera(K, self.head.camera.viewmat, crop_px.shape[1], crop_px.shape[0])
+        viewmat = self.head.camera.viewmat.copy()
+        viewmat[:2] = to_box @ viewmat[:2]
+        return Camera(K, viewmat, crop_px.shape[1], crop_px.shape[0])
 
     def _behind_jaw(self, crop_px: Array, person: Array, neck: Array, clothes: Array, cm: float) -> Array:
         """[h, w] 0..1: where the plate shows body; the neck's sides turn with the head and leave background.
@@ -450,13 +504,16 @@ class Builder:
         cm of a rendered px.
         """
         marks = self.head.landmarks
-        rows, per_px = crop_px[:, 0, 1], cm_per_px(self.head.camera)
+        rows, per_px = crop_px[..., 1], cm_per_px(self.head.camera)
         band = (rows > marks[152, 1] + 0.6 / per_px) & (rows < marks[152, 1] + 2.2 / per_px)
-        width = person[band].min(0) if band.any() else np.zeros(person.shape[1], np.float32)  # the neck's
+        column = np.rint((crop_px[..., 0] - crop_px[..., 0].min()) * per_px / cm).astype(int)  # of an upright head
+        width = np.full(column.max() + 1, 2, np.float32)  # the neck's
+        np.minimum.at(width, column[band], person[band])
+        width[width > 1.5] = 0
         bare = deform.smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
-        column = neck_fill(width, neck * bare, cm)
+        throat = neck_fill(width, neck * bare, cm, column)
         below = np.clip((rows - marks[[172, 397], 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
-        under = below[:, None] * column * person  # outside the matte it can only be background
+        under = below * throat * person  # outside the matte it can only be background
         return np.asarray(under, np.float32)
 
     def _layers(self, mesh: Array, rest: Array, surface: Array) -> tuple[Layer, Layer, Layer, MouthLayer]:

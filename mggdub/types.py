@@ -99,12 +99,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Crop:
-    """The square of a picture that holds a head; it may reach beyond the picture."""
+    """The square of a picture that holds a head; it may reach beyond the picture, and stands as the head does."""
 
-    left: float  # px of the picture
+    left: float  # px of the picture, before the square is turned about its middle
     top: float
     side: float
     size: int = CROP_SIZE  # px of the crop
+    angle: float = 0.0  # degrees, clockwise as the viewer sees it
 
     @property
     def scale(self) -> float:
@@ -114,12 +115,23 @@ class Crop:
     def to_crop(self, points: Array) -> Array:
         """Picture px [..., 2 or 3] to crop px; a third coordinate is scaled along."""
         offset = np.array([self.left, self.top, 0.0], dtype=np.float32)[: points.shape[-1]]
-        return ((points - offset) * self.scale).astype(np.float32)
+        return ((self.turned(points, -self.angle) - offset) * self.scale).astype(np.float32)
 
     def to_picture(self, points: Array) -> Array:
         """Crop px [..., 2 or 3] to picture px."""
         offset = np.array([self.left, self.top, 0.0], dtype=np.float32)[: points.shape[-1]]
-        return (points / self.scale + offset).astype(np.float32)
+        return self.turned(points / self.scale + offset, self.angle).astype(np.float32)
+
+    def turned(self, points: Array, degrees: float) -> Array:
+        """Picture px [..., 2 or 3] turned clockwise about the crop's middle."""
+        if degrees == 0:
+            return points
+        turn = complex(np.exp(1j * np.radians(degrees)))
+        moved = np.array(points, np.float64)
+        x, y = moved[..., 0] - self.left - self.side / 2, moved[..., 1] - self.top - self.side / 2
+        moved[..., 0] = self.left + self.side / 2 + turn.real * x - turn.imag * y
+        moved[..., 1] = self.top + self.side / 2 + turn.imag * x + turn.real * y
+        return moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +298,7 @@ class HeadAvatar:
     plate: Array  # [height, width, 3] float32 0..1, the box without the head
     picture: Array  # [H, W, 3] uint8, the whole picture at its output size
     sway: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
+    angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it
 
     def __post_init__(self) -> None:
         _check("mesh", self.mesh, LANDMARKS, 3)

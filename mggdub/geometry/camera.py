@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mggdub.geometry.rotation import cross_matrix, rotvec_to_matrix
 from mggdub.types import CROP_SIZE, FOCAL, Array, Camera, Crop
 
 FOREHEAD, CHIN = 10, 152
+OUTER_EYES = (33, 263)
 EYE_CHIN_BOX = (33, 133, 159, 145, 263, 362, 386, 374, CHIN)
 FACE_FRACTION = 0.5  # of the crop's side is the face's height
+LEAN = 20.0  # degrees that a head may lean in its crop; the networks were trained on as much
 # Landmarks that expressions hardly move: forehead and temples, nose bridge, eye corners, cheekbones.
 RIGID = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 109, 67, 103, 54, 21, 162, 127, 234),
@@ -19,14 +23,40 @@ RIGID_DEPTH = -2.531  # cm, mean z of the rigid landmarks on the canonical face
 
 
 def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
-    """The square around a head: centred on the eye-chin box, twice as high as the face.
+    """The square around a head: centred on the eye-chin box, twice as high as the face, turned with the head.
 
-    landmarks [478, 2 or 3], px of the picture.
+    landmarks [478, 2 or 3], px of the picture. A head that leans a little does so in its crop; one that lies in a
+    picture turned by a quarter has the crop that it had in the upright picture, turned by that quarter.
     """
+    angle = crop_angle(landmarks)
+    upright = upright_crop(Crop(0, 0, 0).turned(np.asarray(landmarks), -angle), size)
+    if angle == 0:
+        return upright
+    half = upright.side / 2
+    x, y = Crop(0, 0, 0).turned(np.array([upright.left + half, upright.top + half]), angle).tolist()
+    return replace(upright, left=x - half, top=y - half, angle=angle)
+
+
+def upright_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
+    """`head_crop` that stands as the picture does, however the head stands."""
     box = np.asarray(landmarks)[list(EYE_CHIN_BOX), :2]
     centre = (box.min(0) + box.max(0)) / 2
     side = face_height(landmarks) / FACE_FRACTION
     return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), float(side), size)
+
+
+def crop_angle(landmarks: Array) -> float:
+    """Degrees, clockwise: the nearest quarter turn of a face [478, 2 or 3], or its own turn if it leans from that."""
+    turn = face_turn(landmarks)
+    quarter = 90.0 * round(turn / 90)
+    return quarter if abs(turn - quarter) <= LEAN else turn
+
+
+def face_turn(landmarks: Array) -> float:
+    """Degrees, clockwise, -180 to 180, by which a face [478, 2 or 3] is turned in its picture."""
+    marks = np.asarray(landmarks, np.float64)[:, :2] @ [1, 1j]
+    across, down = marks[OUTER_EYES[1]] - marks[OUTER_EYES[0]], marks[CHIN] - marks[FOREHEAD]
+    return float(np.degrees(np.angle(across / max(abs(across), 1e-9) - 1j * down / max(abs(down), 1e-9))))
 
 
 def face_height(landmarks: Array) -> float:

@@ -91,7 +91,13 @@ def blinks(openness: Array, fps: float) -> int:
 
 def head_motion(angles: Array) -> float:
     """Degrees: root mean square of how far (pitch, yaw, roll) [T, 3] are from their mean, the three axes together."""
-    return float(np.sqrt(np.nanvar(angles, axis=0).sum()))
+    shown = angles[np.isfinite(angles).all(1)]
+    return float(np.sqrt(np.var(wrapped(shown - shown[:1]), axis=0).sum())) if len(shown) else float("nan")
+
+
+def wrapped(degrees: Array) -> Array:
+    """Differences of angles, degrees, as -180 to 180: a head that is upside down trembles about both."""
+    return (degrees + 180) % 360 - 180
 
 
 def jitter(points: Array, eyes: Array, fps: float) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mggdub.errors import InputError, UsageError, plain
-from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, head_crop, solve_pose
+from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, head_crop, solve_pose, upright_crop
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio, sound_notes
 from mggdub.media.image import read_image, resize
@@ -226,7 +226,7 @@ def _rigid() -> Array:
 
 
 def _angles(face: Face) -> Array:
-    points = head_crop(face.landmarks).to_crop(face.landmarks)[None, list(RIGID), :2]
+    points = upright_crop(face.landmarks).to_crop(face.landmarks)[None, list(RIGID), :2]
     return matrix_to_euler(solve_pose(_rigid(), points, crop_matrix())[0][0])
 
 
@@ -258,7 +258,7 @@ def _compare_faces(now: dict[str, Any], shown: Face | None, true: Face | None) -
         "f_lmd": lm.landmark_distance(shown.landmarks, true.landmarks),
         "m_lmd": lm.landmark_distance(shown.landmarks, true.landmarks, lm.LIPS),
         "aed_mp": float(np.abs(shown.blendshapes - true.blendshapes).mean()),
-        "apd_mp": float(np.abs(now["angles"] - _angles(true)).mean()),
+        "apd_mp": float(np.abs(lm.wrapped(now["angles"] - _angles(true))).mean()),
     }
 
 

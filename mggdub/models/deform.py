@@ -117,11 +117,11 @@ def smoothstep(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
-def neck_weights(landmarks: Array, clothes: Array, bottom: float, cm_per_px: float) -> Array:
+def neck_weights(landmarks: Array, clothes: Array, bottom: Array | float, cm_per_px: float) -> Array:
     """[512, 512] float32: share of the head's motion at each crop pixel, 1 on the head, 0 at collar and shoulders.
 
-    clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn. Fades over the neck's length,
-    before the clothes begin, and before the bottom, below which the photo stands still.
+    clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn, or [512] of every column.
+    Fades over the neck's length, before the clothes begin, and before the bottom, below which the photo stands still.
     """
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
     chin = landmarks[152, 1]

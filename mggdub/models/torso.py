@@ -74,9 +74,12 @@ def following(track: ExpressionTrack) -> ExpressionTrack:
     return replace(track, torso=np.pad(moved, ((0, 0), (0, 2))).astype(np.float32))
 
 
-def sway(motion: Array, camera: Camera) -> Array:
-    """[3, 4] float32: what takes a point in head space (and 1) to its displacement, for the torso's `motion` [4]."""
-    size_turn, shift = in_plane(motion, float(camera.viewmat[2, 3]))
+def sway(motion: Array, camera: Camera, angle: float = 0.0) -> Array:
+    """[3, 4] float32: what takes a point in head space (and 1) to its displacement, for the torso's `motion` [4].
+
+    `angle` as in `in_plane`.
+    """
+    size_turn, shift = in_plane(motion, float(camera.viewmat[2, 3]), angle)
     a, b = size_turn.real - 1, size_turn.imag
     plane = np.array([[a, -b, 0], [b, a, 0], [0, 0, 0]])
     rotation, translation = camera.viewmat[:3, :3].astype(np.float64), camera.viewmat[:3, 3].astype(np.float64)
@@ -87,13 +90,16 @@ def sway(motion: Array, camera: Camera) -> Array:
     return np.concatenate([towards @ rotation, moved[:, None]], 1).astype(np.float32)
 
 
-def in_plane(motion: Array, distance: float) -> tuple[complex, complex]:
-    """Size and turn, and shift (cm) of the torso's `motion` [4] in the picture's plane, seen from `distance` cm."""
+def in_plane(motion: Array, distance: float, angle: float = 0.0) -> tuple[complex, complex]:
+    """Size and turn, and shift (cm) of the torso's `motion` [4] in the picture's plane, seen from `distance` cm.
+
+    Right and down are those of a person who is turned in the picture by `angle` degrees, clockwise.
+    """
     right, down, turned, away = (float(value) for value in motion)
     length = np.hypot(right, down)
     shift = complex(right, down) * (FARTHEST * np.tanh(length / FARTHEST) / length if length > 0 else 1.0)
     size = distance / (distance + float(np.clip(away, -0.2 * distance, 0.2 * distance)))
-    return size * complex(np.exp(1j * np.radians(turned))), shift
+    return size * complex(np.exp(1j * np.radians(turned))), shift * complex(np.exp(1j * np.radians(angle)))
 
 
 def from_plane(size_turns: Array, shifts: Array, distance: float) -> Array:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,8 +17,9 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageFilter
 
 from mggdub.errors import InputError, UsageError, excerpt
-from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, head_crop, solve_pose
+from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, face_turn, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
+from mggdub.perception.views import Region, affine, pyramid, sample, to_picture
 from mggdub.types import BLENDSHAPES, LANDMARKS, Array, Crop, Face, Photo, Portrait
 from mggdub.weights import locate
 
@@ -29,7 +30,15 @@ LARGEST_YAW = 50.0  # degrees
 DETECTOR_SIZE, MESH_SIZE = 128, 256
 DETECTION_SCORE, PRESENCE, OVERLAP = 0.5, 0.5, 0.3
 SURE = 0.9  # presence that a new face needs; colourful patterns reach 0.8
-SMALLEST_TILE = 240  # px: the detector needs a face of a fifth of its view, 48 px here
+TURNS = ((0,), (2, 1, 3))  # quarters that a picture is turned by, as it is and where that leaves doubt
+KEYPOINTS = ((33, 133), (263, 362), (1,), (13, 14))  # landmarks of the detector's own: eyes, nose, mouth
+AGREEMENT = 0.2  # of the face's height, between the detector's points and the mesh
+PROOF_VIEWS = (1.0, 1.6)  # times what the mesh net looks at
+LEAST_PROOF, FULL_PROOF = 0.03, 0.08  # people have 0.1 and more
+ELSEWHERE = ((0.08, 0.0, 1.2, 0.0), (-0.08, 0.0, 0.85, 0.0), (0.0, 0.08, 1.0, 0.25), (0.0, -0.08, 1.0, -0.25))
+MOST_DRIFT = 0.05  # between looks from ELSEWHERE (shares of a region right and down, size, radians)
+SAME = 0.05  # of a face's height, between landmarks of one face
+MOST_LOOKS = 5
 # What the blendshape net looks at.
 BLENDSHAPE_LANDMARKS = (
     *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70),
@@ -40,17 +49,6 @@ BLENDSHAPE_LANDMARKS = (
     *(377, 378, 379, 380, 381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454),
     *(466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477),
 )
-
-
-@dataclass(frozen=True)
-class Region:
-    """A turned rectangle of a picture that a net looks at, px."""
-
-    x: float  # centre
-    y: float
-    width: float
-    height: float
-    angle: float = 0.0  # radians, clockwise as the viewer sees it
 
 
 class FaceFinder:
@@ -65,21 +63,25 @@ class FaceFinder:
         self._anchors = _anchors()
 
     def find(self, pixels: Array) -> list[Face]:
-        """The faces of a picture [H, W, 3] uint8, largest first.
+        """The faces of a picture [H, W, 3] uint8, whichever way up they are, largest first.
 
         Looks at the whole picture, then at ever smaller tiles until one level below the first that shows a face:
-        faces of one group picture are about as large.
+        faces of one group picture are about as large. Upright comes first, the other turns where that leaves doubt.
         """
-        faces: list[Face] = []
-        for tiles in _pyramid(pixels.shape[1], pixels.shape[0]):
-            last = bool(faces)
-            for region in self._detections(pixels, tiles):
-                face = self._look(pixels, region)
-                refined = face and self.track(pixels, face)
-                if refined and refined.score > SURE:
-                    faces.append(refined)
+        sure: list[tuple[Face, float]] = []  # faces and what speaks for them
+        for tiles in pyramid(pixels.shape[1], pixels.shape[0]):
+            last = bool(sure)
+            for turns in ({_quarters(face) for face, _ in sure},) if last else TURNS:
+                for face in self._shown(pixels, tiles, turns):
+                    twins = [proof for other, proof in sure if _apart(face, other) < SAME]
+                    proof = twins[0] if twins else self._proof(pixels, face)
+                    if proof > LEAST_PROOF:
+                        sure.append((face, proof))
+                if sure and min(proof for _, proof in sure) > FULL_PROOF:
+                    break
             if last:
                 break
+        faces = _surest(sure)
         faces.sort(key=lambda face: -face_height(face.landmarks))
         return _without_duplicates(faces)
 
@@ -87,23 +89,69 @@ class FaceFinder:
         """The face near where it was in the previous frame, or None when it is lost."""
         return self._look(pixels, _region_of(previous.landmarks))
 
-    def _detections(self, pixels: Array, tiles: list[Region]) -> list[Region]:
-        """Regions around likely faces in some tiles of a picture."""
-        found = []
+    def _shown(self, pixels: Array, tiles: list[Region], turns: Iterable[int]) -> Iterator[Face]:
+        """What the mesh net takes for a face in some tiles of a picture, seen with some quarter turns."""
         for tile in tiles:
-            view = _sample(pixels, tile, DETECTOR_SIZE, replicate=False) * 2.0 - 1.0
-            boxes, scores = _run(self._detector, view[None])
-            for box in _weighted_suppression(*_decode(boxes[0], scores[0, :, 0], self._anchors)):
-                found.append(_detected_region(box, tile))
-        return found
+            view = sample(pixels, tile, DETECTOR_SIZE, replicate=False)
+            for turn in turns:
+                turned = replace(tile, angle=turn * np.pi / 2)
+                for box, _ in self._detect(np.rot90(view, turn)):
+                    face = self._look(pixels, _detected_region(box, turned))
+                    refined = face and self._settled(pixels, face)
+                    if refined and refined.score > SURE:
+                        yield refined
+
+    def _settled(self, pixels: Array, face: Face) -> Face | None:
+        """The face where a further look no longer moves it, None if it does not come to rest."""
+        for _ in range(MOST_LOOKS):
+            refined = self.track(pixels, face)
+            if refined is None or _apart(refined, face) < SAME:
+                return refined
+            face = refined
+        return None
+
+    def _detect(self, view: Array) -> list[tuple[Array, float]]:
+        """Boxes and scores of likely faces in a view [128, 128, 3] 0..1."""
+        boxes, scores = _run(self._detector, view[None] * 2.0 - 1.0)
+        return _weighted_suppression(*_decode(boxes[0], scores[0, :, 0], self._anchors))
+
+    def _proof(self, pixels: Array, face: Face) -> float:
+        """How much surer the detector is of a face, set upright, than of anything in the same view upside down.
+
+        The detector bears some 90 degrees: a forehead passes for a face, but the true one beats it. What the mesh net
+        makes of a muzzle or a pattern depends on where it looks, while a face stays: then there is no proof.
+        """
+        if self._drift(pixels, face) > MOST_DRIFT:
+            return 0.0
+        around, height = _region_of(face.landmarks), face_height(face.landmarks)
+        marks = np.stack([face.landmarks[list(points), :2].mean(0) for points in KEYPOINTS])
+        upright = upset = 0.0
+        for wide in PROOF_VIEWS:
+            tile = replace(around, width=wide * around.width, height=wide * around.height)
+            view = sample(pixels, tile, DETECTOR_SIZE, replicate=False)
+            for box, score in self._detect(view):
+                apart = np.linalg.norm(_box_points(box, tile)[1:5] - marks, axis=1).mean()
+                upright = max(upright, score if apart < AGREEMENT * height else 0.0)
+            upset = max([upset, *(score for _, score in self._detect(view[::-1, ::-1]))])
+        return upright - upset
+
+    def _drift(self, pixels: Array, face: Face) -> float:
+        """How far landmarks move when the mesh net looks from elsewhere, of the face's height; median of some looks."""
+        around, moved = _region_of(face.landmarks), []
+        for right, down, size, turn in ELSEWHERE:
+            width, height = size * around.width, size * around.height
+            x, y = around.x + right * around.width, around.y + down * around.height
+            again = self._look(pixels, Region(x, y, width, height, around.angle + turn))
+            moved.append(_apart(again, face) if again else 1.0)
+        return float(np.median(moved))
 
     def _look(self, pixels: Array, region: Region) -> Face | None:
-        view = _sample(pixels, region, MESH_SIZE, replicate=True)
+        view = sample(pixels, region, MESH_SIZE, replicate=True)
         mesh, score, *_ = _run(self._mesher, view[None])
         presence = float(1 / (1 + np.exp(-score.ravel()[0])))
         if presence < PRESENCE:
             return None
-        landmarks = _to_picture(mesh.reshape(LANDMARKS, 3) / MESH_SIZE, region)
+        landmarks = to_picture(mesh.reshape(LANDMARKS, 3) / MESH_SIZE, region)
         (units,) = _run(self._blender, landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
         blendshapes = np.zeros(len(BLENDSHAPES), np.float32)  # tongueOut stays 0: the net does not know it
         blendshapes[:-1] = units.ravel()[1:]
@@ -158,10 +206,12 @@ def head_pose(landmarks: Array) -> tuple[Array, Array]:
 
 
 def cut(pixels: Array, crop: Crop) -> Array:
-    """The crop's pixels [size, size, 3] uint8, resampled without aliasing.
+    """The crop's pixels [size, size, 3] uint8, resampled without aliasing; quarter turns are exact.
 
     Beyond the photo it is mirrored, ever more blurred away from the edge, so that no second face appears.
     """
+    if crop.angle:
+        return _cut_turned(pixels, crop)
     height, width = pixels.shape[:2]
     left, top = int(np.floor(crop.left)) - 1, int(np.floor(crop.top)) - 1
     side = int(np.ceil(crop.side)) + 3
@@ -176,6 +226,25 @@ def cut(pixels: Array, crop: Crop) -> Array:
     soft = np.asarray(image.filter(ImageFilter.GaussianBlur(crop.size / 24)), np.float32)
     mix = np.clip(outside / (crop.size / 12), 0, 1)[..., None]
     return np.rint(np.asarray(image) * (1 - mix) + soft * mix).astype(np.uint8)
+
+
+def _cut_turned(pixels: Array, crop: Crop) -> Array:
+    """`cut` of a crop that does not stand upright: first the quarters, then what is left."""
+    quarters = round(crop.angle / 90)
+    height, width = pixels.shape[:2]
+    half = crop.side / 2
+    x, y = crop.left + half, crop.top + half
+    x, y = ((x, y), (y, width - x), (width - x, height - y), (height - y, x))[quarters % 4]
+    upright = np.rot90(pixels, quarters)
+    lean = crop.angle - 90.0 * quarters
+    if lean == 0:
+        return cut(upright, Crop(x - half, y - half, crop.side, crop.size))
+    size = int(np.ceil(crop.size * (abs(np.cos(np.radians(lean))) + abs(np.sin(np.radians(lean)))))) + 4
+    half *= size / crop.size
+    around = Image.fromarray(cut(upright, Crop(x - half, y - half, 2 * half, size)))
+    a, b, c, d, e, f = affine(Region(size / 2, size / 2, crop.size, crop.size, float(np.radians(lean))), crop.size)
+    turned = around.transform((crop.size,) * 2, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC)
+    return np.asarray(turned)
 
 
 def _beyond(start: float, crop: Crop, limit: int) -> Array:
@@ -276,15 +345,15 @@ def _decode(raw: Array, logits: Array, anchors: Array) -> tuple[Array, Array]:
     return boxes, scores[keep]
 
 
-def _weighted_suppression(boxes: Array, scores: Array) -> list[Array]:
-    """Overlapping boxes become one, averaged by score."""
+def _weighted_suppression(boxes: Array, scores: Array) -> list[tuple[Array, float]]:
+    """Overlapping boxes become one, averaged by score; with the best score of each."""
     merged = []
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
     while len(boxes):
         near = _overlap(boxes[0], boxes) > OVERLAP
         near[0] = True
-        merged.append(np.average(boxes[near], axis=0, weights=scores[near]))
+        merged.append((np.average(boxes[near], axis=0, weights=scores[near]), float(scores[0])))
         boxes, scores = boxes[~near], scores[~near]
     return merged
 
@@ -295,6 +364,34 @@ def _overlap(box: Array, boxes: Array) -> Array:
     high = np.minimum(box[:2] + box[2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2)
     shared = np.prod(np.maximum(high - low, 0), 1)
     return shared / (np.prod(box[2:4]) + np.prod(boxes[:, 2:4], 1) - shared)
+
+
+def _quarters(face: Face) -> int:
+    """Quarters, clockwise, that come nearest to how a face is turned."""
+    return round(face_turn(face.landmarks) / 90) % 4
+
+
+def _apart(face: Face, other: Face) -> float:
+    """Mean distance of landmarks, of the other face's height."""
+    distance = np.linalg.norm(face.landmarks[:, :2] - other.landmarks[:, :2], axis=1).mean()
+    return float(distance / max(face_height(other.landmarks), 1e-6))
+
+
+def _surest(sure: list[tuple[Face, float]]) -> list[Face]:
+    """Of faces and their proofs, those that do not lie half within a surer one that is another."""
+    return [
+        face
+        for face, proof in sure
+        if not any(more > proof and _apart(face, other) > SAME and _within(face, other) > 0.5 for other, more in sure)
+    ]
+
+
+def _within(face: Face, other: Face) -> float:
+    """Share of the smaller of two faces' boxes that lies in the other one."""
+    low = np.maximum(face.landmarks[:, :2].min(0), other.landmarks[:, :2].min(0))
+    high = np.minimum(face.landmarks[:, :2].max(0), other.landmarks[:, :2].max(0))
+    smaller = min(float(np.prod(np.ptp(one.landmarks[:, :2], axis=0))) for one in (face, other))
+    return float(np.prod(np.maximum(high - low, 0))) / max(smaller, 1e-6)
 
 
 def _without_duplicates(faces: list[Face]) -> list[Face]:
@@ -308,25 +405,16 @@ def _without_duplicates(faces: list[Face]) -> list[Face]:
     return [faces[i] for i in sorted(kept)]
 
 
-def _pyramid(width: int, height: int) -> Iterator[list[Region]]:
-    """The whole picture, then tiles of half its side, a quarter ..., each overlapping the next by half."""
-    side: float = max(width, height)
-    yield [Region(width / 2, height / 2, side, side)]
-    while (side := side / 2) >= SMALLEST_TILE:
-        columns, rows = (_places(extent, side) for extent in (width, height))
-        yield [Region(float(x), float(y), side, side) for y in rows for x in columns]
-
-
-def _places(extent: float, side: float) -> Array:
-    """Centres of tiles along one axis of a picture."""
-    margin = min(side, extent) / 2
-    return np.linspace(margin, extent - margin, max(1, int(np.ceil(2 * extent / side)) - 1))
+def _box_points(box: Array, tile: Region) -> Array:
+    """[7, 2] px of the picture: the middle and the six keypoints of a detection in a tile."""
+    x, y = (box[[0, 1, *range(4, 16)]].reshape(-1, 2) - 0.5).T * [[tile.width], [tile.height]]
+    cosine, sine = np.cos(tile.angle), np.sin(tile.angle)
+    return np.stack([tile.x + cosine * x - sine * y, tile.y + sine * x + cosine * y], 1)
 
 
 def _detected_region(box: Array, tile: Region) -> Region:
     """A detection of a tile as the region that the mesh net looks at."""
-    points = box[[0, 1, *range(4, 8)]].reshape(-1, 2) - 0.5
-    middle, left_eye, right_eye = points * [tile.width, tile.height] + [tile.x, tile.y]
+    middle, left_eye, right_eye = _box_points(box, tile)[:3]
     angle = float(np.arctan2(right_eye[1] - left_eye[1], right_eye[0] - left_eye[0]))
     return Region(middle[0], middle[1], 1.5 * box[2] * tile.width, 1.5 * box[3] * tile.height, angle)
 
@@ -337,63 +425,3 @@ def _region_of(landmarks: Array) -> Region:
     middle, side = (low + high) / 2, 1.5 * float((high - low).max())
     across = landmarks[263, :2] - landmarks[33, :2]
     return Region(float(middle[0]), float(middle[1]), side, side, float(np.arctan2(across[1], across[0])))
-
-
-def _sample(pixels: Array, region: Region, size: int, replicate: bool) -> Array:
-    """A region as [size, size, 3] float32 0..1, bilinear; large ones are shrunk by area first.
-
-    Beyond the picture lie its edge pixels (`replicate`) or black.
-    """
-    shrink = max(1, int(max(region.width, region.height) // (4 * size)))
-    turned = abs(np.cos(region.angle)) + abs(np.sin(region.angle))
-    reach = turned * max(region.width, region.height) / 2 + 2 * shrink
-    left, top = int(np.floor(region.x - reach)), int(np.floor(region.y - reach))
-    window = _window(pixels, left, top, int(np.ceil(2 * reach)) + 1, shrink, replicate)
-    a, b, c, d, e, f = _affine(replace(region, x=region.x - left, y=region.y - top), size)
-    # The nets were trained on views that put sample j at region start + j steps, not at pixel centres.
-    c, f = c + 0.5 * (1 - a - b), f + 0.5 * (1 - d - e)
-    coefficients = tuple(value / shrink for value in (a, b, c, d, e, f))
-    view = window.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    return np.asarray(view, np.float32) / 255.0
-
-
-def _window(pixels: Array, left: int, top: int, side: int, shrink: int, replicate: bool) -> Image.Image:
-    """A square of a picture that may reach beyond it, shrunk by area.
-
-    Blocks of `shrink` px far beyond the picture repeat one near it: made in full, the window around a picture of
-    256 x 65,000 px would take 12 GB.
-    """
-    rows, above, down = _blocks(top, side, pixels.shape[0], shrink)
-    columns, before, across = _blocks(left, side, pixels.shape[1], shrink)
-    near = np.pad(pixels[rows, columns], (above, before, (0, 0)), mode="edge" if replicate else "constant")
-    small = Image.fromarray(near).reduce(shrink)
-    return Image.fromarray(np.asarray(small)[down[:, None], across])
-
-
-def _blocks(start: int, side: int, extent: int, shrink: int) -> tuple[slice, tuple[int, int], Array]:
-    """Of one axis: what lies in the picture, px to add before and after, and which block of them each block is."""
-    first, last = (int(np.clip(x, 0, extent - 1)) for x in (start, start + side))
-    before, after = max(0, first - start), max(0, start + side - last)
-    skipped = [max(0, before // shrink - 1), max(0, after // shrink - 2)]
-    before, after = before - skipped[0] * shrink, after - skipped[1] * shrink
-    count = -(-(before + last + 1 - first + after) // shrink)
-    every = np.ones(count, int)  # the last block may be a part of one
-    every[0], every[-2 if skipped[1] else -1] = every[0] + skipped[0], every[-1] + skipped[1]
-    return slice(first, last + 1), (before, after), np.repeat(np.arange(count), every)
-
-
-def _affine(region: Region, size: int) -> tuple[float, ...]:
-    """Coefficients (a b c d e f): view (u, v) to picture (a u + b v + c, d u + e v + f)."""
-    cosine, sine = np.cos(region.angle), np.sin(region.angle)
-    a, b = cosine * region.width / size, -sine * region.height / size
-    d, e = sine * region.width / size, cosine * region.height / size
-    half = size / 2
-    return a, b, region.x - half * (a + b), d, e, region.y - half * (d + e)
-
-
-def _to_picture(points: Array, region: Region) -> Array:
-    """Landmarks [478, 3] of a view (0..1) to px of the picture; z by the region's width."""
-    x, y = (points[:, 0] - 0.5) * region.width, (points[:, 1] - 0.5) * region.height
-    cosine, sine = np.cos(region.angle), np.sin(region.angle)
-    place = [region.x + cosine * x - sine * y, region.y + sine * x + cosine * y, points[:, 2] * region.width]
-    return np.stack(place, -1).astype(np.float32)

@@ -91,14 +91,17 @@ def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
     return image + (fill - image) * edge
 
 
-def neck_fill(width: Array, share: Array, cm: float) -> Array:
+def neck_fill(width: Array, share: Array, cm: float, column: Array | None = None) -> Array:
     """[H, W] 0..1: where the plate shows the neck rather than background, above the shoulders.
 
-    width [W] 0..1 is the neck's in the photo, share [H, W] what it has of the head's motion; cm of a pixel. Where it
-    goes along with the head, its sides leave background behind.
+    width [C] 0..1 is the neck's in the photo, share [H, W] what it has of the head's motion; cm of a pixel. Where it
+    goes along with the head, its sides leave background behind. column [H, W] is where in `width` a pixel lies, if the
+    neck does not stand upright.
     """
     deep = ndimage.distance_transform_edt(np.pad(width > 0.5, 1))[1:-1] * cm  # inside the neck
     flank = min(NECK_TURNS, 0.6 * deep.max(initial=0.0)) * share
+    if column is not None:
+        width, deep = width[column], deep[column]
     return np.asarray(width * np.clip((deep - flank) / 0.8 + 1 - np.minimum(flank, 1), 0, 1), np.float32)
 
 

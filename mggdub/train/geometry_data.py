@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from tqdm import tqdm
 
-from mggdub.geometry.camera import CHIN, FOREHEAD, crop_camera, head_crop, head_mesh
+from mggdub.geometry.camera import CHIN, FOREHEAD, crop_camera, head_mesh, upright_crop
 from mggdub.media.image import read_image
 from mggdub.media.video import read_video
 from mggdub.perception.face import FaceFinder, cut, head_pose
@@ -89,7 +89,7 @@ def most_different(landmarks: list[Array], count: int) -> list[int]:
 
 def canvas_crop(landmarks: Array, size: int) -> Crop:
     """The canvas of a face: the product's crop and its margin."""
-    crop = head_crop(landmarks)
+    crop = upright_crop(landmarks)
     extra = crop.side * (MARGIN - 1) / 2
     return Crop(crop.left - extra, crop.top - extra, crop.side * MARGIN, size)
 
@@ -210,7 +210,7 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
 
 def _points(landmarks: Array) -> Array:
     """[478, 3] float32: canvas x, y in 0..1 and depth in cm relative to the head-space origin's camera z."""
-    marks = head_crop(landmarks).to_crop(landmarks)
+    marks = upright_crop(landmarks).to_crop(landmarks)
     camera = crop_camera(*head_pose(marks))
     depth = head_mesh(marks, camera) @ camera.viewmat[2, :3]  # [478]
     place = canvas_crop(landmarks, 1).to_crop(landmarks)

@@ -56,7 +56,7 @@ def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet) -> dict[str, 
         "landmarks": landmarks,
         "blendshapes": blendshapes,
         "presence": np.array([face.score for face in faces], np.float32),
-        "crop": np.array([crop.left, crop.top, crop.side, crop.size]),
+        "crop": np.array([crop.left, crop.top, crop.side, crop.size, crop.angle]),
         "frame_size": np.array(size),
         "rotation": poses[0].astype(np.float32),
         "translation": poses[1].astype(np.float32),
@@ -111,8 +111,8 @@ def load_track(path: Path) -> dict[str, Array]:
 
 def crop_of(track: dict[str, Array]) -> Crop:
     """The crop that all frames of a track share."""
-    left, top, side, size = track["crop"]
-    return Crop(float(left), float(top), float(side), int(size))
+    left, top, side, size, *angle = track["crop"]
+    return Crop(float(left), float(top), float(side), int(size), *map(float, angle))
 
 
 def clips(folder: Path) -> list[dict[str, str]]:
