@@ -293,6 +293,7 @@ def avatar_file(
         "ply": str(ply) if ply else None,
         "gaussians": len(avatar.gaussians),
         "splats": splats,
+        "advice": list(avatar.advice),
         "size": [width, height],
         "bytes": output.stat().st_size,
         "seconds": round(time.perf_counter() - clock, 3),
@@ -400,6 +401,7 @@ def render_file(
         "silent": not options.drive and not bool(track.lip_modes.any()),
         "held": drive.held,
         "missing": list(drive.missing),
+        "advice": list(avatar.advice),
         "checks": checked,
         "times": {
             "load": round(loaded - clock, 3),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 
+from mggdub.appearance import measure_face, warnings
 from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.drive import Eyes
 from mggdub.geometry.camera import cm_per_px, head_mesh, project, unproject
@@ -96,7 +97,8 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
-    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide).build()
+    avatar = Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide).build()
+    return replace(avatar, advice=warnings(measure_face(head, maps)))
 
 
 def _output_size(size: tuple[int, int], options: RenderOptions) -> tuple[int, int]:

@@ -79,13 +79,19 @@ def _row(result: dict[str, Any]) -> str:
         f'<td class="number">{result["row"]}</td><td>{link}{given}</td><td class="strip">{strip}</td>',
         f'<td class="number">{_seconds(length, 2)}</td>',
         f'<td class="number">{_seconds(result["seconds"] / length if length else 0, 1)}</td>',
-        f'<td><span class="{state}">{state}</span> {escape(result.get("error", ""))}{_checks(checks)}</td>',
+        f'<td><span class="{state}">{state}</span> {escape(result.get("error", ""))}{_advice(report)}'
+        f"{_checks(checks)}</td>",
     ]
     return f'<tr data-kind="{kind}">{"".join(cells)}</tr>\n'
 
 
 def _seconds(value: float, digits: int) -> str:
     return f"{value:.{digits}f} s" if value else ""
+
+
+def _advice(report: dict[str, Any]) -> str:
+    """What to expect of the photo, in one line."""
+    return f"<small>{escape(' '.join(map(str, report['advice'])))}</small>" if report.get("advice") else ""
 
 
 def _checks(checks: dict[str, Any]) -> str:
