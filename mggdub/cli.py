@@ -159,6 +159,8 @@ def render(
         from mggdub.checks import failures
 
         report = pipeline.render_file(photo, speech, output, options, progress)
+    if not quiet:
+        _warn_of_photo(photo, report)
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
@@ -197,6 +199,8 @@ def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bo
         from mggdub import pipeline
 
         report = pipeline.avatar_file(photo, output, ply, options, progress)
+    if not quiet:
+        _warn_of_photo(photo, report)
     click.echo(json.dumps(report) if as_json else str(output))
 
 
@@ -426,6 +430,12 @@ def _check_given(ctx: click.Context, photo: Path, options: RenderOptions) -> Non
         from mggdub.avatar import check_given, load_avatar
 
         check_given(photo, load_avatar(photo)[1], given)
+
+
+def _warn_of_photo(photo: Path, report: dict[str, Any]) -> None:
+    """One line, however much there is to say."""
+    if advice := report.get("advice"):
+        _say(f"Warning: {photo}: {' '.join(advice)}")
 
 
 def _calm_threads() -> None:

@@ -10,42 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
+from mggdub.appearance import OVAL, measure_face, warnings
 from mggdub.errors import InputError
-from mggdub.geometry.camera import face_height
-from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
-from mggdub.metrics.face import eye_openness, lip_aperture, wrapped
-from mggdub.metrics.image import sharpness
+from mggdub.metrics.face import wrapped
 from mggdub.models import gestures
 from mggdub.models.speech import QUIETEST, frame_energy, load_speech, predict
 from mggdub.models.whisper import level
-from mggdub.perception.face import SMALLEST_FACE, FaceFinder, check_face, portrait
+from mggdub.perception.face import FaceFinder, check_face, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
-from mggdub.types import HAIR, Array, Face, Photo, Portrait, Waveform
+from mggdub.types import Array, Face, Photo, Waveform
 
-OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
-    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
 INNER_LIPS = (78, 82, 13, 312, 308, 317, 14, 87)
 EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
-SKIN_PATCHES = {
-    "forehead": (151, 9, 108, 337),
-    "left cheek": (280, 425, 352, 411),
-    "right cheek": (50, 205, 123, 187),
-    "chin": (199, 200, 18, 175),
-}
-SMALL = 2 * SMALLEST_FACE  # px
-SOFT, BLURRED = 5.0, 1.0  # sharpness; 164 sharp portraits have 13 and more, one blurred by 1 px has 2
-OPEN_MOUTH = 0.03  # of the outer-eye distance: about 3 mm
-CLOSED_EYE = 0.15  # height over width; open eyes have 0.26 and more
-TURNED = 20.0  # degrees of yaw or pitch from which the far side suffers
-HAIRY = 0.1  # of the face's outline; of 164 portraits the only one above has a fringe down to the brows
-ODD = 0.12  # chroma; the patches of 164 uncovered faces differ by up to 0.107
 FAINT, CLIPPED = -40.0, 0.001  # dB RMS of what is spoken; share of samples
 LONG = 1800.0  # s
 HEARD = 600.0  # s in which voice is looked for
@@ -54,12 +35,7 @@ RANK = ("good", "usable", "unusable")
 
 @dataclass(frozen=True)
 class FaceFinding:
-    """One face of a photo. Where something may cover it is told by two measures, both blind to hands and glasses:
-
-    `hair` is the share of hair that the geometry network sees inside the outline of the landmarks (the network calls
-    nearly everything else there skin); `odd_color` is how far the chroma of forehead, cheeks or chin lies from the
-    median of the four, which masks and scarves change and light hardly does.
-    """
+    """One face of a photo; what is measured is explained in `appearance.Appearance`."""
 
     index: int  # as --face counts
     box: tuple[int, int, int, int]  # left, top, right, bottom, px
@@ -70,8 +46,10 @@ class FaceFinding:
     sharpness: float  # variance of the Laplacian in a crop of 512 px
     mouth: str  # open, closed
     eyes: str
-    hair: float
-    odd_color: float
+    brightness: float  # median luma of the face, 0..255
+    hair: float  # share of the face that hair lies over
+    odd_color: float  # how far forehead, a cheek or the chin differs from the face's skin, log2
+    covered: tuple[str, ...]  # parts of the face that something covers
     verdict: str
     advice: tuple[str, ...]
 
@@ -124,26 +102,8 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
 def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: GeometryNet) -> FaceFinding:
     """What is measured of one face."""
     head = portrait(photo, face, finder)
-    marks = head.landmarks[:, :2]
-    low, high = np.clip([marks.min(0), marks.max(0)], 0, head.crop.size).astype(int)
-    sharp = sharpness(head.image[low[1] : high[1], low[0] : high[0]])
-    pitch, yaw, roll = (float(angle) for angle in matrix_to_euler(head.camera.viewmat[:3, :3]))
-    roll = float(wrapped(np.array(roll + head.crop.angle)))  # the others are the head's, however it stands
-    mouth = "open" if float(lip_aperture(marks[None])[0]) > OPEN_MOUTH else "closed"
-    eyes = "open" if eye_openness(marks) > CLOSED_EYE else "closed"
-    hair, (odd, where) = _hair(head, net), _odd_color(head)
-    height = face_height(face.landmarks)
-    expect = {
-        f"The face is small ({height:.0f} px high); a larger picture gives a sharper video.": height < SMALL,
-        "The face is blurred; use a sharper picture.": sharp < BLURRED,
-        "The face is a little soft, and the video will be.": BLURRED <= sharp < SOFT,
-        f"The head is turned ({yaw:.0f} degrees); its far side is guessed.": abs(yaw) > TURNED,
-        f"The head is tilted ({pitch:.0f} degrees); one more from the front works better.": abs(pitch) > TURNED,
-        "The eyes are closed and will stay so; use a picture with open eyes.": eyes == "closed",
-        "Hair seems to lie over the face; it will move with the skin.": hair > HAIRY,
-        f"Something seems to cover the {where}; it will move with the skin.": odd > ODD,
-    }
-    advice = [sentence for sentence, applies in expect.items() if applies]
+    seen = measure_face(head, estimate_geometry(net, head))
+    advice = list(warnings(seen))
     verdict = "usable" if advice else "good"
     try:
         check_face(face)
@@ -151,46 +111,28 @@ def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: Geometry
         verdict, advice = "unusable", [str(error)]
     if head.crop.angle and verdict != "unusable":
         advice.append(f"The head is turned by {head.crop.angle:.0f} degrees in the picture, and will be in the video.")
-    if mouth == "open" and verdict != "unusable":
+    if seen.mouth == "open" and "mouth" not in seen.covered and verdict != "unusable":
         advice.append("The mouth is open: its teeth are kept, and it closes in silence.")
     left, top, right, bottom = (round(float(v)) for v in (*face.landmarks.min(0)[:2], *face.landmarks.max(0)[:2]))
     return FaceFinding(
-        index,
-        (left, top, right, bottom),
-        round(height, 1),
-        round(pitch, 1),
-        round(yaw, 1),
-        round(roll, 1),
-        round(sharp, 1),
-        mouth,
-        eyes,
-        round(hair, 3),
-        round(odd, 3),
-        verdict,
-        tuple(advice),
+        index=index,
+        box=(left, top, right, bottom),
+        height=round(seen.height, 1),
+        pitch=round(seen.pitch, 1),
+        yaw=round(seen.yaw, 1),
+        roll=round(
+            float(wrapped(np.array(seen.roll + head.crop.angle))), 1
+        ),  # the others are the head's, however it stands
+        sharpness=round(seen.sharpness, 1),
+        mouth=seen.mouth,
+        eyes=seen.eyes,
+        brightness=round(seen.brightness, 1),
+        hair=round(seen.hair, 3),
+        odd_color=round(seen.odd_color, 3),
+        covered=seen.covered,
+        verdict=verdict,
+        advice=tuple(advice),
     )
-
-
-def _hair(head: Portrait, net: GeometryNet) -> float:
-    labels = estimate_geometry(net, head).labels
-    mask = Image.new("L", labels.shape[1::-1])
-    outline = head.landmarks[list(OVAL), :2] * (labels.shape[0] / head.crop.size)
-    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=1)
-    inside = np.asarray(mask) > 0
-    return float((labels[inside].argmax(-1) == HAIR).mean()) if inside.any() else 0.0
-
-
-def _odd_color(head: Portrait) -> tuple[float, str]:
-    """How far the chroma over luma of a patch lies from the median of the patches, and which patch."""
-    smooth = Image.fromarray(head.image).filter(ImageFilter.GaussianBlur(head.crop.size / 128))
-    values = np.asarray(smooth.convert("YCbCr"), np.float32)
-    chroma = []
-    for patch in SKIN_PATCHES.values():
-        at = np.clip(head.landmarks[list(patch), :2], 0, head.crop.size - 1).astype(int)
-        luma, blue, red = values[at[:, 1], at[:, 0]].mean(0)
-        chroma.append(np.array([blue - 128, red - 128]) / max(luma, 20))
-    apart = np.linalg.norm(np.array(chroma) - np.median(chroma, 0), axis=1)
-    return float(apart.max()), list(SKIN_PATCHES)[int(apart.argmax())]
 
 
 def draw(photo: Photo, faces: list[Face], found: list[FaceFinding]) -> Array:

@@ -309,6 +309,7 @@ def avatar_file(
         "ply": str(ply) if ply else None,
         "gaussians": len(avatar.gaussians),
         "splats": splats,
+        "advice": list(avatar.advice),
         "size": [width, height],
         "bytes": output.stat().st_size,
         "seconds": round(time.perf_counter() - clock, 3),
@@ -448,6 +449,7 @@ def render_file(
         "cuts": len(drive.cuts),
         "limited": drive.limited,
         "missing": list(drive.missing),
+        "advice": list(avatar.advice),
         "notes": [*_notes(picture, avatar, options), *notes],
         "checks": checked,
         "times": {

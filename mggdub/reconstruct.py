@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 
+from mggdub.appearance import measure_face, warnings
 from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.drive import Eyes
 from mggdub.errors import InputError
@@ -104,7 +105,8 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
-    return Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide, veil=veil).build()
+    made = Builder(head, maps, surface, grids, drivers, picture, scale, frame, models, wide, veil=veil).build()
+    return replace(made, advice=warnings(measure_face(head, maps)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ CROP_SIZE = 512  # px, side of every head crop
 FOCAL = 4.0 * CROP_SIZE  # px, the fixed focal length of a crop's camera
 LANDMARKS = 478
 LIP_MODES = 8
+MOST_ADVICE, LONGEST_ADVICE = 16, 200  # sentences of an avatar; characters of one
 
 # ARKit's names in alphabetical order: MediaPipe's 51 (without `_neutral`), plus tongueOut.
 BLENDSHAPES = (
@@ -299,6 +300,7 @@ class HeadAvatar:
     picture: Array  # [H, W, 3] uint8, the whole picture at its output size
     sway: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
     angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it
+    advice: tuple[str, ...] = ()  # sentences about the photo: what to expect of its videos
 
     def __post_init__(self) -> None:
         _check("mesh", self.mesh, LANDMARKS, 3)
@@ -307,6 +309,13 @@ class HeadAvatar:
         _check("body", self.body, len(self.gaussians))
         _check("place", self.place, len(self.gaussians), 2)
         _check("plate", self.plate, self.frame.height, self.frame.width, 3)
+        if len(self.advice) > MOST_ADVICE or not all(_is_sentence(line) for line in self.advice):
+            raise ValueError("advice is no list of sentences")
+
+
+def _is_sentence(line: object) -> bool:
+    """Whether it can be shown on a terminal, whoever wrote it."""
+    return isinstance(line, str) and line.isprintable() and len(line) <= LONGEST_ADVICE
 
 
 def as_tensor(array: Array) -> Tensor:

@@ -1,17 +1,21 @@
 """What inspect says of good and of doubtful photos and recordings."""
 
+import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
-from mggdub import inspection, pipeline
+from mggdub import appearance, cli, inspection, pipeline
 from mggdub.config import RenderOptions
 from mggdub.inspection import FaceFinding, as_text, hear, inspect_file, look
 from mggdub.media.image import read_image
-from mggdub.types import Photo
+from mggdub.types import HeadAvatar, Photo
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,111 @@ def test_doubtful_photos_get_advice(models: pipeline.Models, head: Image.Image) 
     low, high = marks[:, :2].min(0), marks[:, :2].max(0)
     ImageDraw.Draw(masked).rectangle((low[0], marks[2, 1], high[0], high[1] + 4), fill=(60, 110, 200))
     found = seen(models, masked)
-    assert any("cover the chin" in sentence for sentence in found.advice), found
+    assert found.covered == ("mouth", "left cheek", "right cheek", "chin")
+    assert "cover the mouth, cheeks and chin" in found.advice[0]
+
+
+def light(picture: Image.Image) -> np.ndarray:
+    """Linear light of sRGB, 0..1."""
+    values = np.asarray(picture, np.float64) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def shown(linear: np.ndarray) -> Image.Image:
+    linear = np.clip(linear, 0, 1)
+    values = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return Image.fromarray(np.rint(255 * values).astype(np.uint8))
+
+
+def shadowed(picture: Image.Image, towards: int) -> Image.Image:
+    """Light from one side only."""
+    across = towards * (np.arange(picture.width) / picture.width - 0.5) * 40
+    return shown(light(picture) * (0.02 + 0.98 / (1 + np.exp(-across)))[None, :, None])
+
+
+def noisy(picture: Image.Image) -> Image.Image:
+    grains = np.random.default_rng(0).normal(0, 25, (picture.height, picture.width, 3))
+    return Image.fromarray(np.clip(np.asarray(picture) + grains, 0, 255).astype(np.uint8))
+
+
+LIGHT = {
+    "dark": (lambda p: shown(0.03 * light(p)), "dark"),
+    "darker": (lambda p: shown(0.008 * light(p)), "dark"),
+    "lit from the left": (lambda p: shadowed(p, -1), "in shadow"),
+    "lit from the right": (lambda p: shadowed(p, 1), "in shadow"),
+    "overexposed": (lambda p: shown(8 * light(p)), "overexposed"),
+    "hazy": (lambda p: Image.blend(p, Image.new("RGB", p.size, (150, 150, 150)), 0.8), "little contrast"),
+    "noisy": (noisy, "noisy"),
+    "grey": (lambda p: p.convert("L").convert("RGB"), None),
+    "sepia": (lambda p: Image.fromarray(np.uint8(np.asarray(p.convert("L"))[..., None] * [1, 0.9, 0.7])), None),
+    "bluish": (lambda p: shown(light(p) * [0.6, 0.85, 1.4]), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_bad_light_is_called_that(models: pipeline.Models, head: Image.Image, name: str) -> None:
+    change, word = LIGHT[name]
+    found = seen(models, change(head))
+    assert len(found.advice) == (0 if word is None else 1), found.advice
+    assert word is None or word in found.advice[0]
+    assert found.covered == ()
+
+
+def covering(picture: Image.Image, marks: np.ndarray, ring: list[int], color: tuple[int, int, int]) -> Image.Image:
+    """Something with a soft edge over a polygon of landmarks, shaded a little from above."""
+    mask = Image.new("L", picture.size)
+    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in marks[ring, :2]], fill=255)
+    shade = np.linspace(1.1, 0.8, picture.height)[:, None, None]
+    cloth = np.broadcast_to(np.clip(shade * color, 0, 255), (picture.height, picture.width, 3)).astype(np.uint8)
+    return Image.composite(Image.fromarray(cloth), picture, mask.filter(ImageFilter.GaussianBlur(1)))
+
+
+JAW = [93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323]
+ALL_BELOW = ("nose", "mouth", "left cheek", "right cheek", "chin")
+COVERS = {
+    "blue": ([*JAW, 347, 197, 118], (150, 190, 222), ALL_BELOW),
+    "white": ([*JAW, 347, 197, 118], (228, 230, 232), ALL_BELOW),
+    "black": ([*JAW, 347, 197, 118], (24, 24, 26), ALL_BELOW),
+    "under the nose": ([*JAW, 425, 2, 205], (40, 90, 60), ("mouth", "left cheek", "right cheek", "chin")),
+}
+
+
+@pytest.mark.parametrize("name", COVERS)
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_mask_is_named_where_it_is(models: pipeline.Models, head: Image.Image, name: str, grey: bool) -> None:
+    ring, color, parts = COVERS[name]
+    marks = models.faces.find(np.array(head))[0].landmarks
+    masked = covering(head, marks, ring, color)
+    found = seen(models, masked.convert("L").convert("RGB") if grey else masked)
+    assert "mouth" in found.covered and "forehead" not in found.covered and "eyes" not in found.covered
+    assert grey or found.covered == parts
+    assert len(found.advice) == 1 and found.verdict == "usable"
+
+
+def test_dark_glasses_cover_the_eyes(models: pipeline.Models, head: Image.Image) -> None:
+    marks = models.faces.find(np.array(head))[0].landmarks
+    worn = head.copy()
+    for corner, other in ((33, 133), (362, 263)):
+        x, y = (marks[corner, :2] + marks[other, :2]) / 2
+        width = abs(float(marks[corner, 0] - marks[other, 0]))
+        ImageDraw.Draw(worn).ellipse((x - width, y - 0.7 * width, x + width, y + 0.8 * width), fill=(20, 18, 22))
+    assert seen(models, worn).covered == ("eyes",)
+
+
+def test_a_beard_is_no_mask(models: pipeline.Models, head: Image.Image) -> None:
+    marks = models.faces.find(np.array(head))[0].landmarks
+    grown = covering(head, marks, [*JAW, 425, 391, 164, 165, 205], (52, 40, 34))
+    lips = Image.new("L", head.size)
+    ring = [61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91]
+    ImageDraw.Draw(lips).polygon([(float(x), float(y)) for x, y in marks[ring, :2]], fill=255)
+    bearded = Image.composite(head, grown, lips.filter(ImageFilter.GaussianBlur(1)))
+    assert seen(models, bearded).covered == ()
+
+
+def test_advice_says_what_is_covered_in_plain_words() -> None:
+    assert appearance.listed(("mouth",)) == "mouth"
+    assert appearance.listed(("left cheek", "chin")) == "left cheek and chin"
+    assert appearance.listed(ALL_BELOW) == "nose, mouth, cheeks and chin"
 
 
 def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, tmp_path: Path) -> None:
@@ -91,3 +199,40 @@ def test_recordings(speech_wav: Path, tmp_path: Path) -> None:
     assert heard["late"].leading == pytest.approx(1, abs=0.15)
     assert heard["silent"].voice == 0 and "closed" in heard["silent"].advice[0] and heard["silent"].rms_db is None
     assert "silent" in as_text(inspect_file(tmp_path / "silent.wav"))
+
+
+def test_a_render_warns_of_its_photo_in_one_line(
+    head: Image.Image,
+    speech_wav: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    samples, rate = soundfile.read(speech_wav)
+    soundfile.write(tmp_path / "s.wav", samples[rate : rate + rate // 8], rate)
+    shown(0.03 * light(head)).resize((120, 120)).save(tmp_path / "dark.png")
+    head.save(tmp_path / "good.png")
+
+    def run(*words: str) -> tuple[dict[str, Any], list[str]]:
+        monkeypatch.setattr(sys, "argv", ["mggdub", *words])
+        capfd.readouterr()
+        assert cli._run() == 0
+        out, err = capfd.readouterr()
+        return json.loads(out), [line for line in err.splitlines() if "dark.png" in line or "head.mgg" in line]
+
+    monkeypatch.chdir(tmp_path)
+    preview = ("--preview", "--size", "128", "--json")
+    report, lines = run("avatar", "dark.png", "-o", "head.mgg", *preview)
+    assert len(report["advice"]) == 2 and "dark" in report["advice"][0] and "small" in report["advice"][1]
+    assert lines == [f"Warning: dark.png: {' '.join(report['advice'])}"]
+    again, lines = run("render", "head.mgg", "s.wav", "-o", "a.mp4", "--json")
+    assert again["advice"] == report["advice"] and len(lines) == 1
+    again, lines = run("render", "head.mgg", "s.wav", "-o", "b.mp4", "--json", "--quiet")
+    assert again["advice"] == report["advice"] and not lines
+    assert run("avatar", "good.png", "-o", "good.mgg", *preview)[0]["advice"] == []
+
+
+def test_advice_of_a_stranger_is_no_escape_sequence(avatar: HeadAvatar) -> None:
+    for wrong in (("\x1b[2J",), ("a\nb",), ("long" * 100,), ("one",) * 17, (3,)):
+        with pytest.raises(ValueError, match="sentences"):
+            replace(avatar, advice=wrong)

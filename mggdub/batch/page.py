@@ -85,7 +85,8 @@ def _row(result: dict[str, Any]) -> str:
         f'<td class="number">{_number(result.get("row")):.0f}</td><td>{link}{files}</td><td class="strip">{shots}</td>',
         f'<td class="number">{_seconds(length, 2)}</td>',
         f'<td class="number">{_seconds(_number(result.get("seconds")) / length if length else 0, 1)}</td>',
-        f'<td><span class="{state}">{state}</span> {_text(result.get("error", ""))}{_checks(checks)}</td>',
+        f'<td><span class="{state}">{state}</span> {_text(result.get("error", ""))}{_advice(report)}'
+        f"{_checks(checks)}</td>",
     ]
     return f'<tr data-kind="{kind}">{"".join(cells)}</tr>\n'
 
@@ -105,6 +106,12 @@ def _number(value: Any) -> float:
 
 def _seconds(value: float, digits: int) -> str:
     return f"{value:.{digits}f} s" if value else ""
+
+
+def _advice(report: dict[str, Any]) -> str:
+    """What to expect of the photo, in one line."""
+    advice = report.get("advice")
+    return f"<small>{_text(' '.join(map(str, advice)))}</small>" if isinstance(advice, list) and advice else ""
 
 
 def _checks(checks: dict[str, Any]) -> str:
