@@ -16,13 +16,24 @@ import torch
 from mggdub import checks
 from mggdub.avatar import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
 from mggdub.config import AVATAR_OPTIONS, RenderOptions
-from mggdub.drive import Drive, Eyes, onto_photo, orbiting, read_drive, resample, styled, track_video, with_mouth_units
+from mggdub.drive import (
+    Drive,
+    Eyes,
+    from_file,
+    onto_photo,
+    orbiting,
+    read_drive,
+    resample,
+    styled,
+    track_video,
+    with_mouth_units,
+)
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.geometry.camera import face_height, project
 from mggdub.media.audio import read_audio, sound_notes
 from mggdub.media.image import read_image
 from mggdub.media.provenance import load_credentials
-from mggdub.media.track import read_track, write_track
+from mggdub.media.track import TrackFile, read_track, write_track
 from mggdub.media.video import check_output, probe, read_video, write_in_segments, write_video
 from mggdub.models import deform, expression, torso
 from mggdub.models.head import spread, states
@@ -316,10 +327,19 @@ def avatar_file(
     }
 
 
-def _drive(sound: Waveform | None, models: Models, options: RenderOptions, progress: Progress) -> Drive:
-    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate."""
+def _drive(
+    sound: Waveform | None,
+    models: Models,
+    options: RenderOptions,
+    progress: Progress,
+    played: TrackFile | None = None,
+) -> Drive:
+    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate.
+
+    `played` is the track file of `options.drive`, if it is one and has been read.
+    """
     if options.drive:
-        drive = read_drive(options.drive, models.eyes, progress)
+        drive = from_file(played, models.expression) if played else read_drive(options.drive, models.eyes, progress)
         limited = held_back(drive.track) if options.pose == "natural" else 0
         return replace(drive, track=styled(resample(drive, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
@@ -399,6 +419,7 @@ def render_file(
     credentials = load_credentials(cert, key) if cert and key else None
     picture = _read_head(photo, options)
     sound = read_audio(speech) if speech else None
+    played = read_track(options.drive) if options.drive and options.drive.suffix.lower() == ".csv" else None
     progress("load", 0, 1)
     models = models or load_models()
     loaded = time.perf_counter()
@@ -406,7 +427,7 @@ def render_file(
     avatar = _as_avatar(picture, photo, models, options)
     built = time.perf_counter()
     progress("drive" if options.drive else "speech", 0, 1)
-    drive = _drive(sound, models, options, progress)
+    drive = _drive(sound, models, options, progress, played)
     track = orbiting(drive.track, options.orbit, drive.seconds)
     playing = speech or drive.sound
     notes = sound_notes(playing, sound) if playing else []
