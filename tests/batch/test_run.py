@@ -205,8 +205,8 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_a_killed_batch_goes_on(folder: Path) -> None:
-    """Two processes, the parent killed, then one process, interrupted, then another one."""
-    manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
+    """Two processes, the parent killed, then one process, interrupted, then another one; pairs differ in name only."""
+    manifest(folder, *(f"p.png,s{k // 2}.wav,{k}.mp4," for k in range(6)))
     first = start(folder, "--jobs", "2")
     until(lambda: len([e for e, _ in log(folder) if e == "done"]) >= 2, first)
     first.kill()
@@ -226,22 +226,46 @@ def test_a_killed_batch_goes_on(folder: Path) -> None:
     assert all(len(list(read_video(folder / f"out/{k}.mp4"))) == 5 for k in range(6))
 
 
+def dask(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+    return subprocess.Popen(
+        argv, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd=folder
+    )
+
+
+def scheduler(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """A Dask scheduler and its address."""
+    at = folder / "scheduler.json"
+    running = dask(folder, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(at))
+    until(lambda: at.exists() and at.read_text().endswith("}"), running)
+    return running, json.loads(at.read_text())["address"]
+
+
+@pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
+def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path) -> None:
+    manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
+    running, address = scheduler(folder)
+    worker = dask(folder, "worker", address, "--nthreads", "1", "--no-nanny")
+    try:
+        asked = start(folder, "--cluster", address, "--quiet")
+        until(lambda: log(folder), asked)
+        running.kill()
+        out, err = asked.communicate(timeout=240)
+    finally:
+        for process in (running, worker):
+            process.kill()
+            process.wait()
+    assert asked.returncode == 5 and out == "" and len(err.splitlines()) == 1, err
+    assert err.startswith(f"Error: The Dask scheduler at {address} is gone; ")
+
+
 @pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
 def test_a_cluster_renders_every_row_once_though_a_worker_is_killed(folder: Path) -> None:
     manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
-    at = folder / "scheduler.json"
-
-    def dask(*arguments: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
-        return subprocess.Popen(
-            argv, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd=folder
-        )
-
-    running = [dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(at))]
+    first, address = scheduler(folder)
+    running = [first]
     try:
-        until(at.exists, running[0])
-        address = json.loads(at.read_text())["address"]
-        running += [dask("worker", address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
+        running += [dask(folder, "worker", address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
         time.sleep(0.1)
         asked = start(folder, "--cluster", address, "--quiet")
         name = f"{socket.gethostname()}:{running[1].pid}"
