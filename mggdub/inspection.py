@@ -18,6 +18,7 @@ from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import probe_audio, read_audio
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
+from mggdub.media.unread import check_sound
 from mggdub.metrics.face import eye_openness, lip_aperture
 from mggdub.metrics.image import sharpness
 from mggdub.models import gestures
@@ -98,6 +99,7 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
     if drawing:
         check_output(drawing, force, (path,), (".png",))
     if not is_picture(path):
+        check_sound(path)
         if drawing:
             raise InputError(f"{path} is no picture; leave out --image.")
         return {"kind": "speech", "file": str(path)} | asdict(hear(path))

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
+from mggdub.media.unread import NAMED, PICTURES
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
@@ -21,7 +22,7 @@ OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if
 LARGEST_FILE = 64 << 20  # bytes
 MOST_ROWS = 100_000
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-PICTURES = frozenset(".avif .bmp .gif .jp2 .jpeg .jpg .mgg .png .ppm .tif .tiff .webp".split())
+PHOTOS = PICTURES | {".mgg"}
 SOUNDS = frozenset(".aac .aif .aiff .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split())
 
 
@@ -144,7 +145,7 @@ def _json_lines(path: Path, file: Any, problems: list[Problem]) -> Iterator[Entr
 
 def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem]) -> Iterator[Entry]:
     """Every photo with the recording of the same name, or with every recording."""
-    pictures, sounds = _listed(photos, PICTURES), _listed(speeches, SOUNDS)
+    pictures, sounds = _photos(photos), _listed(speeches, SOUNDS)
     number = 0
     for photo in pictures:
         fitting = [sound for sound in sounds if all_pairs or sound.stem == photo.stem]
@@ -159,6 +160,13 @@ def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem
         if sound.stem not in {photo.stem for photo in pictures}:
             number += 1
             problems.append(Problem(number, str(sound), f"it has no photo of its name in {photos}.", 2))
+
+
+def _photos(folder: Path) -> list[Path]:
+    """Its pictures; those of kinds that are only named when they are read, where no other has their name."""
+    pictures = _listed(folder, PHOTOS)
+    stems = {path.stem for path in pictures}
+    return sorted([*pictures, *(path for path in _listed(folder, NAMED) if path.stem not in stems)])
 
 
 def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:
