@@ -162,7 +162,7 @@ def render(
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
-        for sentence in report["notes"]:
+        for sentence in report.get("notes", ()):
             _say(sentence)
         _tell_of_gaps(options.drive, report)
     failed = failures(report["checks"])
