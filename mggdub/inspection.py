@@ -17,6 +17,7 @@ from mggdub.errors import InputError
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
+from mggdub.media.unread import check_sound
 from mggdub.metrics.face import wrapped
 from mggdub.models import gestures
 from mggdub.models.speech import QUIETEST, frame_energy, load_speech, predict
@@ -76,6 +77,7 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
     if drawing:
         check_output(drawing, force, (path,), (".png",))
     if not is_picture(path):
+        check_sound(path)
         if drawing:
             raise InputError(f"{path} is no picture; leave out --image.")
         return {"kind": "speech", "file": str(path)} | asdict(hear(path))

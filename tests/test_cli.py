@@ -121,13 +121,34 @@ def test_bad_input_gets_a_code_and_a_sentence(
 @pytest.mark.parametrize(
     "wrong",
     [["--fps", "abc"], ["--fps", "1/0"], ["--fps", "500"], ["--size", "5"], ["--size", "x"], ["--pose", "wild"],
-     ["--crf", "99"], ["--mouth-scale", "-1"], ["--mouth-scale", "nan"], ["--face", "middle"], ["--background", "red"],
+     ["--crf", "99"], ["--mouth-scale", "-1"], ["--mouth-scale", "nan"], ["--face", "middle"], ["--background", "rot"],
      ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
     ids=" ".join,
 )  # fmt: skip
 def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], pipeline: Any, wrong: list[str]) -> None:
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], *wrong)
     assert said.code == 2 and wrong[0].lstrip("-") in said.err and not pipeline.asked
+
+
+@pytest.mark.parametrize(
+    ("text", "color"),
+    [("#00FF00", "#00ff00"), ("00ff00", "#00ff00"), ("0f0", "#00ff00"), ("#0f0", "#00ff00"), ("lime", "#00ff00"),
+     ("Light Gray", "#d3d3d3"), ("white", "#ffffff"), ("keep", "keep"), (" KEEP ", "keep"), ("Navy", "#000080")],
+)  # fmt: skip
+def test_a_background_has_a_name_or_digits(text: str, color: str) -> None:
+    assert RenderOptions(background=text).background == color
+    assert (RenderOptions(background=text).background_color is None) == (color == "keep")
+
+
+@pytest.mark.parametrize("text", ["", "#", "#00ff", "00ff000", "#00ff0080", "gren", "rgb(0,255,0)", "transparent"])
+def test_other_backgrounds_are_usage_errors(text: str) -> None:
+    with pytest.raises(UsageError, match="colour's name"):
+        RenderOptions(background=text)
+
+
+def test_the_help_shows_a_colour_in_quotes(run: Run) -> None:
+    for command in ("render", "avatar", "batch"):
+        assert "'#00ff00'" in run(command, "--help").out
 
 
 def test_options_arrive(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from PIL import Image
 
 from mggdub import pipeline, reconstruct
 from mggdub.config import RenderOptions
@@ -20,6 +22,7 @@ from mggdub.media.video import probe, read_video
 from mggdub.metrics.face import lip_aperture
 from mggdub.models import expression
 from mggdub.models.deform import PIVOT, inside, outline
+from mggdub.reconstruct import output_size
 from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, HeadAvatar, Photo, Waveform
 
 SMALL = RenderOptions(size=256, preview=True)
@@ -131,6 +134,57 @@ def test_what_cannot_be_used_is_said(models: pipeline.Models, head_png: Path, tm
     if pipeline.choose_device("auto") == "cpu":
         with pytest.raises(UsageError, match="CUDA"):
             pipeline.choose_device("cuda")
+
+
+def test_a_background_colour_stays_behind_the_head(models: pipeline.Models, head_png: Path, tmp_path: Path) -> None:
+    """A photo that was cut round, on two colours: the same head, and every pixel beyond the cut has the colour."""
+    layered = Image.open(head_png).convert("RGBA")
+    away = np.hypot(*(np.mgrid[:384, :384] - 191.5))
+    layered.putalpha(Image.fromarray((np.clip(185 - away, 0, 1) * 255).astype(np.uint8)))
+    layered.save(tmp_path / "round.png")
+    photo = read_image(tmp_path / "round.png")
+    green, red = (
+        pipeline.build_avatar(photo, models, replace(SMALL, size=192, background=name)) for name in ("lime", "red")
+    )
+    assert torch.equal(green.gaussians.colors, red.gaussians.colors)
+    assert torch.equal(green.gaussians.opacities, red.gaussians.opacities)
+    turned = replace(a_track(green, 2), rotation=np.array([[0, 8, 0], [4, -8, 3]], np.float32))
+    plain = layered.convert("RGB").resize((192, 192), Image.Resampling.LANCZOS)
+    usual = float(greenness(np.asarray(plain)).max())
+    small = np.hypot(*(np.mgrid[:192, :192] - 95.5))
+    for frame in frames_of(green, models, turned):
+        assert (frame[small > 102] == (0, 255, 0)).all()
+        assert greenness(frame)[small < 88].max() < usual + 12
+
+
+def greenness(pixels: Array) -> Array:
+    """[H, W] how far green is above the mean of red and blue."""
+    wide = pixels.astype(np.float32)
+    return wide[..., 1] - (wide[..., 0] + wide[..., 2]) / 2
+
+
+@pytest.mark.parametrize(
+    ("size", "face", "options", "expected"),
+    [
+        ((600, 600), 300, RenderOptions(preview=True), (512, 512)),  # as ever
+        ((1350, 1350), 600, RenderOptions(preview=True), (512, 512)),
+        ((600, 6000), 260, RenderOptions(preview=True), (222, 2215)),
+        ((4000, 6000), 400, RenderOptions(preview=True), (836, 1254)),  # as large as it gets
+        ((300, 400), 20, RenderOptions(preview=True), (300, 400)),  # never larger than the photo
+        ((600, 6000), 260, RenderOptions(preview=True, size=300), (30, 300)),  # as asked
+        ((600, 6000), 260, RenderOptions(), (410, 4096)),
+        ((3000, 2000), 900, RenderOptions(), (3000, 2000)),
+    ],
+)
+def test_the_size_of_a_video(
+    size: tuple[int, int], face: float, options: RenderOptions, expected: tuple[int, int]
+) -> None:
+    assert output_size(size, face, options) == expected
+
+
+def test_a_face_that_no_video_can_show_is_refused() -> None:
+    with pytest.raises(InputError, match="cut out"):
+        output_size((700, 20_000), 200, RenderOptions())
 
 
 def test_lips_ease_from_the_photo_to_the_track(models: pipeline.Models, avatar: HeadAvatar) -> None:

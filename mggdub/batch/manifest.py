@@ -18,6 +18,7 @@ from mggdub.batch.text import as_name, as_path, brief, read_table, read_text, sh
 from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
+from mggdub.media.unread import NAMED, PICTURES
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
@@ -34,7 +35,7 @@ MOST_LINES = 1_000_000  # empty ones included
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]")  # not the bytes of os.fsdecode
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-PICTURES = frozenset(".avif .bmp .gif .jp2 .jpeg .jpg .mgg .png .ppm .tif .tiff .webp".split())
+PHOTOS = PICTURES | {".mgg"}
 SOUNDS = frozenset(".aac .aif .aiff .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split())
 
 
@@ -195,7 +196,7 @@ class _Pairs(tuple[tuple[str, Any], ...]):
 
 def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem]) -> Iterator[Entry]:
     """Every photo with the recording of the same name, or with every recording."""
-    pictures, sounds = _listed(photos, PICTURES), _listed(speeches, SOUNDS)
+    pictures, sounds = _photos(photos), _listed(speeches, SOUNDS)
     by_stem: dict[str, list[Path]] = {}
     for sound in sounds:
         by_stem.setdefault(_stem(sound), []).append(sound)
@@ -218,6 +219,13 @@ def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem
 
 def _stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)  # some disks part letters from their accents
+
+
+def _photos(folder: Path) -> list[Path]:
+    """Its pictures; those of kinds that are only named when they are read, where no other has their name."""
+    pictures = _listed(folder, PHOTOS)
+    stems = {_stem(path) for path in pictures}
+    return sorted([*pictures, *(path for path in _listed(folder, NAMED) if _stem(path) not in stems)])
 
 
 def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mggdub.errors import InputError
 from mggdub.media import heif
-from mggdub.media.kinds import HEIF, PICTURES, kind_of, not_read
+from mggdub.media.unread import HEIF, PICTURES, kind_of, not_read
 from mggdub.types import Array, Photo
 
 # What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
@@ -79,6 +79,8 @@ def read_image(path: Path) -> Photo:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
+    except heif.NotHevcError as error:
+        raise InputError(f"{path} is a HEIF picture coded as {error}, not HEVC; export it as JPEG or PNG.") from error
     except MemoryError as error:
         raise InputError(f"{path} needs more memory to decode than there is; make it smaller first.") from error
     except BROKEN as error:

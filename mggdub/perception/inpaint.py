@@ -18,7 +18,7 @@ NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turn
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
-OPAQUE = (0.6, 0.95)  # of the highest alpha: from no to full trust in a pixel's colour
+OPAQUE = (0.8, 0.98)  # of the highest alpha: from no to full trust in a pixel's colour
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mggdub.perception.inpaint import make_plate, neck_fill, push_pull, rim
+from mggdub.perception.inpaint import make_plate, neck_fill, opaque_colors, plate_alpha, push_pull, rim
 from mggdub.render.composite import foreground
 
 
@@ -65,3 +65,27 @@ def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> Non
     assert fill[0, [21, 25, 74, 78]].max() < 0.05 and fill[0, 50] == 1
     assert (fill[1] == width).all()
     assert neck_fill(np.zeros(100, np.float32), np.ones((2, 100)), 0.2).max() == 0
+
+
+def test_colours_come_from_opaque_pixels_only() -> None:
+    """Under a soft edge a colour may be anything: right, dark since it was multiplied twice, or left over."""
+    size, hair = 48, np.array([0.3, 0.2, 0.1], np.float32)
+    away = np.hypot(*(np.mgrid[:size, :size] - size / 2 + 0.5))
+    alpha = np.clip((16 - away) / 6, 0, 1).astype(np.float32)
+    for below in (hair, hair * alpha[..., None], np.array([0.0, 1.0, 0.0])):
+        colours = np.where(alpha[..., None] > 0.8, hair, below)
+        found = opaque_colors((colours * alpha[..., None] + 1 - alpha[..., None]).astype(np.float32), alpha)
+        assert np.abs(found - hair).max() < 0.02
+    even = np.full((size, size, 3), 0.5, np.float32)
+    assert opaque_colors(even, np.full((size, size), 0.6, np.float32)) == pytest.approx((0.5 - 0.4) / 0.6, abs=1e-4)
+
+
+def test_a_plate_is_as_transparent_as_what_lies_beside_the_head() -> None:
+    size = 64
+    away = np.hypot(*(np.mgrid[:size, :size] - size / 2 + 0.5))
+    person = (away < 14).astype(np.float32)
+    hole, none = away < 18, np.zeros((size, size), np.float32)
+    assert plate_alpha(person, hole, person, none)[hole].max() < 0.05  # cut out: nothing behind the head
+    cut_round = (away < 28).astype(np.float32)
+    np.testing.assert_array_equal(plate_alpha(cut_round, hole, person, none), cut_round)
+    assert plate_alpha(person, hole, person, np.ones_like(none))[hole & (person > 0)].min() > 0.95  # the neck goes on

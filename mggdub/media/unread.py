@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a picture that is read, or something that can at least be named."""
+"""What Pillow does not read where a photo should stand: HEIF, and what can at least be named, by first bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAW = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 "
     ".rwl .sr2 .srf .srw .x3f".split()
 )
-OTHERS = frozenset({".ai", ".eps", ".icloud", ".jxl", ".livp", ".pdf", ".psb", ".svg", ".svgz", ".xcf", *RAW})
+NAMED = frozenset({".ai", ".eps", ".jxl", ".livp", ".pdf", ".psb", ".svg", ".svgz", ".xcf", *RAW})  # suffixes, too
 HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
 HEIF_BRANDS = frozenset({*HEIC_BRANDS, b"mif1", b"msf1", b"mif2"})
 SOUND_BRANDS = frozenset({b"M4A ", b"M4B ", b"M4P "})
@@ -106,6 +106,13 @@ def kind_of(path: Path) -> Kind | None:
 def not_read(path: Path, kind: Kind) -> InputError:
     """What to say of it."""
     return InputError(f"{path} is {kind.name}, which is not read as a photo; {kind.advice}.")
+
+
+def check_sound(path: Path) -> None:
+    """Raises InputError if a file is known to be neither a picture nor something that may hold sound."""
+    kind = kind_of(path)
+    if kind and kind.family == "other":
+        raise InputError(f"{path} is {kind.name}, neither a picture nor a recording; {kind.advice}.")
 
 
 def _boxed(start: bytes) -> Kind | None:
