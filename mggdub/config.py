@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from mggdub.errors import UsageError
 
@@ -22,6 +23,9 @@ AVATAR_OPTIONS = ("preview", "size", "face", "background")  # what a head is bui
 NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
     f"{n / 1.001:.3f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)
 }
+# Bounded, since Fraction works out 1e9999999 digit by digit.
+RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,12})?([eE][+-]?\d{1,2})?)", re.ASCII)
+SHOWN = 60  # characters of a wrong value
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class RenderOptions:
         _one_of("--pose", self.pose, POSES)
         _one_of("--blink", self.blink, BLINKS)
         _one_of("--device", self.device, DEVICES)
-        _within("--fps", float(self.fps), *FPS_RANGE)
+        _within("--fps", self.fps, *FPS_RANGE)
         _within("--orbit", self.orbit, *ORBIT_RANGE)
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
@@ -60,10 +64,12 @@ class RenderOptions:
             raise UsageError("--c2pa-cert and --c2pa-key belong together; give both or neither.")
         if self.size is not None:
             _within("--size", self.size, *SIZE_RANGE)
-        if self.face != "largest" and not self.face.isdecimal():
-            raise UsageError(f"--face is {self.face!r}; give 'largest' or the number of a face (the largest is 0).")
+        if self.face != "largest" and not re.fullmatch(r"\d{1,4}", self.face):
+            given = shortened(self.face)
+            raise UsageError(f"--face is {given!r}; give 'largest' or the number of a face (the largest is 0).")
         if self.background != "keep" and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
-            raise UsageError(f"--background is {self.background!r}; give 'keep' or a colour such as '#00ff00'.")
+            given = shortened(self.background)
+            raise UsageError(f"--background is {given!r}; give 'keep' or a colour such as '#00ff00'.")
 
     @property
     def background_color(self) -> tuple[int, int, int] | None:
@@ -76,19 +82,35 @@ class RenderOptions:
 
 def parse_fps(text: str) -> Fraction:
     """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
+    text = text.strip()
+    if text in NTSC:
+        return NTSC[text]
+    if not RATE.fullmatch(text):
+        raise UsageError(f"--fps is {shortened(text)!r}; give a number such as 25, 29.97 or 30000/1001.")
     try:
-        fps = NTSC[text] if text in NTSC else Fraction(text)
-        float(fps)
-        return fps
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def shortened(text: str, most: int = SHOWN) -> str:
+    """A value for a sentence, without what would fill the screen."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{name} is {value!r}; choose {' or '.join(allowed)}.")
+        raise UsageError(f"{name} is {shortened(value)!r}; choose {' or '.join(allowed)}.")
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+def _within(name: str, value: float | Fraction, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} is {value:g}; choose from {low:g} to {high:g}.")
+        raise UsageError(f"{name} is {_plain(value)}; choose from {low:g} to {high:g}.")
+
+
+def _plain(value: Any) -> str:
+    """A number as people write it: no powers of ten, not all of thousands of digits."""
+    if 1e60 < abs(value) < float("inf"):
+        return "a number of more than 60 digits"
+    text = str(value) if isinstance(value, int) else f"{float(value):.6f}".rstrip("0").rstrip(".")
+    return shortened(text)

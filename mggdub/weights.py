@@ -18,22 +18,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mggdub.errors import InputError
+from mggdub.errors import InputError, UsageError
+
+LARGEST_CARD = 1 << 20  # bytes
 
 
 def folders() -> list[Path]:
-    """Where weights may lie, first match wins."""
+    """Where weights may lie, first match wins. Raises UsageError if $MGGDUB_WEIGHTS is no folder."""
     package = Path(__file__).resolve().parent
     override = os.environ.get("MGGDUB_WEIGHTS")
     here = [package / "_weights", package.parent / "weights"]
-    return [Path(override), *here] if override else here
+    if not override:
+        return here
+    if not os.path.isdir(override):  # noqa: PTH112  raises nothing
+        raise UsageError(f"MGGDUB_WEIGHTS names {override}, which is not a folder; correct or unset it.")
+    return [Path(override), *here]
 
 
 def locate(filename: str) -> Path:
-    """The path of a weight file. Raises InputError if no folder has it."""
+    """The path of a weight file. Raises UsageError or InputError if no folder has it."""
     for folder in folders():
-        if (folder / filename).is_file():
-            return folder / filename
+        path = folder / filename
+        if os.path.isfile(path):  # noqa: PTH113  raises nothing
+            if not os.access(path, os.R_OK):
+                raise InputError(f"The weight file {path} may not be read; change its permissions.")
+            return path
     raise InputError(
         f"The weight file {filename} is missing; reinstall mggdub or point MGGDUB_WEIGHTS at the folder that has it."
     )
@@ -69,12 +78,43 @@ def digest(path: Path) -> str:
 
 
 def cards() -> list[dict[str, Any]]:
-    """The cards of the first folder that has any, sorted by name."""
+    """The cards of the first folder that has any, sorted by name. Raises UsageError, or InputError if one is damaged.
+
+    `file` and `sha256` are texts, `path` the folder.
+    """
     for folder in folders():
         found = sorted(folder.glob("*.json"))
         if found:
-            return [json.loads(p.read_text(encoding="utf-8")) | {"path": str(p.parent)} for p in found]
+            return [_card(path) | {"path": str(path.parent)} for path in found]
     return []
+
+
+def _card(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_CARD:
+            raise ValueError("it is too large")
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
+            raise ValueError("it names no sha256")
+        name = card.get("file")
+        if not isinstance(name, str) or not name.isprintable() or Path(name).name != name:
+            raise ValueError("it names no file")
+        card["bytes"] = int(card.get("bytes") or 0)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"The card of weights {path} is damaged ({why}); reinstall mggdub.") from error
+    return card
+
+
+def state(card: dict[str, Any]) -> str:
+    """'ok', 'missing' or 'damaged': what the bytes of a card's file are."""
+    path = Path(card["path"]) / card["file"]
+    try:
+        return "ok" if digest(path) == card["sha256"] else "damaged"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:  # a folder, or not to be read
+        return "damaged"
 
 
 @cache
@@ -85,8 +125,8 @@ def fingerprint() -> str:
 
 
 def verify() -> list[tuple[str, bool]]:
-    """(file, whether its bytes are the ones its card names) for every card."""
-    return [(c["file"], digest(Path(c["path"]) / c["file"]) == c["sha256"]) for c in cards()]
+    """(file, whether its bytes are the ones its card names) for every card. Raises UsageError or InputError."""
+    return [(card["file"], state(card) == "ok") for card in cards()]
 
 
 def build(network: torch.nn.Module, name: str) -> torch.nn.Module:

@@ -16,6 +16,8 @@ ALLOWED = {
     "types": set(),
     "config": {"errors"},
     "weights": {"errors"},
+    "signals": {"errors"},
+    "streams": {"errors"},
     "geometry": VALUES,
     "media": VALUES,
     "perception": VALUES | {"geometry"},
@@ -32,7 +34,8 @@ ALLOWED = {
     "bench": VALUES | ROOMS | {"pipeline"},
     "batch": VALUES | {"avatar", "media", "perception", "pipeline"},
     "doctor": VALUES | {"media", "render"},
-    "cli": VALUES | {"avatar", "batch", "media", "metrics", "checks", "inspection", "pipeline", "doctor"},
+    "cli": VALUES
+    | {"signals", "streams", "avatar", "batch", "media", "metrics", "checks", "inspection", "pipeline", "doctor"},
     "__main__": {"cli"},
     "train": VALUES | ROOMS | {"drive", "metrics", "pipeline", "reconstruct"},
 }

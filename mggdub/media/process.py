@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from queue import Queue
 from threading import Thread
 from typing import Any
 
@@ -28,32 +30,75 @@ FORMATS = (
 )
 REFUSED = "Format not on whitelist"  # what ffmpeg says of others
 QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
+# What ended it, by its exit status, where the system and not ffmpeg did.
+ENDED = {
+    -getattr(signal, name): reason
+    for name, reason in {
+        "SIGXFSZ": "the file would be larger than the limit that is set, ulimit -f",
+        "SIGXCPU": "the limit on processor time is reached, ulimit -t",
+        "SIGKILL": "it was killed; the machine may be short of memory",
+        "SIGSEGV": "it crashed",
+        "SIGABRT": "it crashed",
+        "SIGTERM": "it was ended by somebody else",
+    }.items()
+    if hasattr(signal, name)
+}
+ANSWER = 10  # s that an ffmpeg may take to say its version
 
 
 @cache
 def _bundled() -> str:
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UsageError(
+            "There is no ffmpeg: imageio-ffmpeg brought none for this machine; point MGGDUB_FFMPEG at one."
+        ) from error
 
 
 def binary() -> str:
-    """$MGGDUB_FFMPEG if set, else the one that imageio-ffmpeg ships. Raises UsageError if neither runs."""
+    """$MGGDUB_FFMPEG if set, else the one that imageio-ffmpeg ships. Raises UsageError if it does not run."""
     override = os.environ.get("MGGDUB_FFMPEG")
-    found = shutil.which(override) if override else _bundled()
-    if found is None:
+    if not override:
+        return _bundled()
+    path = shutil.which(override)
+    if path is None:
         raise UsageError(f"MGGDUB_FFMPEG names {override}, which is not a program; correct or unset it.")
-    return found
+    if problem := _tried(path):
+        raise UsageError(f"MGGDUB_FFMPEG names {override}, which does not work as ffmpeg ({problem}); unset it.")
+    return path
+
+
+@cache
+def _tried(path: str) -> str:
+    """What is wrong with somebody's own ffmpeg, empty if it says its version."""
+    try:
+        done = subprocess.run(
+            [path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=ANSWER
+        )
+    except subprocess.TimeoutExpired:
+        return f"it does not answer within {ANSWER} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    if done.returncode != 0:
+        return f"it ends with {done.returncode}"
+    return "" if done.stdout.startswith(b"ffmpeg version") else "it does not say its version"
 
 
 def version() -> str:
-    """The first line ffmpeg says about itself."""
-    said = subprocess.run([binary(), "-version"], capture_output=True, text=True, check=False).stdout
-    return said.splitlines()[0] if said else "does not run"
+    """The first line ffmpeg says about itself. Raises UsageError or OSError."""
+    told = _output_of("-version")
+    return told.splitlines()[0] if told else "does not run"
 
 
 def encoders() -> set[str]:
-    """Names of what ffmpeg can encode."""
-    said = subprocess.run([binary(), *QUIET, "-encoders"], capture_output=True, text=True, check=False).stdout
-    return {line.split()[1] for line in said.splitlines() if len(line.split()) > 1}
+    """Names of what ffmpeg can encode. Raises UsageError or OSError."""
+    return {line.split()[1] for line in _output_of(*QUIET, "-encoders").splitlines() if len(line.split()) > 1}
+
+
+def _output_of(*flags: str) -> str:
+    done = subprocess.run([binary(), *flags], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stdout.decode("utf-8", "replace")
 
 
 def source(path: Path, **options: Any) -> Any:
@@ -96,7 +141,9 @@ class Running:
 
     @property
     def reason(self) -> str:
-        """The line of stderr that tells most: the first error."""
+        """Why it stopped: the signal that ended it, or the line of stderr that tells most, the first error."""
+        if self.process.returncode in ENDED:
+            return ENDED[self.process.returncode]
         lines = [line.split("] ", 1)[-1].strip() for line in self.said if line.strip()]
         return lines[0].rstrip(".") if lines else "it did not say why"
 
@@ -108,12 +155,19 @@ def start(
     """Run ffmpeg inside a `with`; on the way out it is dead and reaped, whatever happened.
 
     A thread reads stderr line by line into `hear` and calls `ended` when there is no more. It gets its own
-    session, so that Ctrl-C reaches only us and a half video is never finished as if it were whole.
+    session, so that Ctrl-C reaches only us and a half video is never finished as if it were whole. The same thread
+    starts it, since a signal that interrupts this one in the middle of that would leave an ffmpeg nobody knows of.
     """
     said: deque[str] = deque(maxlen=40)
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **pipes)
+    born: Queue[subprocess.Popen[bytes] | Exception] = Queue()
 
     def listen() -> None:
+        try:
+            process = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **pipes)
+        except Exception as error:
+            born.put(error)
+            return
+        born.put(process)
         assert process.stderr is not None
         for line in process.stderr:
             text = line.decode("utf-8", "replace")
@@ -124,18 +178,28 @@ def start(
             ended()
 
     listener = Thread(target=listen, daemon=True)
-    listener.start()
-    running = Running(process, said, listener)
+    child: subprocess.Popen[bytes] | Exception | None = None
     try:
-        yield running
+        listener.start()
+        child = born.get()
+        if isinstance(child, Exception):
+            raise child
+        yield Running(child, said, listener)
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        listener.join()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                _close(pipe)
+        if child is None and listener.ident is not None:
+            child = born.get()
+        if isinstance(child, subprocess.Popen):
+            _end(child, listener)
+
+
+def _end(process: subprocess.Popen[bytes], listener: Thread) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    listener.join()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            _close(pipe)
 
 
 def _close(pipe: Any) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
-from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
+from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
 from mggdub.media.process import REFUSED, Running, arguments, describe, duration, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
@@ -177,13 +177,14 @@ def write_video(
     even = (width + width % 2, height + height % 2)
     expected = None if duration is None else max(1, round(duration * fps))
     written = 0
-    with appearing_whole(path) as partial:
+    with appearing_whole(path, force) as partial:
         argv = arguments(_encoder(partial, path.suffix, even, fps, audio, duration, crf, dict(metadata or SYNTHETIC)))
         argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
             for frame in islice(frames, expected):
                 assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (frame.shape, frame.dtype)
                 _send(running, _even(frame), path)
+                check_there(partial, path)
                 written += 1
             _finish(running, path)
         seal(partial, credentials)
@@ -226,7 +227,7 @@ def write_in_segments(
     listed = folder / "parts.txt"
     length = f"duration {float(step / fps):.6f}\n"
     listed.write_text("ffconcat version 1.0\n" + "".join(f"file {part.name}\n{length}" for part in parts), "utf-8")
-    with appearing_whole(path) as partial:
+    with appearing_whole(path, force) as partial:
         picture = ffmpeg.input(f"file:{listed}", format="concat", protocol_whitelist="file").video
         argv = arguments(_output(partial, path.suffix, picture, {"vcodec": "copy"}, audio, duration, dict(SYNTHETIC)))
         with start(argv) as running:
