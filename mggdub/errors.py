@@ -1,10 +1,38 @@
 """Errors a user can act on. Each carries the exit code of the command line."""
 
+import unicodedata
+
+LONGEST = 80  # characters of a foreign text in a sentence
+
 
 class MggdubError(Exception):
-    """One sentence: what happened, to which file, what to do."""
+    """One sentence: what happened, to which file, what to do.
+
+    Whatever a file's name or content brings into it, it is one line without escape sequences.
+    """
 
     exit_code = 1
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """A text in which everything that is no letter, sign or space is escaped: nothing in it moves a cursor."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable() or unicodedata.category(letter) == "Zs":
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def excerpt(text: object, longest: int = LONGEST) -> str:
+    """The first line of a foreign text for a sentence: printable, no longer than that, without its full stop."""
+    lines = str(text)[: 4 * longest].strip().splitlines() or [type(text).__name__]
+    line = printable(lines[0].rstrip(". "))
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 class UsageError(MggdubError):

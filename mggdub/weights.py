@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mggdub.errors import InputError, UsageError
+from mggdub.errors import InputError, UsageError, excerpt
 
 LARGEST_CARD = 1 << 20  # bytes
+MOST_CARDS = 100
+NAME = re.compile(r"[\w][\w.-]{0,99}", re.ASCII)  # of a weight file: it lies beside its card
 
 
 def folders() -> list[Path]:
@@ -78,32 +81,28 @@ def digest(path: Path) -> str:
 
 
 def cards() -> list[dict[str, Any]]:
-    """The cards of the first folder that has any, sorted by name. Raises UsageError, or InputError if one is damaged.
-
-    `file` and `sha256` are texts, `path` the folder.
-    """
+    """The cards of the first folder that has any, sorted by name. Raises InputError if one is none."""
     for folder in folders():
-        found = sorted(folder.glob("*.json"))
-        if found:
-            return [_card(path) | {"path": str(path.parent)} for path in found]
+        paths = sorted(folder.glob("*.json"))
+        if len(paths) > MOST_CARDS:
+            raise InputError(f"{folder} holds {len(paths)} cards of weights; point MGGDUB_WEIGHTS at mggdub's own.")
+        if paths:
+            return [_card(path) for path in paths]
     return []
 
 
 def _card(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_CARD:
+        if not path.is_file() or path.stat().st_size > LARGEST_CARD:
             raise ValueError("it is too large")
         card = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
-            raise ValueError("it names no sha256")
-        name = card.get("file")
-        if not isinstance(name, str) or not name.isprintable() or Path(name).name != name:
-            raise ValueError("it names no file")
-        card["bytes"] = int(card.get("bytes") or 0)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"The card of weights {path} is damaged ({why}); reinstall mggdub.") from error
-    return card
+        if not (NAME.fullmatch(card["file"]) and re.fullmatch(r"[0-9a-f]{64}", card["sha256"])):
+            raise ValueError("it names no file and no sha256")
+        if not isinstance(card.get("bytes", 0), int) or not isinstance(card.get("licence", ""), str):
+            raise ValueError("its bytes are no number or its licence no text")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"The card {path} is damaged ({excerpt(error)}); reinstall mggdub.") from error
+    return card | {"path": str(path.parent)}
 
 
 def state(card: dict[str, Any]) -> str:

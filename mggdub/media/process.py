@@ -103,7 +103,7 @@ def _output_of(*flags: str) -> str:
 
 def source(path: Path, **options: Any) -> Any:
     """A plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing."""
-    return ffmpeg.input(f"file:{path}", protocol_whitelist="file", format_whitelist=FORMATS, **options)
+    return ffmpeg.input(address(path), protocol_whitelist="file", format_whitelist=FORMATS, **options)
 
 
 def describe(path: Path) -> str:
@@ -122,7 +122,17 @@ def duration(said: str) -> float:
 def arguments(stream: Any, loud: bool = False) -> list[str]:
     """The argv of an ffmpeg-python graph; `loud` keeps the info lines."""
     flags = ("-hide_banner", "-nostdin", "-nostats") if loud else QUIET
-    return [str(part) for part in ffmpeg.compile(stream.global_args(*flags), cmd=binary())]
+    return [_as_given(str(part)) for part in ffmpeg.compile(stream.global_args(*flags), cmd=binary())]
+
+
+def address(path: Path) -> str:
+    """A plain file for ffmpeg-python, a letter for each byte: it knows no names that are not UTF-8."""
+    return f"file:{os.fsencode(path).decode('latin-1')}"
+
+
+def _as_given(part: str) -> str:
+    """An argument with the name of a file as the system knows it: what `address` did is undone."""
+    return os.fsdecode(part.encode("latin-1")) if part.startswith("file:") else part
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ import numpy as np
 from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
-from mggdub.media.process import REFUSED, Running, arguments, describe, duration, source, start
+from mggdub.media.process import REFUSED, Running, address, arguments, describe, duration, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
 
@@ -228,7 +228,7 @@ def write_in_segments(
     length = f"duration {float(step / fps):.6f}\n"
     listed.write_text("ffconcat version 1.0\n" + "".join(f"file {part.name}\n{length}" for part in parts), "utf-8")
     with appearing_whole(path, force) as partial:
-        picture = ffmpeg.input(f"file:{listed}", format="concat", protocol_whitelist="file").video
+        picture = ffmpeg.input(address(listed), format="concat", protocol_whitelist="file").video
         argv = arguments(_output(partial, path.suffix, picture, {"vcodec": "copy"}, audio, duration, dict(SYNTHETIC)))
         with start(argv) as running:
             if running.wait() != 0:
@@ -285,7 +285,7 @@ def _output(
         options |= {"acodec": "aac", "audio_bitrate": "192k"}
     # ffmpeg-python cannot repeat an option; a number after the specifier keeps the keys apart.
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
-    return ffmpeg.output(*streams, f"file:{partial}", **options).overwrite_output()
+    return ffmpeg.output(*streams, address(partial), **options).overwrite_output()
 
 
 def _even(frame: Array) -> Array:
