@@ -51,8 +51,11 @@ class FilePath(click.Path):
     """A path as it is given; /dev/stdin that comes from a file means that file."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Raises UsageError for a relative path in a folder that is gone."""
-        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        """Raises UsageError for what is no path, or a relative one in a folder that is gone."""
+        try:
+            path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        except ValueError as error:  # a NUL, or letters that the locale does not know
+            raise UsageError(f"{shortened(str(value))!r} cannot be the name of a file; check the path.") from error
         if not path.is_absolute() and _here() is None:
             raise UsageError(f"{path} is sought in a folder that is gone; change to another one or give a whole path.")
         if str(path).startswith("/dev/"):
@@ -61,7 +64,7 @@ class FilePath(click.Path):
         return path
 
 
-PATH = FilePath(path_type=Path)
+PATH = FilePath(path_type=Path, readable=False)
 
 
 class Rate(click.ParamType[Fraction]):
@@ -132,7 +135,7 @@ def _typed(name: str, option: click.Option, value: Any, ctx: click.Context) -> A
     try:
         return option.type.convert(_digits(value) if type(value) is int else value, option, ctx)
     except click.BadParameter as error:
-        raise UsageError(f"{name}: {shortened(error.message)}") from error
+        raise UsageError(f"{name}: {error.message.replace(str(value), shortened(str(value)))}") from error
 
 
 def _digits(value: int) -> str:
@@ -160,10 +163,11 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Raises UsageError with the command that was meant, where that can be guessed."""
         if super().get_command(ctx, args[0]) is None:
-            _suggest(args)
             from difflib import get_close_matches
 
-            if near := get_close_matches(args[0], self.list_commands(ctx), 1):
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            _suggest(args[:1] if near else args)
+            if near:
                 raise UsageError(f"There is no command {shortened(args[0])!r}; did you mean mggdub {near[0]}?")
         return super().resolve_command(ctx, args)
 

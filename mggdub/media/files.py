@@ -135,8 +135,8 @@ def _refusal(path: Path, error: OSError | ValueError) -> OutputError:
     """Why nothing can be written at a path."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENAMETOOLONG:
-        size = len(os.fsencode(path.name))
-        return OutputError(f"{shortened(path)} is too long ({size} bytes); choose a name of at most 255 bytes.")
+        size = max(len(os.fsencode(part)) for part in path.parts)
+        return OutputError(f"{shortened(path)} is too long ({size} bytes); choose names of at most 255 bytes.")
     if number == errno.EACCES:
         return OutputError(
             f"{path} lies in a folder that may not be entered; choose another or change its permissions."
@@ -174,6 +174,7 @@ def appearing_whole(path: Path, force: bool = True, private: bool = False) -> It
     be there in the meantime stays; a `private` one is for its owner alone. Raises OutputError for what the disk says.
     """
     target = destination(path)
+    _there(target, path)  # a name that no file can have is refused before the work
     partial = hidden_sibling(target.parent / path.name)
     held = -1
     try:
