@@ -61,8 +61,8 @@ def save_avatar(path: Path, avatar: HeadAvatar, about: dict[str, Any], force: bo
     told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint(), "fields": tree}
     told["sha256"] = _digest(told, tensors)
     data = save(tensors, {KEY: json.dumps(told, sort_keys=True)})  # one key: the order of several is not fixed
-    with appearing_whole(path) as partial:
-        _write_private(partial, data)
+    with appearing_whole(path, force, private=True) as partial:  # it is a face
+        partial.write_bytes(data)
 
 
 def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
@@ -147,16 +147,9 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     names = " ".join(columns).split()
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {name}" for name in names] + ["end_header\n"]
-    with appearing_whole(path) as partial:
-        _write_private(partial, "\n".join(header).encode() + rows.tobytes())
+    with appearing_whole(path, force) as partial:
+        partial.write_bytes("\n".join(header).encode() + rows.tobytes())
     return len(rows)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write what is somebody's face for nobody else to read."""
-    path.touch(0o600)
-    path.chmod(0o600)
-    path.write_bytes(data)
 
 
 # --- from values to tensors and JSON, and back ----------------------------------------------------------------------

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 import tomllib
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from mggdub import __version__
-from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps
-from mggdub.errors import BatchError, CheckError, MggdubError, UsageError
+from mggdub import __version__, signals, streams
+from mggdub.config import AVATAR_OPTIONS, BLINKS, DEVICES, POSES, RenderOptions, parse_fps, shortened
+from mggdub.errors import BatchError, CheckError, InputError, MggdubError, UsageError
 
 STAGES = {
     "load": "Loading the networks",
@@ -36,7 +37,34 @@ WORK = {
     "drive": "Watching the driver",
 }  # what is told frame by frame
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
-PATH = click.Path(path_type=Path)
+LARGEST_CONFIG = 1 << 16  # bytes
+MOST_DOTS = 100  # in a line of it; keys of more parts keep the parser busy for minutes
+LONGEST_COMPLAINT = 400  # characters
+# How libraries say that memory is short, where they do not raise MemoryError.
+SHORT_OF_MEMORY = (
+    *("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc"),
+    *("failed to map segment", "can't start new thread", "insufficient memory"),
+)
+
+
+class FilePath(click.Path):
+    """A path as it is given; /dev/stdin that comes from a file means that file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Raises UsageError for what is no path, or a relative one in a folder that is gone."""
+        try:
+            path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        except ValueError as error:  # a NUL, or letters that the locale does not know
+            raise UsageError(f"{shortened(str(value))!r} cannot be the name of a file; check the path.") from error
+        if not path.is_absolute() and _here() is None:
+            raise UsageError(f"{path} is sought in a folder that is gone; change to another one or give a whole path.")
+        if str(path).startswith("/dev/"):
+            real = os.path.realpath(path)
+            return Path(real) if os.path.isfile(real) else path  # noqa: PTH113  raises nothing
+        return path
+
+
+PATH = FilePath(path_type=Path, readable=False)
 
 
 class Rate(click.ParamType[Fraction]):
@@ -53,12 +81,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     """Make the options in a TOML file the command's defaults, but for those that the environment may not set."""
     if path is None:
         return
-    from mggdub.media.files import check_input
-
-    try:
-        given = tomllib.loads(check_input(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file ({error}); write lines such as fps = 30.") from error
+    given = _toml(path)
     options = {
         max(option.opts, key=len).removeprefix("--"): option
         for option in ctx.command.params
@@ -68,23 +91,55 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     for key, value in given.items():
         option = options.get(key.replace("_", "-"))
         if option is None:
-            raise UsageError(f"{path}: {key!r} cannot be set there; choose from {', '.join(sorted(options))}.")
+            raise UsageError(
+                f"{path}: {shortened(key)!r} cannot be set there; choose from {', '.join(sorted(options))}."
+            )
+        if option.name in defaults:
+            raise UsageError(f"{path} sets {key} twice; remove one.")
         defaults[option.name or key] = _typed(f"{path}: {key}", option, value, ctx)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """What a small file of options holds. Raises UsageError or InputError."""
+    from mggdub.media.files import check_input
+
+    try:
+        with check_input(path).open("rb") as file:
+            data = file.read(LARGEST_CONFIG + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if len(data) > LARGEST_CONFIG:
+        raise UsageError(f"{path} is larger than {LARGEST_CONFIG >> 10} KiB; a file of options has a few lines.")
+    try:
+        text = data.decode("utf-8-sig")
+        if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+            raise ValueError("a line has too many dots")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a ValueError, too: numbers of thousands of digits, wrong letters
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else shortened(str(error))
+        raise UsageError(f"{path} is not a TOML file ({why}); write lines such as fps = 30.") from error
 
 
 def _typed(name: str, option: click.Option, value: Any, ctx: click.Context) -> Any:
     """A TOML value, if it is of the option's kind."""
     kinds: dict[str, tuple[type, ...]] = {"boolean": (bool,), "integer": (int,), "float": (int, float)}
     allowed = kinds.get(option.type.name, (str, int, float) if isinstance(option.type, Rate) else (str,))
-    value = str(value) if option.name == "face" and type(value) is int else value
+    value = _digits(value) if option.name == "face" and type(value) is int else value
     if type(value) not in allowed:
         wanted = {"boolean": "true or false", "integer": "a whole number", "float": "a number"}
-        raise UsageError(f"{name} is {value!r}; give {wanted.get(option.type.name, 'a text in quotes')}.")
+        given = shortened(repr(value)) if not isinstance(value, (dict, list)) else "a table or a list"
+        raise UsageError(f"{name} is {given}; give {wanted.get(option.type.name, 'a text in quotes')}.")
+    if isinstance(option.type, click.Path):
+        value = os.fsdecode(value.encode())  # TOML is UTF-8, whatever the locale
     try:
-        return option.type.convert(value, option, ctx)
+        return option.type.convert(_digits(value) if type(value) is int else value, option, ctx)
     except click.BadParameter as error:
-        raise UsageError(f"{name}: {error.message}") from error
+        raise UsageError(f"{name}: {error.message.replace(str(value), shortened(str(value)))}") from error
+
+
+def _digits(value: int) -> str:
+    return str(value) if value.bit_length() < 4096 else "9" * 100
 
 
 CONFIG = click.option(
@@ -93,8 +148,56 @@ CONFIG = click.option(
 )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MGGDUB"})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+class Commands(click.Group):
+    """The commands; files in place of one are understood as what somebody wanted to render."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises UsageError with the whole command where its first word was left out."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            _suggest(given)
+            raise
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Raises UsageError with the command that was meant, where that can be guessed."""
+        if super().get_command(ctx, args[0]) is None:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            _suggest(args[:1] if near else args)
+            if near:
+                raise UsageError(f"There is no command {shortened(args[0])!r}; did you mean mggdub {near[0]}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """What click takes for the end of somebody's typing is none here."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # before click answers with an empty line
+            raise click.Abort from error
+        except EOFError as error:
+            raise RuntimeError("a file ended too early") from error
+
+
+def _suggest(args: list[str]) -> None:
+    """Raises UsageError if arguments without a command begin with a file."""
+    words = [word for word in args if not word.startswith("-")]
+    if not any(os.path.isfile(word) for word in words):  # noqa: PTH113  raises nothing
+        return
+    from shlex import quote
+
+    rest = list(args) if {"-o", "--output"} & set(args) else [*args, "-o", "out.mp4"]
+    what = "batch" if words[0].lower().endswith((".csv", ".jsonl")) else "render"
+    command = " ".join(quote(word) for word in rest if what == "render" or word != "out.mp4")
+    raise UsageError(f"The command is missing; write mggdub {what} {shortened(command, 300)}")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MGGDUB"})
+@click.version_option(
+    __version__, "-V", "--version", message="%(prog)s %(version)s", allow_from_autoenv=False
+)  # MGGDUB_VERSION is a likely name of a build's own
 def cli() -> None:
     """One photo and one speech recording become a talking-head video.
 
@@ -154,7 +257,7 @@ def render(
     _check_paths(photo, speech, options.drive, output, options.force)
     _calm_threads()
     _check_given(ctx, photo, options)
-    with _hushed(), _progress(quiet) as progress:
+    with _at_work(output), _progress(quiet) as progress:
         from mggdub import pipeline
         from mggdub.checks import failures
 
@@ -190,12 +293,14 @@ def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bo
     """
     options = RenderOptions(**choices)
     from mggdub.media.files import check_input, check_output
+    from mggdub.media.kinds import check_portrait
 
-    check_output(output, options.force, (check_input(photo),), (".mgg",))
+    check_portrait(check_input(photo))
+    check_output(output, options.force, (photo,), (".mgg",))
     if ply:
         check_output(ply, options.force, (photo,), (".ply",))
     _calm_threads()
-    with _hushed(), _progress(quiet) as progress:
+    with _at_work(output), _progress(quiet) as progress:
         from mggdub import pipeline
 
         report = pipeline.avatar_file(photo, output, ply, options, progress)
@@ -239,11 +344,11 @@ def batch(
     options, _ = BatchOptions(**choices), RenderOptions(**base)
     _calm_threads()
     try:
-        with _hushed(), _progress(quiet) as progress:
+        with _at_work(None), _progress(quiet) as progress:
             summary = run_batch(source, speech, folder, options, base, given, progress, _say_above)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _say("Interrupted; the same command goes on from here.")
-        ctx.exit(130)
+        ctx.exit(getattr(stop, "exit_code", 130))
     words = "{left} can be rendered" if options.check else "{done} done, {left} left"
     text = f"{{rows}} rows: {words}, {{skipped}} done before, {{failed}} failed ({{seconds:.1f}} s)"
     click.echo(json.dumps(summary) if as_json else text.format(**summary))
@@ -270,11 +375,12 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
     """
     options = RenderOptions(**choices)
     from mggdub.media.files import check_input, check_output
+    from mggdub.media.kinds import check_source
 
-    check_input(source)
+    check_source(check_input(source))
     check_output(output, options.force, (source,), (".csv",))
     _calm_threads()
-    with _hushed(), _progress(quiet) as progress:
+    with _at_work(output), _progress(quiet) as progress:
         from mggdub import pipeline
 
         report = pipeline.track_file(source, output, options, progress)
@@ -296,11 +402,13 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
     What needs other networks (LPIPS, FD-VGG, CSIM-dlib) comes with pip install 'mggdub[eval]'.
     """
     from mggdub.media.files import check_input
+    from mggdub.media.kinds import check_measured
 
     for path in filter(None, (video, reference, photo)):
         check_input(path)
+    check_measured(video, reference, photo)
     _calm_threads()
-    with _hushed(), _progress(quiet) as progress:
+    with _at_work(None), _progress(quiet) as progress:
         from mggdub.metrics import report
 
         found = report.evaluate_file(video, reference, photo, lambda done, total: progress("measure", done, total))
@@ -320,8 +428,14 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
 @click.pass_context
 def inspect(ctx: click.Context, source: Path, drawing: Path | None, force: bool, as_json: bool) -> None:
     """Say what a PHOTO or a SPEECH recording holds and whether it will work, before any work."""
+    from mggdub.media.files import check_input, check_output
+    from mggdub.media.kinds import check_inspected
+
+    check_inspected(check_input(source))
+    if drawing:
+        check_output(drawing, force, (source,), (".png",))
     _calm_threads()
-    with _hushed():
+    with _at_work(drawing):
         from mggdub import inspection
 
         report = inspection.inspect_file(source, drawing, force)
@@ -349,15 +463,17 @@ def completion(shell: str) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, warmup: bool, as_json: bool) -> None:
     """Say what this machine has and whether mggdub can work on it."""
+    here = _here()
     _calm_threads()
-    from mggdub.doctor import examine
+    with _at_work(None):
+        from mggdub.doctor import examine
 
-    findings = examine(warmup)
+        findings = examine(here, warmup)
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings]))
     else:
         for finding in findings:
-            fix = "" if finding.ok else f"; {finding.fix}"
+            fix = f"; {finding.fix}" if finding.fix and not finding.ok else ""
             click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:<14} {finding.what}{fix}")
     ctx.exit(0 if all(finding.ok for finding in findings) else 3)
 
@@ -367,17 +483,18 @@ def doctor(ctx: click.Context, warmup: bool, as_json: bool) -> None:
 @click.pass_context
 def weights(ctx: click.Context, action: str | None) -> None:
     """List the networks that ship with mggdub, or `verify` their bytes."""
-    from mggdub.weights import cards, digest
+    with _at_work(None):
+        from mggdub.weights import cards, state
 
-    intact = True
-    for card in cards():
-        path = Path(card["path"]) / card["file"]
+        listed = cards()
+    intact = bool(listed)
+    for card in listed:
         if action is None:
-            click.echo(f"{card['file']:<32} {card.get('bytes', 0) / 2**20:6.1f} MiB  {card.get('licence', '')}")
+            click.echo(f"{card['file']:<32} {card['bytes'] / 2**20:6.1f} MiB  {card.get('licence', '')}")
             continue
-        state = "missing" if not path.is_file() else "ok" if digest(path) == card["sha256"] else "damaged"
-        intact &= state == "ok"
-        click.echo(f"{state:<8} {path}")
+        is_now = state(card)
+        intact &= is_now == "ok"
+        click.echo(f"{is_now:<8} {Path(card['path']) / card['file']}")
     if not intact:
         _say("Some weights cannot be used; reinstall mggdub.")
     ctx.exit(0 if intact else 3)
@@ -385,8 +502,18 @@ def weights(ctx: click.Context, action: str | None) -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code: see the README's table."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run())
+    code = 128 + signal.SIGINT
+    with suppress(KeyboardInterrupt):  # between two lines of what follows
+        signals.install()
+        streams.settle()
+        if not os.environ.get("MGGDUB_DEBUG"):
+            sys.unraisablehook = _unheard
+        code = _run()
+        code = _deliver(code)
+    signals.ignore()
+    if not os.environ.get("MGGDUB_DEBUG"):
+        streams.finish()
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -395,30 +522,78 @@ def _run() -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
+        said = error.format_message()
+        if len(said) > LONGEST_COMPLAINT:
+            error = click.UsageError(f"{said[:LONGEST_COMPLAINT]} ...", error.ctx)
         error.show()
         return 2
     except MggdubError as error:
         _say(f"Error: {error}")
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted; nothing was left behind.")
-        return 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        stop = error if isinstance(error, signals.Interrupted) else error.__cause__
+        stop = stop if isinstance(stop, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+        _say(stop.sentence)
+        return stop.exit_code
     except Exception as error:
-        if os.environ.get("MGGDUB_DEBUG"):
-            traceback.print_exc()
-        _say(f"Error: this is a bug of mggdub, not yours ({type(error).__name__}: {error}).")
-        _say("MGGDUB_DEBUG=1 shows where; please report it with the command you ran.")
-        return 1
+        return _unexpected(error)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(128 + number)  # unwinds, so that ffmpeg is reaped and its file removed
+def _unexpected(error: Exception) -> int:
+    """Tell of what no part of the program expects: what the system refused is no bug."""
+    if os.environ.get("MGGDUB_DEBUG"):
+        traceback.print_exc()
+    if _short_of_memory(error):
+        _say(
+            "Error: There is not enough memory; close other programs, or try --preview, --size 512 or a smaller input."
+        )
+        return InputError.exit_code
+    if isinstance(error, OSError) and error.errno:
+        file = shortened(os.fsdecode(error.filename), 200) if isinstance(error.filename, (str, bytes)) else "A file"
+        _say(f"Error: {file} could not be read or written ({error.strerror}); mend that and try again.")
+        return 4
+    _say(f"Error: this is a bug of mggdub, not yours ({type(error).__name__}: {error}).")
+    _say("MGGDUB_DEBUG=1 shows where; please report it with the command you ran.")
+    return 1
+
+
+def _short_of_memory(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    named = isinstance(error, (RuntimeError, ImportError)) and any(w in str(error).lower() for w in SHORT_OF_MEMORY)
+    return named or _short_of_memory(error.__cause__ or error.__context__)
+
+
+def _deliver(code: int) -> int:
+    """The exit code, once the results are with who reads them."""
+    try:
+        sys.stdout.flush()
+    except MggdubError as error:
+        _say(f"Error: {error}")
+        return code or error.exit_code
+    return code
+
+
+def _unheard(_: Any) -> None:
+    """What goes wrong where nobody can be told, as in a library's destructor, is not told."""
+
+
+def _here() -> Path | None:
+    """The current folder, None if it is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: Path, force: bool) -> None:
     from mggdub.media.files import check_input, check_output
+    from mggdub.media.kinds import check_render
 
     inputs = tuple(check_input(path) for path in (photo, speech, drive) if path)
+    check_render(photo, speech, drive)
     check_output(output, force, inputs)
 
 
@@ -444,11 +619,20 @@ def _calm_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if _here() is None:  # libraries look for their parts from there
+        os.chdir("/")
+
+
+@contextmanager
+def _at_work(output: Path | None) -> Iterator[None]:
+    """Where the work is done: libraries are hushed, and it ends soon after the folder of `output` is gone."""
+    with signals.folder_watched(output), _hushed():
+        yield
 
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep what native libraries print by themselves off stderr, where only our own sentences belong."""
+    """Keep what libraries say by themselves off stderr, where only our own sentences belong."""
     if os.environ.get("MGGDUB_DEBUG"):
         yield
         return
@@ -458,7 +642,9 @@ def _hushed() -> Iterator[None]:
     os.dup2(nothing, 2)
     os.close(nothing)
     try:
-        with os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False) as sys.stderr:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sys.stderr = streams.messages(real, before.errors or "backslashreplace")
             yield
     finally:
         sys.stderr = before

@@ -40,8 +40,11 @@ class Finding:
     fix: str = ""
 
 
-def examine(warmup: bool = False) -> list[Finding]:
-    """Everything that is looked at; with `warmup` all of the renderer is compiled and timed too."""
+def examine(here: Path | None, warmup: bool = False) -> list[Finding]:
+    """Everything that is looked at; `here` is where it was started, None if that folder is gone.
+
+    With `warmup` all of the renderer is compiled and timed too.
+    """
     findings = [
         Finding("mggdub", True, f"{__version__} on Python {platform.python_version()}, {platform.platform()}"),
         Finding("cpu", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {_vector_units()}"),
@@ -49,7 +52,7 @@ def examine(warmup: bool = False) -> list[Finding]:
         *_packages(),
         _ffmpeg(),
         *_weights(),
-        *(_disk(name, folder) for name, folder in (("disk, here", Path.cwd()), ("disk, temp", _temp()))),
+        *(_disk(name, folder) for name, folder in (("disk, here", here), ("disk, temp", _temp()))),
         _self_test(),
     ]
     return [*findings, _warm_up()] if warmup else findings
@@ -88,14 +91,18 @@ def _ffmpeg() -> Finding:
 
 
 def _weights() -> Iterator[Finding]:
-    cards = weights.cards()
+    try:
+        cards = weights.cards()
+    except MggdubError as error:
+        yield Finding("weights", False, str(error).rstrip("."), "")
+        return
     if not cards:
         yield Finding("weights", False, "none found", f"{REINSTALL} or point MGGDUB_WEIGHTS at their folder")
     for card in cards:
+        state = weights.state(card)
         path = Path(card["path"]) / card["file"]
-        intact = path.is_file() and weights.digest(path) == card["sha256"]
-        state = f"{path.stat().st_size / 2**20:.1f} MiB, sha256 as on its card" if intact else "missing or damaged"
-        yield Finding("weights", intact, f"{card['file']} {state}", REINSTALL)
+        size = f"{path.stat().st_size / 2**20:.1f} MiB, sha256 as on its card" if state == "ok" else state
+        yield Finding("weights", state == "ok", f"{card['file']} {size}", REINSTALL)
 
 
 def _temp() -> Path | None:
@@ -106,10 +113,16 @@ def _temp() -> Path | None:
 
 
 def _disk(name: str, folder: Path | None) -> Finding:
-    if folder is None:
+    temporary = name == "disk, temp"
+    try:
+        free = shutil.disk_usage(folder).free / 10**6 if folder else None
+    except OSError:  # it has just been removed, or may not be entered
+        free = None
+    if free is None and temporary:
         return Finding(name, False, "no folder for temporary files", "set TMPDIR to one that can be written to")
-    free = shutil.disk_usage(folder).free / 10**6
-    fix = "free some space" if name == "disk, here" else "free some space, or set TMPDIR to another folder"
+    if free is None:
+        return Finding(name, False, "the folder it was started in is gone", "change to another one")
+    fix = "free some space, or set TMPDIR to another folder" if temporary else "free some space"
     return Finding(name, free > LEAST_DISK, f"{free / 1000:.1f} GB free in {folder}", fix)
 
 

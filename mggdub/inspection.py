@@ -85,7 +85,7 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
     faces, net = finder.find(photo.pixels), load_geometry()
     found = [look(photo, face, index, finder, net) for index, face in enumerate(faces)]
     if drawing:
-        with appearing_whole(drawing) as partial:
+        with appearing_whole(drawing, force) as partial:
             write_image(partial, draw(photo, faces, found))
     advice = [] if found else ["No human face was found in the picture; use one that shows a face from the front."]
     better = [face.index for face in found[1:] if RANK.index(face.verdict) < RANK.index(found[0].verdict)]

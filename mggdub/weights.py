@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mggdub.errors import InputError, excerpt
+from mggdub.errors import InputError, UsageError, excerpt
 
 LARGEST_FILE = 2 << 30  # bytes
 LARGEST_HEADER = 1 << 20  # bytes; the largest has 15,000
@@ -36,18 +36,25 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def folders() -> list[Path]:
-    """Where weights may lie, first match wins."""
+    """Where weights may lie, first match wins. Raises UsageError if $MGGDUB_WEIGHTS is no folder."""
     package = Path(__file__).resolve().parent
     override = os.environ.get("MGGDUB_WEIGHTS")
     here = [package / "_weights", package.parent / "weights"]
-    return [Path(override), *here] if override else here
+    if not override:
+        return here
+    if not os.path.isdir(override):  # noqa: PTH112  raises nothing
+        raise UsageError(f"MGGDUB_WEIGHTS names {override}, which is not a folder; correct or unset it.")
+    return [Path(override), *here]
 
 
 def locate(filename: str) -> Path:
-    """The path of a weight file. Raises InputError if no folder has it."""
+    """The path of a weight file. Raises UsageError or InputError if no folder has it."""
     for folder in folders():
-        if (folder / filename).is_file():
-            return folder / filename
+        path = folder / filename
+        if os.path.isfile(path):  # noqa: PTH113  raises nothing
+            if not os.access(path, os.R_OK):
+                raise InputError(f"The weight file {path} may not be read; change its permissions.")
+            return path
     raise InputError(
         f"The weight file {filename} is missing; reinstall mggdub or point MGGDUB_WEIGHTS at the folder that has it."
     )
@@ -152,6 +159,17 @@ def _card(path: Path) -> dict[str, Any]:
     return card | {"path": str(path.parent)}
 
 
+def state(card: dict[str, Any]) -> str:
+    """'ok', 'missing' or 'damaged': what the bytes of a card's file are."""
+    path = Path(card["path"]) / card["file"]
+    try:
+        return "ok" if digest(path) == card["sha256"] else "damaged"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:  # a folder, or not to be read
+        return "damaged"
+
+
 @cache
 def fingerprint() -> str:
     """SHA-256 over all weights that are in use, hex: what is made with others is something else."""
@@ -160,8 +178,8 @@ def fingerprint() -> str:
 
 
 def verify() -> list[tuple[str, bool]]:
-    """(file, whether its bytes are the ones its card names) for every card."""
-    return [(c["file"], digest(Path(c["path"]) / c["file"]) == c["sha256"]) for c in cards()]
+    """(file, whether its bytes are the ones its card names) for every card. Raises UsageError or InputError."""
+    return [(card["file"], state(card) == "ok") for card in cards()]
 
 
 def build(network: torch.nn.Module, name: str) -> torch.nn.Module:

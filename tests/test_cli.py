@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -225,6 +226,45 @@ def test_a_wrong_config_file_is_one_sentence(
     assert told.err.startswith("Error: ") and told.err.count("\n") == 1 and told.err.endswith(".\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("seed = " + "9" * 5000, "TOML"), ("size = " + "9" * 4000, "60 digits"), ("fps = 1e9999999", "inf"),
+     ("fps = '1e9999999'", "1e9999999"), ("fps = nan", "nan"), ("mouth-scale = 1e400", "inf"),
+     ("a = " + "[" * 9000, "nested"), ("a." * 20000 + "a = 1", "dots"), ("crf = 1\ncrf = 2", "TOML"),
+     ("mouth-scale = 1\nmouth_scale = 2", "twice"), ("crf = {a = 1}", "table"), ("pose = 1979-05-27", "text"),
+     ("x" * 5000 + " = 1", "cannot be set"), ("pose = '" + "x" * 5000 + "'", "natural"), ("#" * 70000, "64 KiB"),
+     ('c2pa-cert = "a\\u0000b"', "cannot be the name"), ("face = " + "9" * 4200, "--face"), ("a = '\x01'", "TOML"),
+     ("c2pa-cert = '" + "x" * 300 + "'\nc2pa-key = 'y'\ncrf = 99", "--crf")],
+    ids=lambda value: value[:24],
+)  # fmt: skip
+def test_a_monstrous_config_file_is_one_short_sentence(
+    run: Run, inputs: dict[str, Path], pipeline: Any, text: str, said: str
+) -> None:
+    config = inputs["folder"] / "a.toml"
+    config.write_text(text)
+    told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config)
+    assert told.code == 2 and said in told.err and not pipeline.asked, told.err
+    assert told.err.startswith("Error: ") and told.err.count("\n") == 1 and len(told.err) < 600
+
+
+@pytest.mark.parametrize("wrong", ["1e9999999", "1e-9999999", "9" * 5000, "1/" + "9" * 5000, "-0", "nan", "٣"])
+@pytest.mark.usefixtures("pipeline")
+def test_monstrous_options_are_usage_errors(
+    run: Run, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    argv = "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]
+    for option in ("fps", "size", "mouth-scale"):
+        given = run(*argv, f"--{option}={wrong}")
+        monkeypatch.setenv(f"MGGDUB_RENDER_{option.upper().replace('-', '_')}", wrong)
+        inherited = run(*argv)
+        monkeypatch.delenv(f"MGGDUB_RENDER_{option.upper().replace('-', '_')}")
+        for told in (given, inherited):
+            right = option == "mouth-scale" and wrong in ("1e-9999999", "-0", "٣")  # 0, and digits of another script
+            assert told.code == 2 or right, told.err
+            assert len(told.err) < 800 and "Traceback" not in told.err
+    assert parse_fps(" 25 ") == 25
+
+
 def test_a_failed_check_is_told_and_strict_fails(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
     good = {"ok": True, "value": None, "limit": 1, "what": "x"}
     pipeline.checks = {"ends": good, "seam": {"ok": False, "value": 2.5, "limit": 1.5, "what": "gradient"}}
@@ -288,6 +328,91 @@ def test_track_wants_a_csv(run: Run, inputs: dict[str, Path], tmp_path: Path) ->
     assert kept.code == 4 and (tmp_path / "t.csv").read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [(MemoryError(), 3), (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 3),
+     (ImportError("libtorch.so: failed to map segment from shared object"), 3), (OSError(12, "Cannot allocate"), 3),
+     (OSError(28, "No space left on device", "/tmp/x"), 4), (PermissionError(13, "Permission denied", b"x\xe9"), 4),
+     (EOFError(), 1), (ValueError("memory of an elephant"), 1)],
+)  # fmt: skip
+def test_what_the_system_refuses_is_no_bug(
+    run: Run, inputs: dict[str, Path], pipeline: Any, problem: Exception, code: int
+) -> None:
+    pipeline.problem = problem
+    told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
+    assert told.code == code and told.err.startswith("Error: ") and told.out == "", told.err
+    assert ("bug" in told.err) == (code == 1) and ("memory; close" in told.err) == (code == 3)
+
+
+def test_quiet_means_quiet(run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(*_: Any) -> dict[str, Any]:
+        warnings.warn("a library's", RuntimeWarning, stacklevel=1)
+        os.write(2, b"a native library's\n")
+        return {"checks": {}}
+
+    monkeypatch.setattr(pipeline, "render_file", noisy)
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
+    assert said.code == 0 and said.err == "" and said.out == f"{inputs['out']}\n"
+
+
+def test_a_command_that_was_left_out_is_suggested(run: Run, inputs: dict[str, Path]) -> None:
+    photo, speech = inputs["head"], inputs["short.wav"]
+    for argv in ((photo, speech), (photo, speech, "-o", "my video.mp4"), ("-o", "my video.mp4", photo, speech)):
+        told = run(*argv)
+        assert told.code == 2 and told.err.startswith("Error: The command is missing; write mggdub render "), told.err
+        assert str(photo) in told.err and "-o " in told.err and ("'my video.mp4'" in told.err) == ("-o" in argv)
+    assert "mggdub render?" in run("rendr", photo).err and run("rendr").code == 2
+    assert run("nonsense").code == 2 and run("--nonsense").code == 2
+
+
+def test_version_in_short_and_not_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGGDUB_VERSION", "of the image")
+    assert run("-V").out == run("--version").out == f"mggdub {mggdub.__version__}\n"
+    assert run("weights").code == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [(None, "not a program"), ("folder", "not a program"), ("#!/bin/sh\nexit 1\n", "ends with 1"),
+     ("#!/bin/sh\necho hello\n", "version"), ("#!/bin/sh\nexec sleep 60\n", "answer"), ("no program", "")],
+)  # fmt: skip
+def test_a_broken_ffmpeg_is_named(
+    run: Run, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, script: str | None, told: str
+) -> None:
+    monkeypatch.setattr("mggdub.media.process.ANSWER", 0.3)
+    broken = inputs["folder"] / "ffmpeg"
+    if script == "folder":
+        broken.mkdir()
+    elif script:
+        broken.write_text(script)
+        broken.chmod(0o755)
+    monkeypatch.setenv("MGGDUB_FFMPEG", str(broken))
+    said = run("inspect", inputs["short.wav"])
+    assert said.code == 2 and "MGGDUB_FFMPEG" in said.err and told in said.err and said.err.count("\n") == 1, said.err
+
+
+def test_missing_or_damaged_weights_are_named_by_every_command(
+    run: Run, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    monkeypatch.setenv("MGGDUB_WEIGHTS", str(folder))
+    everything = (
+        ("weights",), ("weights", "verify"), ("inspect", inputs["head"]), ("inspect", inputs["short.wav"]),
+        ("track", inputs["short.wav"], "-o", inputs["folder"] / "t.csv"),
+        ("avatar", inputs["head"], "-o", inputs["folder"] / "a.mgg"),
+        ("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]),
+    )  # fmt: skip
+    for argv in everything:
+        said = run(*argv)
+        assert said.code == 2 and f"MGGDUB_WEIGHTS names {folder}" in said.err and "bug" not in said.err, argv
+    folder.mkdir()
+    for text in ("{", "[]", "{}", '{"file": "../../x", "sha256": ""}', '{"file": 5}', "[" * 5000, "\xff"):
+        (folder / "a.json").write_text(text, encoding="latin-1")
+        for argv in everything[:2]:
+            said = run(*argv)
+            assert said.code == 3 and "a.json" in said.err and said.err.count("\n") == 1, (argv, text, said.err)
+
+
 def test_help_version_weights_and_doctor(run: Run) -> None:
     assert all(word in run("--help").out for word in ("render", "doctor", "weights"))
     assert run("--version").out == f"mggdub {mggdub.__version__}\n"
@@ -311,6 +436,11 @@ def test_damaged_weights_are_told(run: Run, tmp_path: Path, monkeypatch: pytest.
     sick = run("doctor")
     assert sick.code == 3
     assert any(line.startswith("BAD  weights") and "install mggdub again" in line for line in sick.out.splitlines())
+    (tmp_path / "a.json").write_text("{")
+    monkeypatch.setenv("MGGDUB_FFMPEG", str(tmp_path))
+    worse = run("doctor")
+    bad = [line.split()[1] for line in worse.out.splitlines() if line.startswith("BAD")]
+    assert worse.code == 3 and bad == ["ffmpeg", "weights", "self-test"] and worse.err == ""
 
 
 @pytest.mark.parametrize(

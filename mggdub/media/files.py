@@ -1,8 +1,17 @@
-"""Paths a user hands over: what may be read, what may be written."""
+"""Paths a user hands over: what may be read, what may be written, and files that appear whole or not at all.
+
+While it is written, a file is hidden in its folder under a name that nobody can guess and that says who writes it:
+`.NAME.PID-BIRTH-HOST-RANDOM.partial.SUFFIX`. It belongs to its owner alone and was made anew, so that no link can stand
+in for it; its writer holds a lock on it. What writers that were killed have left is removed by the next one.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,21 +19,64 @@ from pathlib import Path
 from mggdub.errors import InputError, OutputError, UsageError
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
+LONGEST_STEM = 80  # bytes of a name that its partial repeats; file systems allow 255, some 143
+LONGEST_SUFFIX = 16
+PARTIAL = re.compile(r"\..*\.(\d{1,10})-(\d{1,20})-([0-9a-f]{8})-[0-9a-f]{16}\.partial(?:\.\w{1,15})?", re.DOTALL)
+SHOWN = 120  # characters of a name that is too long
+
+
+# --- what may be read ------------------------------------------------------------------------------------------------
 
 
 def check_input(path: Path) -> Path:
     """The path, if it is a plain file with something in it. Raises UsageError (missing, folder) or InputError."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file.")
-    if not path.exists():
+    info = status(path)
+    if info is None:
         raise UsageError(f"{path} does not exist; check the path.")
-    if not path.is_file():
+    if stat.S_ISDIR(info.st_mode):
+        raise UsageError(f"{path} is a folder; name a file.")
+    if not stat.S_ISREG(info.st_mode) or is_descriptor(path):
         raise InputError(f"{path} is not a plain file; copy it into one first.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read; change its permissions.")
-    if path.stat().st_size == 0:
+    if info.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again from its source.")
     return path
+
+
+def status(path: Path) -> os.stat_result | None:
+    """What the system knows of a path, None if there is nothing.
+
+    Raises UsageError for a name that no file can have, InputError where looking is not allowed.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise InputError(f"{path} lies in a folder that may not be entered; change its permissions.") from error
+    except ValueError as error:  # a NUL, or letters that the locale does not know
+        raise UsageError(f"{str(path)!r} cannot be the name of a file; check the path.") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{shortened(path)} does not exist, its name is too long; check the path.") from error
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{path} is a link that leads in a circle; name the file itself.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); copy it to another disk.") from error
+
+
+def is_descriptor(path: Path) -> bool:
+    """Whether a path means an open stream of whatever process looks at it, such as /dev/stdin."""
+    return bool(re.fullmatch(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/[^/]+/(task/\d+/)?fd/\d+", str(path)))
+
+
+def shortened(path: Path | str) -> str:
+    """A path for a sentence, without the middle of a name that would fill the screen."""
+    text = str(path)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 3 :]}"
+
+
+# --- what may be written ---------------------------------------------------------------------------------------------
 
 
 def check_output(
@@ -32,52 +84,246 @@ def check_output(
 ) -> Path:
     """The path, if a video (or a file with one of `suffixes`) may be written there; call it before the work.
 
-    Raises UsageError for another suffix, OutputError for everything the disk says no to.
+    Removes what killed processes left in that folder. Raises UsageError for another suffix, OutputError for everything
+    the disk says no to.
     """
     if path.suffix.lower() not in suffixes:
         endings = "; choose one of these endings" if len(suffixes) > 1 else "; choose this ending"
-        raise UsageError(f"{path} does not end in {', '.join(suffixes)}{endings}.")
-    if path.is_dir():
+        raise UsageError(f"{shortened(path)} does not end in {', '.join(suffixes)}{endings}.")
+    target = destination(path)
+    info = _there(target, path)
+    if info and stat.S_ISDIR(info.st_mode):
         raise OutputError(f"{path} is a folder; name a file.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist; create it first.")
-    if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
+    folder = _there(target.parent, path)
+    if not folder or not stat.S_ISDIR(folder.st_mode):
+        raise OutputError(f"The folder {target.parent} does not exist; create it first.")
+    if info and any(given.exists() and os.path.samestat(info, given.stat()) for given in inputs):
         raise OutputError(f"{path} is also an input; choose another output.")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists; choose another name or overwrite it with --force.")
-    if not os.access(path.parent, os.W_OK | os.X_OK) or not _is_writable(path.parent):
-        raise OutputError(f"The folder {path.parent} cannot be written to; choose another or change its permissions.")
+    if info and not stat.S_ISREG(info.st_mode):
+        raise OutputError(f"{path} is not a plain file; choose another name.")
+    if info and not force:
+        raise OutputError(_exists(path))
+    if not os.access(target.parent, os.W_OK | os.X_OK) or not _is_writable(target.parent):
+        raise OutputError(f"The folder {target.parent} cannot be written to; choose another or change its permissions.")
+    remove_stale(target.parent)
     return path
 
 
-def hidden_sibling(path: Path) -> Path:
-    """Where a file lives until it is whole: hidden, in the same folder, own to this process."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-
-
-@contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
-    """Where to write `path` until it is whole: renamed at the end of the block, removed if the block fails.
-
-    Raises OutputError for what the disk says.
-    """
-    partial = hidden_sibling(path)
+def destination(path: Path) -> Path:
+    """Where writing to a path ends up: what a link there points to, else the path itself. Raises OutputError."""
     try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        if not path.is_symlink():
+            return path
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise OutputError(f"{path} is a link that leads in a circle; choose another name.")
+    except (OSError, ValueError) as error:
+        raise _refusal(path, error) from error
+    return target
+
+
+def _there(place: Path, path: Path) -> os.stat_result | None:
+    try:
+        return place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: OSError | ValueError) -> OutputError:
+    """Why nothing can be written at a path."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENAMETOOLONG:
+        size = max(len(os.fsencode(part)) for part in path.parts)
+        return OutputError(f"{shortened(path)} is too long ({size} bytes); choose names of at most 255 bytes.")
+    if number == errno.EACCES:
+        return OutputError(
+            f"{path} lies in a folder that may not be entered; choose another or change its permissions."
+        )
+    if number is None:
+        return OutputError(f"{str(path)!r} cannot be the name of a file; choose another name.")
+    return OutputError(f"{path} could not be written ({os.strerror(number)}); choose another place.")
+
+
+def _exists(path: Path) -> str:
+    return f"{path} exists; choose another name or overwrite it with --force."
 
 
 def _is_writable(folder: Path) -> bool:
     # access() says yes to root even on a read-only or immutable folder; only trying tells.
-    probe = folder / f".mggdub.{os.getpid()}.probe"
+    probe = hidden_sibling(folder / "probe")
     try:
-        probe.touch()
-        probe.unlink()
+        os.close(_create(probe))
     except OSError:
         return False
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
     return True
+
+
+# --- appearing whole -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def appearing_whole(path: Path, force: bool = True, private: bool = False) -> Iterator[Path]:
+    """Where to write `path` until it is whole: an empty file that gets its name at the end of the block.
+
+    It is removed if the block fails. Where `path` is a link, its target is written. Without `force` a file that came to
+    be there in the meantime stays; a `private` one is for its owner alone. Raises OutputError for what the disk says.
+    """
+    target = destination(path)
+    _there(target, path)  # a name that no file can have is refused before the work
+    partial = hidden_sibling(target.parent / path.name)
+    held = -1
+    try:
+        held = _create(partial)
+        yield partial
+        if not private:
+            with suppress(OSError):  # there are disks without permissions
+                partial.chmod(0o666 & ~_umask())
+        _appear(partial, target, path, force)
+    except OSError as error:
+        if held >= 0 or not target.parent.is_dir():
+            check_there(partial, path)
+        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if held >= 0:
+            os.close(held)
+
+
+def hidden_sibling(path: Path) -> Path:
+    """Where a file lives until it is whole: a name nobody can guess in the same folder, short enough for any."""
+    token = f"{os.getpid()}-{_birth(os.getpid())}-{_host()}-{os.urandom(8).hex()}"
+    suffix = path.suffix if len(os.fsencode(path.suffix)) < LONGEST_SUFFIX else ""
+    stem = path.stem
+    while len(os.fsencode(stem)) > LONGEST_STEM:
+        stem = stem[:-1]
+    return path.with_name(f".{stem}.{token}.partial{suffix}")
+
+
+def check_there(partial: Path, path: Path) -> None:
+    """Raises OutputError if what becomes `path` is gone: somebody removed its folder, or the file itself."""
+    if not os.path.lexists(partial):
+        what = "a hidden file in its folder" if partial.parent.is_dir() else f"the folder {partial.parent}"
+        raise OutputError(f"{path} could not be written: {what} was removed in the meantime; start again.")
+
+
+def _create(partial: Path) -> int:
+    """A descriptor of a new, empty file that is locked as long as it is open. Raises OSError."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(partial, flags, 0o600)
+    if os.name == "posix":
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+        _lock(descriptor)
+        return descriptor
+    os.close(descriptor)  # Windows renames no open file
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+def _appear(partial: Path, target: Path, path: Path, force: bool) -> None:
+    """Give a whole file its name. Raises OutputError if it is taken and must not be overwritten, or OSError."""
+    if force:
+        partial.replace(target)
+        return
+    try:
+        os.link(partial, target)
+        return
+    except FileExistsError as error:
+        raise OutputError(_exists(path)) from error
+    except OSError:  # a disk without hard links: claim the name first
+        check_there(partial, path)
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError as error:
+        raise OutputError(_exists(path)) from error
+    try:
+        partial.replace(target)
+    except OSError:
+        target.unlink()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # the only way to ask; what another thread makes meanwhile is not too open
+    os.umask(mask)
+    return mask
+
+
+# --- what others left ------------------------------------------------------------------------------------------------
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed processes of this machine and user left half-written in a folder. Raises nothing.
+
+    Only plain files of our own kind of name, whose process does not live and whose lock nobody holds.
+    """
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208  names alone
+            found = PARTIAL.fullmatch(name)
+            if found and found[3] == _host() and not _lives(int(found[1]), found[2]):
+                with suppress(OSError):
+                    _remove(folder / name)
+
+
+def _remove(partial: Path) -> None:
+    info = partial.lstat()
+    if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
+        return
+    descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _lock(descriptor):
+            partial.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file for as long as it is open; False if another process has. Disks without locks say True."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _lives(pid: int, birth: str) -> bool:
+    """Whether the process that had this number at that time is still at work."""
+    if known := _process(pid):
+        return known[0] not in "ZX" and known[19] == birth  # neither dead nor another one of the same number
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _birth(pid: int) -> str:
+    """When a process began, in ticks since the machine did; 0 where the system does not say."""
+    return known[19] if (known := _process(pid)) else "0"
+
+
+def _process(pid: int) -> list[str]:
+    """Fields of Linux's /proc/PID/stat from the state on; [] elsewhere."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_bytes().decode("ascii", "replace")
+    except OSError:
+        return []
+    known = said.rpartition(")")[2].split()
+    return known if len(known) > 19 else []
+
+
+def _host() -> str:
+    name = os.uname().nodename if os.name == "posix" else os.environ.get("COMPUTERNAME", "")
+    return f"{zlib.crc32(os.fsencode(name)):08x}"

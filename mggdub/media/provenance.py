@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from mggdub import __version__
 from mggdub.errors import InputError, OutputError, UsageError, excerpt
-from mggdub.media.files import check_input
+from mggdub.media.files import appearing_whole, check_input
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 XMP_BOX = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC").bytes  # where ISO base media files keep XMP
@@ -131,15 +131,15 @@ def _algorithm(private: Any, path: Path) -> str:
 
 def sign(video: Path, credentials: Credentials) -> None:
     """Put a signed C2PA manifest into an MP4: made by mggdub, of trained and other media. Raises OutputError."""
-    signed = video.with_name(f"{video.name}.signed")
     try:
-        with video.open("rb") as source, signed.open("w+b") as target:
+        with (
+            appearing_whole(video, private=True) as signed,
+            video.open("rb") as source,
+            signed.open("w+b") as target,
+        ):
             _sign(credentials, "video/mp4", source, target)
-        signed.replace(video)
     except ValueError as error:
         raise OutputError(f"The C2PA manifest could not be signed ({excerpt(error)}).") from error
-    finally:
-        signed.unlink(missing_ok=True)
 
 
 def _sign(credentials: Credentials, kind: str, source: BinaryIO, target: BinaryIO) -> None:

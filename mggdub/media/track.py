@@ -168,5 +168,5 @@ def write_track(path: Path, track: ExpressionTrack, force: bool = False) -> None
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     rows.writerows([f"{v:.6f}" for v in (time, *row)] for time, row in zip(track.times, values, strict=True))
-    with appearing_whole(path) as partial:
+    with appearing_whole(path, force) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")

@@ -21,8 +21,8 @@ from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.audio import playable
 from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
-from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output
-from mggdub.media.process import Running, arguments, source, start
+from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
+from mggdub.media.process import Running, address, arguments, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.types import Array
 
@@ -172,13 +172,14 @@ def write_video(
     even = (width + width % 2, height + height % 2)
     expected = None if duration is None else max(1, round(duration * fps))
     written = 0
-    with appearing_whole(path) as partial:
+    with appearing_whole(path, force) as partial:
         argv = arguments(_encoder(partial, path.suffix, even, fps, audio, duration, crf, dict(metadata or SYNTHETIC)))
         argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
             for frame in islice(frames, expected):
                 assert frame.shape == (height, width, 3) and frame.dtype == np.uint8, (frame.shape, frame.dtype)
                 _send(running, _even(frame), path)
+                check_there(partial, path)
                 written += 1
             _finish(running, path)
         seal(partial, credentials)
@@ -221,8 +222,8 @@ def write_in_segments(
     listed = folder / "parts.txt"
     length = f"duration {float(step / fps):.6f}\n"
     listed.write_text("ffconcat version 1.0\n" + "".join(f"file {part.name}\n{length}" for part in parts), "utf-8")
-    with appearing_whole(path) as partial:
-        picture = ffmpeg.input(f"file:{listed}", format="concat", protocol_whitelist="file").video
+    with appearing_whole(path, force) as partial:
+        picture = ffmpeg.input(address(listed), format="concat", protocol_whitelist="file").video
         argv = arguments(_output(partial, path.suffix, picture, {"vcodec": "copy"}, audio, duration, dict(SYNTHETIC)))
         with start(argv) as running:
             if running.wait() != 0:
@@ -279,7 +280,7 @@ def _output(
         options |= {"acodec": "aac", "audio_bitrate": "192k"}
     # ffmpeg-python cannot repeat an option; a number after the specifier keeps the keys apart.
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
-    return ffmpeg.output(*streams, f"file:{partial}", **options).overwrite_output()
+    return ffmpeg.output(*streams, address(partial), **options).overwrite_output()
 
 
 def _even(frame: Array) -> Array:

@@ -7,9 +7,10 @@ head by a share that fades to zero along the neck. Factorised: everything but tw
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from scipy import ndimage, sparse
 
+from mggdub.compiled import compiled
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.types import CROP_SIZE, LANDMARKS, Array
 
@@ -168,7 +169,7 @@ def move_points(
     return moved, grown
 
 
-@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+@compiled(parallel=True, boundscheck=False, fastmath=True)
 def _move(means, starts, vertices, weights, neck, body, mesh, turn, shift, sway, moved, grown):  # type: ignore[no-untyped-def]
     for i in prange(means.shape[0]):
         x, y, z, growth = means[i, 0], means[i, 1], means[i, 2], np.float32(1)
@@ -198,7 +199,7 @@ def turn_patches(quats: Array, neck: Array, rotation: Array) -> Array:
     return turned
 
 
-@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+@compiled(parallel=True, boundscheck=False, fastmath=True)
 def _turn(quats, neck, turn, turned):  # type: ignore[no-untyped-def]
     for i in prange(quats.shape[0]):
         share = neck[i]

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mggdub.compiled import compiled
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.models.deform import skin_weights
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
@@ -196,7 +197,7 @@ def states(rotation: Array, translation: Array, torso: Array, drivers: Array, ow
     return np.concatenate([rotation, translation, torso, drivers - own], -1).astype(np.float32)
 
 
-@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+@compiled(parallel=True, boundscheck=False, fastmath=True)
 def spread(field, place, out):  # type: ignore[no-untyped-def]
     """Add to out [N, 3] the bilinear samples of a field [3, S, S] at place [N, 2] in 0..1."""
     size = field.shape[1]

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from mggdub.compiled import compiled
 from mggdub.geometry.camera import crop_matrix, project_with, projection_slopes
 from mggdub.geometry.rotation import cross_matrix, rotvec_to_matrix
 from mggdub.types import Array
@@ -161,7 +161,7 @@ def _template(first: list[Array], at: Array) -> list[tuple[Array, Array]]:
     return [(values(image), np.stack([values(slope) for slope in np.gradient(image)[::-1]], 1)) for image in first]
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _normal(image, at, wanted, slopes):  # type: ignore[no-untyped-def]
     """Normal matrix [k, k], right side [k] and mean difference of what an image shows at px [P, 2] to `wanted` [P]."""
     count, size = slopes.shape

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch.nn import functional
 
+from mggdub.compiled import compiled
 from mggdub.types import Array
 
 
@@ -63,7 +64,7 @@ class Backdrop:
         return plate, picture
 
 
-@njit(parallel=True, cache=True, boundscheck=False, fastmath=True)
+@compiled(parallel=True, boundscheck=False, fastmath=True)
 def _sway(still, share, a, b, left, top, right, down, drawn):  # type: ignore[no-untyped-def]
     height, width = share.shape
     for row in prange(height):

@@ -18,8 +18,10 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import extending, njit, prange, types
+from numba import extending, prange, types
 from numba.core import cgutils
+
+from mggdub.compiled import compiled
 
 # gsplat 1.5.3's constants.
 BLUR = 0.3  # px², added to the diagonal of the 2-D covariance
@@ -45,17 +47,11 @@ intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, whic
 
 
 def _kernel(parallel: bool) -> Callable[[Any], Any]:
-    """njit with a disk cache where there is a folder for one; NaN keeps its meaning, or bad inputs would pass."""
+    """A compiled function; NaN keeps its meaning, or bad inputs would pass."""
     math = {"contract", "arcp", "afn", "nsz", "reassoc"}
     options: dict[str, Any] = {"parallel": parallel, "fastmath": math, "error_model": "numpy"}
 
-    def decorate(function: Any) -> Any:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # no writable folder
-            return njit(**options)(function)
-
-    return decorate
+    return compiled(**options)
 
 
 # --- strips ----------------------------------------------------------------------------------------------------------

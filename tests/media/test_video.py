@@ -213,8 +213,11 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, sound: Path, problem: ty
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mggdub.media.files.hidden_sibling", lambda path: path.with_name("partial.mp4"))
-    (tmp_path / "partial.mp4").symlink_to("/dev/full")
+    def full(partial: Path) -> int:
+        partial.symlink_to("/dev/full")
+        return os.open(os.devnull, os.O_RDONLY)
+
+    monkeypatch.setattr("mggdub.media.files._create", full)
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with pytest.raises(OutputError, match="disk is full"):
         write(tmp_path / "a.mp4", repeat(noise, 2000))
@@ -225,10 +228,10 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: signal.Signals) -> None:
     program = (
-        "import signal, sys, time, numpy as np\n"
+        "import sys, time, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
-        "from mggdub.cli import _terminate\nfrom mggdub.media.video import write_video\n"
-        "signal.signal(signal.SIGTERM, _terminate)\n"
+        "from mggdub import signals\nfrom mggdub.media.video import write_video\n"
+        "signals.install()\n"
         "def frames():\n    while True:\n        time.sleep(.002)\n        yield np.zeros((64, 64, 3), np.uint8)\n"
         "write_video(Path(sys.argv[1]), frames(), fps=Fraction(25), size=(64, 64))\n"
     )

@@ -1,0 +1,166 @@
+"""What a file is by its first bytes, so that arguments in a wrong place are noticed before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mggdub.errors import InputError, UsageError
+from mggdub.media.files import check_input
+
+HEAD = 1 << 16  # bytes that are looked at
+PICTURES = (
+    *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS"),
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\0\0\1\0", b"qoif", b"\x76\x2f\x31\x01"),
+)
+SOUNDS = (
+    *(b"ID3", b"fLaC", b"OggS", b"#!AMR", b".snd", b"wvpk", b"caff", b"NIST_1A", b"TTA1", b"MPCK", b"MAC "),
+    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9"),
+)
+VIDEOS = (b"\x1a\x45\xdf\xa3", b"FLV\1", b"\0\0\1\xba", b"\0\0\1\xb3", b".RMF", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
+RIFF = {b"WAVE": "sound", b"AVI ": "video", b"WEBP": "picture", b"AIFF": "sound", b"AIFC": "sound"}
+STILLS = (b"avif", b"heic", b"heix", b"mif1", b"heim", b"heis", b"hevc", b"msf1", b"avis")  # brands of ISO files
+ONLY_SOUND = (b"M4A ", b"M4B ", b"M4P ")
+SOUND_NAMES = frozenset((".m4a", ".mka", ".weba", ".wma", ".oga", ".ra", ".m4b"))  # whose containers hold either
+
+
+def kind(path: Path) -> str | None:
+    """'picture', 'sound', 'video', 'avatar' or 'track', None if the first bytes do not tell. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(PICTURES) or re.match(rb"P[1-7]\s+(#|\d|WIDTH)", head) or re.match(rb"BM.{4}\0{4}", head, re.S):
+        return "picture"
+    if head[:4] in (b"RIFF", b"RF64", b"FORM", b"RIFX") and head[8:12] in RIFF:
+        return RIFF[head[8:12]]
+    if head.startswith(SOUNDS):
+        return "sound"
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        return "picture" if brand in STILLS else "sound" if brand in ONLY_SOUND else _either(path)
+    if head.startswith(VIDEOS) or (head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G"):
+        return _either(path)
+    if re.match(rb".{8}\{\s*\"__metadata__\"\s*:\s*\{\s*\"mggdub\"", head, re.S):
+        return "avatar"
+    return "track" if _is_track(head) else None
+
+
+def _either(path: Path) -> str:
+    return "sound" if path.suffix.lower() in SOUND_NAMES else "video"
+
+
+def _is_track(head: bytes) -> bool:
+    line = head.splitlines()[0].lower() if head else b""
+    encoding = "utf-16" if line[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    cells = {cell.strip(' "\ufeff') for cell in re.split("[,;\t]", line.decode(encoding, "replace"))}
+    return bool(cells & {"time_s", "timecode"}) and len(cells) > 1
+
+
+def moves(path: Path) -> bool:
+    """Whether a picture may hold several: GIFs, and PNG, WebP and AVIF where they say so. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(b"GIF"):
+        return True
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head
+    if head[8:12] == b"WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+    return head[8:12] in (b"avis", b"msf1", b"hevc")
+
+
+# --- what belongs where ----------------------------------------------------------------------------------------------
+
+
+def check_render(photo: Path, speech: Path | None, drive: Path | None) -> None:
+    """Raises UsageError if the files of a render are mixed up, InputError if one of them cannot play its part."""
+    _check_photo(photo, "picture" if speech and kind(speech) == "picture" else None, speech)
+    if speech:
+        _check_speech(speech)
+    if drive:
+        _check_drive(drive)
+
+
+def check_portrait(photo: Path) -> None:
+    """Raises InputError if what an avatar is to be made of is no picture."""
+    if _is_avatar(photo):
+        raise InputError(f"{photo} is an avatar already; give the photo itself.")
+    _check_photo(photo)
+
+
+def check_source(source: Path) -> None:
+    """Raises InputError if a track cannot be made of a file."""
+    found = kind(source)
+    if _is_avatar(source):
+        raise InputError(f"{source} is an avatar; a track is made of a video or a recording.")
+    if found == "track":
+        raise InputError(f"{source} is a track already; play it with mggdub render PHOTO --drive {source}.")
+    if found == "picture" and not moves(source):
+        raise InputError(f"{source} is a picture; a track is made of a video or a recording.")
+
+
+def check_inspected(source: Path) -> None:
+    """Raises InputError if a file is neither a photo nor has sound."""
+    if _is_avatar(source):
+        raise InputError(f"{source} is an avatar; inspect looks at photos and recordings, so give its photo.")
+    if kind(source) == "track":
+        raise InputError(f"{source} is a track; inspect looks at photos and recordings.")
+
+
+def check_measured(video: Path, reference: Path | None, photo: Path | None) -> None:
+    """Raises UsageError or InputError if one of the files of an evaluation is of another kind."""
+    for clip in (video, reference):
+        found = kind(clip) if clip else None
+        if clip and (_is_avatar(clip) or found in ("track", "sound") or (found == "picture" and not moves(clip))):
+            what = {"sound": "a recording without pictures", "picture": "a picture", "track": "a track"}
+            hint = f" {clip} goes with --photo." if found == "picture" and clip == video and not photo else ""
+            raise InputError(f"{clip} is {what.get(str(found), 'an avatar')}; give a video.{hint}")
+    if photo and (_is_avatar(photo) or kind(photo) in ("track", "sound", "video")):
+        raise InputError(f"{photo} is no picture; give the photo that the video was made from.")
+
+
+def _is_avatar(path: Path) -> bool:
+    return path.suffix.lower() == ".mgg" or kind(path) == "avatar"
+
+
+def _check_photo(photo: Path, other: str | None = None, speech: Path | None = None) -> None:
+    """`other`: the kind of what was given as speech, if it could be the photo."""
+    found = kind(check_input(photo))
+    named_avatar = photo.suffix.lower() == ".mgg"
+    if found in ("sound", "video"):
+        what = "a video" if found == "video" else "a recording"
+        if other == "picture":
+            raise UsageError(f"{photo} is {what}; the photo comes first, so write {speech} {photo}.")
+        if found == "video":
+            raise InputError(
+                f"{photo} is a video; the photo comes first: save one of its frames as a picture, or let it move a "
+                f"photo with --drive {photo}."
+            )
+        raise InputError(f"{photo} is a recording; the photo comes first.")
+    if found == "track":
+        raise UsageError(f"{photo} is a track; the photo comes first, and the track after --drive.")
+    if found == "avatar" and not named_avatar:
+        raise InputError(f"{photo} is an avatar; let its name end in .mgg.")
+    if found == "picture" and named_avatar:
+        raise InputError(f"{photo} is a picture and no avatar; let its name end as pictures' do.")
+
+
+def _check_speech(speech: Path) -> None:
+    found = kind(speech)
+    if _is_avatar(speech):
+        raise UsageError(f"{speech} is an avatar; it comes first, in place of the photo.")
+    if found == "track":
+        raise UsageError(f"{speech} is a track; give it with --drive {speech}.")
+    if found == "picture":
+        raise InputError(f"{speech} is a picture and holds no sound; give a recording of speech.")
+
+
+def _check_drive(drive: Path) -> None:
+    found = kind(drive)
+    if _is_avatar(drive):
+        raise UsageError(f"{drive} is an avatar; it comes first, in place of the photo.")
+    if found == "picture" and not moves(drive):
+        raise InputError(f"{drive} is a picture; a photo is driven with a video or a track.")
+    if found == "track" and drive.suffix.lower() != ".csv":
+        raise InputError(f"{drive} is a track; let its name end in .csv.")
+    if found == "video" and drive.suffix.lower() == ".csv":
+        raise InputError(f"{drive} is a video; let its name end as videos' do.")

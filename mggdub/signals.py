@@ -1,0 +1,145 @@
+"""How the program is ended from outside: whoever is at work unwinds, so that ffmpeg is reaped and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from mggdub.errors import OutputError
+
+PATIENCE = 10.0  # s in which a second signal is taken for a repetition of the first
+LOOK = 0.5  # s between two looks at the folder of the output
+UNKNOWN = (0, 0)
+# Those that cannot be caught, those that do not end a program, and faults, after which there is nothing to go on with.
+LEFT_ALONE = frozenset(
+    getattr(signal, name)
+    for name in (
+        *("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"),
+        *("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS", "SIGINFO"),
+    )
+    if hasattr(signal, name)
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to end; `exit_code` is what shells call it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.exit_code = 128 + number
+
+    @property
+    def sentence(self) -> str:
+        """What to tell of it."""
+        if self.number == getattr(signal, "SIGXCPU", None):
+            return "Interrupted: the limit on processor time (ulimit -t) is reached; nothing was left behind."
+        by = "" if self.number == signal.SIGINT else f" by {_name(self.number)}"
+        return f"Interrupted{by}; nothing was left behind."
+
+
+def install() -> None:
+    """Let every signal that would end this process raise Interrupted in the main thread, once.
+
+    What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard.
+    """
+    heard: list[float] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        now = time.monotonic()
+        if heard and now - heard[-1] < PATIENCE:
+            return
+        heard.append(now)
+        raise Interrupted(number)
+
+    for number in signal.valid_signals() - LEFT_ALONE:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            with suppress(OSError, ValueError):  # the system may keep some for itself
+                signal.signal(number, interrupt)
+    _leave_time()
+
+
+def ignore() -> None:
+    """Hear no more signals: all is said and done."""
+    for number in signal.valid_signals() - LEFT_ALONE:
+        if callable(signal.getsignal(number)):
+            with suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_IGN)
+
+
+def _leave_time() -> None:
+    """Move the limit on processor time that can be heard before the one that kills, where they are the same."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY:
+        return
+    earlier = max(1, hard - min(hard // 2, 1 + (os.cpu_count() or 1)))  # all cores may be at work while we wait
+    if soft == resource.RLIM_INFINITY or soft > earlier:
+        resource.setrlimit(resource.RLIMIT_CPU, (earlier, hard))
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@contextmanager
+def folder_watched(path: Path | None) -> Iterator[None]:
+    """Raise OutputError inside the block soon after the folder that `path` lies in is gone, whatever is being done.
+
+    Only in the main thread, on systems that can send it a signal.
+    """
+    number = getattr(signal, "SIGUSR1", None)
+    if path is None or number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    folder = Path(os.path.realpath(path)).parent
+    here, over, raised = _identity(folder), threading.Event(), list[bool]()
+    before = signal.getsignal(number)
+
+    def gone(number: int, frame: FrameType | None) -> None:
+        if _identity(folder) in (here, UNKNOWN):  # somebody else's signal
+            if callable(before):
+                before(number, frame)
+        elif not raised:
+            raised.append(True)
+            raise OutputError(f"{path} could not be written: the folder {folder} was removed; start again.")
+
+    def look() -> None:
+        while not over.wait(LOOK):
+            if _identity(folder) not in (here, UNKNOWN):
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+                return
+
+    signal.signal(number, gone)
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        raised.append(True)
+        over.set()
+        watcher.join()
+        signal.signal(number, before)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder it is, None if it is gone, UNKNOWN if it cannot be looked at for now."""
+    try:
+        info = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return UNKNOWN
+    return info.st_dev, info.st_ino
