@@ -147,7 +147,7 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     names = " ".join(columns).split()
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {name}" for name in names] + ["end_header\n"]
-    with appearing_whole(path, force) as partial:
+    with appearing_whole(path, force, private=True) as partial:  # it is a face, too
         partial.write_bytes("\n".join(header).encode() + rows.tobytes())
     return len(rows)
 

@@ -55,7 +55,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise fake.problem
         return {"output": str(output), "silent": False, "checks": fake.checks}
 
-    fake.render_file = render_file
+    fake.render_file, fake.remarks = render_file, lambda *_: []
     monkeypatch.setitem(sys.modules, "mggdub.pipeline", fake)
     monkeypatch.setattr(mggdub, "pipeline", fake, raising=False)
     return fake
