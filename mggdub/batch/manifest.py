@@ -69,7 +69,9 @@ class Problem:
     @property
     def told(self) -> str:
         """The sentence, with the file in it."""
-        return shown(self.sentence if self.file in self.sentence else f"{self.file}: {self.sentence}")
+        escaped = self.file.encode("utf-8", "backslashreplace").decode()
+        sentence = self.sentence.replace(escaped, self.file)
+        return shown(sentence if self.file in sentence else f"{self.file}: {sentence}")
 
     def __str__(self) -> str:
         return f"Row {self.number}: {self.told}"

@@ -93,7 +93,9 @@ def run_batch(
         with closing(_render(work, options, progress, say)) as rendered:
             for result in rendered:
                 results[result["row"]] = result
-                if result["state"] == "failed":
+                if (
+                    result["state"] == "failed" and (folder / STATE).is_dir()
+                ):  # else one sentence is coming for all rows
                     say(shown(f"Row {result['row']}: {result['error']}"))
                 for note in result.get("report", {}).get("notes", ()):
                     say(shown(f"Row {result['row']}: {note}"))
