@@ -267,7 +267,7 @@ def render(
     if report.get("silent") and not quiet:
         _say("The recording holds no speech, so the mouth stays closed.")
     if not quiet:
-        for sentence in pipeline.remarks(options.drive, report):
+        for sentence in report["remarks"]:
             _say(sentence)
     failed = failures(report["checks"])
     if not quiet:
@@ -385,7 +385,7 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
 
         report = pipeline.track_file(source, output, options, progress)
     if not quiet:
-        for sentence in pipeline.remarks(source, report):
+        for sentence in report["remarks"]:
             _say(sentence)
     click.echo(json.dumps(report) if as_json else str(output))
 

@@ -55,7 +55,7 @@ ORBIT_TIME = 6.0  # s
 EASE = 0.3  # s in which the opening of the photo's mouth gives way to the driver's
 # How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track,
 # and from the photo's, before it is an expression that the photo cannot be taken to have.
-FAR_UNIT, FAR_MODE = 0.5, 2.5
+FAR_UNIT, FAR_MODE = 0.7, 3.0
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 NOSE_BASE = 2  # landmark: skin below it moves when one speaks
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))

@@ -362,7 +362,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         drive = _drive(sound, models, options, progress)
         drive = replace(drive, track=with_mouth_units(drive.track, models.expression))
     write_track(output, drive.track, options.force)
-    return {
+    report = {
         "output": str(output),
         "frames": len(drive.track),
         "seconds": round(drive.seconds, 3),
@@ -370,6 +370,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         "cuts": len(drive.cuts),
         "notes": notes,
     }
+    return report | {"remarks": remarks(source, report)}
 
 
 def remarks(source: Path | None, report: dict[str, Any]) -> list[str]:
@@ -457,7 +458,7 @@ def render_file(
     done = time.perf_counter()
     spoken = None if options.drive else sound
     checked = checks.judge(watch, output, float(options.fps), track, models.expression, spoken)
-    return {
+    report = {
         "output": str(output),
         "frames": len(track),
         "fps": float(options.fps),
@@ -480,3 +481,4 @@ def render_file(
             "render": round(done - heard, 3),
         },
     }
+    return report | {"remarks": remarks(options.drive, report)}

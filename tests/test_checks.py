@@ -122,3 +122,26 @@ def test_missing_frames_and_a_short_sound_are_noticed(
     write_video(other, iter(scene.moved * 25), fps=Fraction(25), size=(width, height), audio=tmp_path / "b.wav")
     scene = SimpleNamespace(**{**vars(scene), "out": other})
     assert "ends" in failed(judged(scene, models, avatar, good(scene)))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "names"),
+    [(0, 40.0, ["attached"]), (1, -30.0, ["attached"]), (2, -90.0, ["attached"]), (2, -20.0, [])],
+    ids=["aside", "above", "giant", "nearer"],
+)
+def test_a_head_that_leaves_its_body_is_noticed(
+    scene: Any, models: Any, avatar: HeadAvatar, column: int, value: float, names: list[str]
+) -> None:
+    away = np.zeros((FRAMES, 3), np.float32)
+    away[:, column] = value * np.linspace(0, 1, FRAMES)
+    track = ExpressionTrack(scene.track.times, scene.track.blendshapes, scene.track.lip_modes, translation=away)
+    found = judged(scene, models, avatar, good(scene), track=track)
+    assert failed(found) == names and (found["attached"]["value"] > found["attached"]["limit"]) == bool(names)
+
+
+def test_a_head_that_leaps_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) -> None:
+    for column, value in ((0, 8.0), (2, -80.0)):
+        leap = np.zeros((FRAMES, 3), np.float32)
+        leap[25:, column] = value
+        track = ExpressionTrack(scene.track.times, scene.track.blendshapes, scene.track.lip_modes, translation=leap)
+        assert "steady" in failed(judged(scene, models, avatar, good(scene), track=track))

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mggdub import drive, pipeline
 from mggdub.config import RenderOptions
 from mggdub.errors import InputError
+from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.media.track import read_track
 from mggdub.media.video import probe, read_video, write_video
-from mggdub.models import expression
+from mggdub.models import expression, limits
 from mggdub.perception.follow import follow
-from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, HeadAvatar
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack, HeadAvatar
 
 SMALL = RenderOptions(size=256, preview=True)
 FPS = 25
@@ -172,3 +174,99 @@ def test_a_track_is_exported_edited_and_rendered_without_blinks(
     info = probe(output)
     assert report["frames"] == len(list(read_video(output))) == COUNT and report["seconds"] == COUNT / FPS
     assert not info.has_audio and report["held"] == 0 and report["missing"] == []
+
+
+@pytest.fixture(scope="module")
+def cut_video(tmp_path_factory: pytest.TempPathFactory, head_png: Path) -> tuple[Path, Path]:
+    """One person, then another who is larger, higher and moves; and a video of the other alone."""
+    folder = tmp_path_factory.mktemp("cut")
+    with Image.open(head_png) as head, Image.open(head_png.parents[2] / "examples/photo.png") as photo:
+        one, other = head.convert("RGB").resize((200, 200)), photo.convert("RGB").crop((150, 30, 310, 190))
+
+    def frames(person: Image.Image, side: int, count: int) -> list[Array]:
+        shown = person.resize((side, side), Image.Resampling.BICUBIC)
+        pictures = []
+        for k in range(count):
+            picture = Image.new("RGB", (256, 256), (150, 150, 155))
+            picture.paste(shown, ((256 - side) // 2 + k, (256 - side) // 2))
+            pictures.append(np.asarray(picture))
+        return pictures
+
+    first, second = frames(one, 170, 10), frames(other, 240, 10)
+    for name, pictures in (("cut.mp4", first + second), ("second.mp4", second)):
+        write_video(folder / name, iter(pictures), fps=Fraction(FPS), size=(256, 256), crf=4)
+    return folder / "cut.mp4", folder / "second.mp4"
+
+
+def test_after_a_cut_all_begins_anew(cut_video: tuple[Path, Path], models: pipeline.Models) -> None:
+    both, alone = (drive.track_video(path, models.eyes) for path in cut_video)
+    assert both.cuts == (pytest.approx(10 / FPS, abs=1e-3),) and alone.cuts == () and both.held == 0
+    after, single = slice(10, None), alone.track
+    assert np.abs(both.track.rotation[10]).max() < 1e-5 and np.abs(both.track.translation[10]).max() < 1e-5
+    assert np.abs(both.track.rotation[after] - single.rotation).max() < 0.5
+    assert np.abs(both.track.translation[after] - single.translation)[:, :2].max() < 0.1
+    assert np.abs(both.track.lip_modes[after] - single.lip_modes).max() < 0.5
+    played = drive.resample(both, FPS)
+    assert np.abs(np.diff(played.translation, axis=0)).max() < 2 and np.abs(played.translation).max() < 6
+
+
+def test_cuts_are_told(
+    cut_video: tuple[Path, Path],
+    models: pipeline.Models,
+    avatar: HeadAvatar,
+    head_png: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "load_models", lambda: models)
+    monkeypatch.setattr(pipeline, "build_avatar", lambda *_: avatar)
+    options = replace(SMALL, drive=cut_video[0])
+    report = pipeline.render_file(head_png, None, tmp_path / "out.mp4", options, lambda *_: None)
+    assert report["cuts"] == 1 and report["limited"] == 0
+    assert all(report["checks"][name]["ok"] for name in ("attached", "steady"))
+    sentences = report["remarks"]
+    assert len(sentences) == 1 and "cut.mp4 cuts in one place" in sentences[0]
+    assert pipeline.track_file(cut_video[0], tmp_path / "a.csv", SMALL, lambda *_: None)["cuts"] == 1
+
+
+def test_a_wild_track_is_held_to_what_a_photo_bears(tmp_path: Path, models: pipeline.Models) -> None:
+    path = tmp_path / "wild.csv"
+    path.write_text("time_s,yaw_deg,x_cm,z_cm\n" + "".join(f"{k / 25},{3 * k},{k},{-4 * k}\n" for k in range(30)))
+    wild = drive.from_file(read_track(path), models.expression)
+    played = drive.resample(wild, FPS)
+    assert played.rotation[:, 1].max() <= 42 and played.translation[:, 0].max() < 9
+    assert played.translation[:, 2].min() >= -28 and limits.held_back(wild.track) > 10
+    assert np.allclose(played.rotation[:8], wild.track.rotation[:8], atol=2)
+
+
+def test_a_turned_first_frame_is_not_the_reference() -> None:
+    angles = np.zeros((20, 3))
+    angles[:3, 1] = [40, 38, 30]
+    angles[5:, 1] = 2
+    assert drive.reference_frame(euler_to_matrix(angles)) == 5
+    angles[:3, 1] = 20
+    assert drive.reference_frame(euler_to_matrix(angles)) == 0
+
+
+def test_an_extreme_first_expression_is_not_the_photos(models: pipeline.Models) -> None:
+    brow = DRIVING_UNITS.index(BLENDSHAPES.index("browInnerUp"))
+    units = np.zeros((20, 52), np.float32)
+    units[:2, BLENDSHAPES.index("browInnerUp")] = 1
+    track = ExpressionTrack((np.arange(20) + 0.5) / 25, units, np.zeros((20, 8), np.float32))
+    own = np.zeros(32, np.float32)
+    drivers = drive.onto_photo(models.expression, own, track)
+    assert drivers[0, brow] == pytest.approx(0.3) and np.allclose(drivers[2:, brow], -0.3)
+    own[brow] = 1  # the photo has the same brows: they are its own
+    drivers = drive.onto_photo(models.expression, own, track)
+    assert drivers[0, brow] == 1 and np.allclose(drivers[2:, brow], 0)
+
+
+def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: pipeline.Models, tmp_path: Path) -> None:
+    frames = [frame.copy() for _, frame in read_video(cut_video[1])]
+    wall = [np.full_like(frames[0], 128)] * 4
+    write_video(tmp_path / "one.mp4", iter(frames[:1]), fps=Fraction(FPS), size=(256, 256))
+    one = drive.track_video(tmp_path / "one.mp4", models.eyes)
+    assert len(one.track) == 1 and np.abs(one.track.rotation).max() < 1e-5 and len(drive.resample(one, 25)) == 1
+    write_video(tmp_path / "late.mp4", iter(wall + frames), fps=Fraction(FPS), size=(256, 256), crf=4)
+    late = drive.track_video(tmp_path / "late.mp4", models.eyes)
+    assert late.held == 4 and late.cuts == () and np.abs(late.track.translation[:5]).max() < 1e-5

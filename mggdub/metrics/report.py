@@ -23,6 +23,7 @@ from mggdub.media.video import VideoInfo, probe, read_video
 from mggdub.metrics import face as lm
 from mggdub.metrics import image, judge, perceptual, sync
 from mggdub.perception.face import FaceFinder, canonical_face, cut, head_pose
+from mggdub.perception.follow import Trail, look_on
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.types import BACKGROUND, CLOTHES, Array, Crop, Face, Photo, Portrait
 
@@ -36,6 +37,7 @@ METRICS = {
     "fps": ("", ""),
     "frames": ("", ""),
     "frames_without_face": ("", "(-)"),
+    "cuts": ("", "after which head and jitter are measured anew"),
     "end_difference": ("ms", "end of the picture minus end of the sound"),
     "lip_mean": ("%", "lip aperture over outer-eye distance, mean"),
     "lip_std": ("%", "its standard deviation"),
@@ -157,19 +159,23 @@ def measure(
     count = min(pictures, total) if reference or photo else 0
     chosen = image.evenly(count, total)
     truth = Truth() if truth is None else truth
-    kept, shown, sitter = _Gathered(), None, None
+    kept, sitter = _Gathered(), None
+    shown: Face | None = None
+    trail: Trail | None = None
     for index, (stamp, frame, beside) in enumerate(_paired(video, info, reference)):
         progress(index, total)
         kept.times.append(stamp + 0.5 / float(info.fps))
-        shown, seen = _follow(judges.faces, frame, shown)
-        now = _read_face(shown if seen else None)
-        kept.add("curves", **now)
+        sighting, trail = look_on(judges.faces, stamp, frame, trail)
+        seen = sighting.face is not None
+        shown = sighting.face or shown
+        now = _read_face(sighting.face)
+        kept.add("curves", shot=sighting.shot, **now)
         true = truth.face(*beside, judges) if beside else None
         if beside:
             kept.add("curves", **_compare_faces(now, shown, true))
         if index not in chosen or shown is None or not seen or (beside and true is None):
             continue
-        view = _view(frame, shown, truth.crop or head_crop(shown.landmarks), judges)
+        view = _view(frame, shown, truth.crops[beside[0]] if beside else head_crop(shown.landmarks), judges)
         who = judges.recogniser.descriptor(frame, shown.landmarks) if judges.recogniser else None
         if beside and true:
             kept.add("pictures", **_compare_pictures(view, who, truth.view(*beside, true, judges), judges))
@@ -178,7 +184,7 @@ def measure(
             kept.add("pictures", **sitter.compare(view, who))
     if shown is None:
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
-    if reference is not None and truth.crop is None:
+    if reference is not None and not any(truth.faces.values()):
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
     return _summary(video, info, kept, judges, reference is not None, photo is not None)
 
@@ -211,13 +217,6 @@ def _as_large(frame: Array, size: tuple[int, int]) -> Array:
     if 0 <= frame.shape[1] - width <= 1 and 0 <= frame.shape[0] - height <= 1:
         return frame[:height, :width]
     return resize(frame, size)
-
-
-def _follow(faces: FaceFinder, frame: Array, last: Face | None) -> tuple[Face | None, bool]:
-    """The face of this frame, or the last one and False."""
-    found = faces.track(frame, last) if last else None
-    found = found or next(iter(faces.find(frame)), None)
-    return (found, True) if found else (last, False)
 
 
 @cache
@@ -289,26 +288,29 @@ def _view(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool =
 
 @dataclass
 class Truth:
-    """What was found in the frames of a reference, by time stamp; `crop` is the one of its first face."""
+    """What was found in the frames of a reference, by time stamp; a shot's crop is the one of its first face."""
 
-    crop: Crop | None = None
+    crops: dict[float, Crop] = field(default_factory=dict)
     faces: dict[float, Face | None] = field(default_factory=dict)
     views: dict[float, _View] = field(default_factory=dict)
-    _last: Face | None = None
+    _trail: Trail | None = None
+    _crop: Crop | None = None
 
     def face(self, stamp: float, frame: Array, judges: Judges) -> Face | None:
         """Frames have to come in order."""
         if stamp not in self.faces:
-            self._last, seen = _follow(judges.faces, frame, self._last)
-            self.faces[stamp] = self._last if seen else None
-            if self.crop is None and self._last is not None:
-                self.crop = head_crop(self._last.landmarks)
+            before = self._trail
+            sighting, self._trail = look_on(judges.faces, stamp, frame, before)
+            self.faces[stamp] = sighting.face
+            if sighting.face is not None:
+                if self._crop is None or before is None or sighting.shot != before.shot:
+                    self._crop = head_crop(sighting.face.landmarks)
+                self.crops[stamp] = self._crop
         return self.faces[stamp]
 
     def view(self, stamp: float, frame: Array, face: Face, judges: Judges) -> _View:
-        assert self.crop is not None
         if stamp not in self.views:
-            self.views[stamp] = _view(frame, face, self.crop, judges, features=True)
+            self.views[stamp] = _view(frame, face, self.crops[stamp], judges, features=True)
         return self.views[stamp]
 
 
@@ -389,6 +391,8 @@ def _summary(
         "head_motion": lm.head_motion(angles),
         "jitter": lm.jitter(kept.curve("rigid"), kept.curve("width"), fps),
     }
+    if kept.curves["shot"][-1]:
+        numbers |= _of_shots(kept, fps)
     skipped: list[str] = []
     if info.has_audio:
         sound = read_audio(video)
@@ -428,6 +432,19 @@ def _summary(
     return Measurement(
         ordered, {"times": times} | {name: kept.curve(name) for name in shown}, features[0], features[1], tuple(skipped)
     )
+
+
+def _of_shots(kept: _Gathered, fps: float) -> dict[str, float]:
+    """Motion within the shots of a video that cuts; between them nothing moves."""
+    shots, found = np.array(kept.curves["shot"]), np.isfinite(kept.curve("lips"))
+    angles, points = [], []
+    for shot in np.unique(shots[found]):
+        inside = shots == shot
+        turned, rigid = kept.curve("angles")[inside], kept.curve("rigid")[inside]
+        angles.append(turned - np.nanmean(turned, axis=0))
+        points += [rigid / np.nanmedian(kept.curve("width")[inside]), np.full((1, *rigid.shape[1:]), np.nan)]
+    jitter = lm.jitter(np.concatenate(points), np.ones(1), fps)
+    return {"cuts": float(len(angles) - 1), "head_motion": lm.head_motion(np.concatenate(angles)), "jitter": jitter}
 
 
 def evaluate_file(

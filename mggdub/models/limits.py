@@ -14,7 +14,7 @@ from mggdub.models.deform import smoothstep
 from mggdub.types import Array, ExpressionTrack
 
 # (knee, most) of pitch, yaw and roll in degrees; of right, down and away in cm, of which 18 are an eighth of the size.
-ROTATION = ((20.0, 28.0), (30.0, 40.0), (20.0, 30.0))
+ROTATION = ((25.0, 32.0), (32.0, 42.0), (25.0, 34.0))
 TRANSLATION = ((6.0, 9.0), (4.5, 7.0), (18.0, 28.0))
 # Of the torso; how far it shifts is limited where it is played.
 TORSO = ((np.inf, np.inf), (np.inf, np.inf), (10.0, 16.0), (18.0, 28.0))

@@ -38,6 +38,7 @@ DOUBT = -2.0  # unlikeness to all known looks at which another face in the pictu
 KNOWN = -3.0  # a face less like the person's known ones becomes one of them
 VIEWS = 8  # of a person that are known
 CHANGED = 25.0  # grey levels, of the place of a face that was not there before
+REFINED = 4  # times that the face of a new shot is looked at again
 PATIENCE = 1.0  # s for which a person who is hidden is waited for
 
 
@@ -114,6 +115,8 @@ def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None)
     face, anew, same, others = found
     if face is None:
         return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture, others=others)
+    for _ in range(REFINED if anew else 0):  # or what a large face gains by it would look like a leap
+        face = finder.track(frame, face) or face
     if face is not tracked:
         look = face_look(frame, face.landmarks)
     looks = trail.looks if same else ()

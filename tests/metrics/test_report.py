@@ -153,3 +153,15 @@ def test_a_folder_of_clips(folder: Path, talking: Path) -> None:
     written = done.stat().st_mtime_ns
     evaluate.evaluate_folder(sorted(clips.iterdir()), out, 1, 2, "a")
     assert done.stat().st_mtime_ns == written
+
+
+def test_a_cut_is_no_motion(talking: Path, judges: Judges, folder: Path, speech_wav: Path) -> None:
+    frames = [frame for _, frame in read_video(talking)][:12]
+    nearer = [np.ascontiguousarray(np.kron(frame[40:240, 60:260], np.ones((2, 2, 1), np.uint8))) for frame in frames]
+    plain = [np.ascontiguousarray(np.pad(frame, ((40, 40), (40, 40), (0, 0)))) for frame in frames]
+    path = write(folder / "cut.mp4", plain + nearer, speech_wav)
+    alone = measure(write(folder / "plain.mp4", plain, speech_wav), judges).numbers
+    numbers = measure(path, judges, path, pictures=4).numbers
+    assert numbers["cuts"] == 1 and "cuts" not in alone
+    assert numbers["jitter"] < 3 * alone["jitter"] + 5 and numbers["head_motion"] < 2
+    assert numbers["psnr"] == 100 and numbers["frames_compared"] == 4
