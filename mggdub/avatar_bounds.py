@@ -24,7 +24,6 @@ MOST_FOLLOWED = 8  # vertices that a point follows; mouths and lids take 4
 MOST_SHARE = 2.0  # sum of a point's sizes of weights; lids are drawn out to 1.4
 FAR = 500.0  # cm, from the middle of the head
 NEAREST, FARTHEST = 30.0, 2000.0  # cm, of the head from the camera; a crop's focal length makes it about 145
-MOST_ADVICE, LONGEST_ADVICE = 20, 300  # sentences, characters of one
 IN_FRONT = 10.0  # cm, that every point must be in front of the camera
 LARGEST_RADIUS = 1.0  # cm, of the mouth's points
 SIGMAS = 3.33  # standard deviations that an opaque splat reaches: sqrt(2 ln 255)
@@ -117,8 +116,6 @@ def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
         _want(rows in (None, matrix.shape[0]), f"{name} does not fit the gaussians")
     _check_ranges(avatar, count)
     _want(-180 <= avatar.angle <= 180, "angle is none")  # not so NaN
-    short = len(avatar.advice) <= MOST_ADVICE and all(len(text) <= LONGEST_ADVICE for text in avatar.advice)
-    _want(short and all(text.isprintable() for text in avatar.advice), "advice is none")
     _check_box(avatar)
     _check_camera(avatar)
     _check_splats(avatar)

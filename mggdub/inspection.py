@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mggdub.appearance import OVAL, measure_face, warnings
-from mggdub.errors import InputError
+from mggdub.errors import InputError, plain
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
@@ -204,18 +204,18 @@ def _phrases(sound: Waveform) -> list[tuple[float, float]]:
 
 
 def _decibel(power: float) -> float | None:
-    return round(10 * float(np.log10(power)), 1) if power > 1e-12 else None
+    return round(10 * float(np.log10(power)), 1) + 0.0 if power > 1e-12 else None  # never -0.0
 
 
 def as_text(report: dict[str, Any]) -> str:
     """The report for people: one line for each thing that was found, advice below it."""
     if report["kind"] == "speech":
         measured = (
-            f"{report['seconds']:.1f} s, {report['sample_rate']} Hz, {report['channels']}, "
+            f"{_span(report['seconds'])} s, {report['sample_rate']} Hz, {report['channels']}, "
             f"peak {_told(report['peak_db'])}, RMS {_told(report['rms_db'])}, voice {report['voice']:.0%}, "
-            f"silent before {report['leading']:.1f} s"
+            f"silent before {_span(report['leading'])} s"
         )
-        measured += f", after {report['trailing']:.1f} s" if report["trailing"] is not None else ""
+        measured += f", after {_span(report['trailing'])} s" if report["trailing"] is not None else ""
         return "\n".join([f"{report['verdict']}: {measured}", *(f"  {line}" for line in report["advice"])])
     width, height = report["size"]
     lines = [f"{report['verdict']}: {width}x{height} px, faces: {len(report['faces'])}"]
@@ -227,6 +227,10 @@ def as_text(report: dict[str, Any]) -> str:
         )
         lines += [f"  {line}" for line in face["advice"]]
     return "\n".join([*lines, *report["advice"]])
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds >= 0.1 or seconds == 0 else plain(seconds)
 
 
 def _told(level: float | None) -> str:

@@ -92,4 +92,4 @@ def test_a_third_party_package_has_one_keeper(name: str) -> None:
 def test_the_front_door_is_light() -> None:
     program = "import sys, mggdub.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "numba", "numpy", "scipy", "librosa", "PIL", "ffmpeg", "tqdm"} & set(loaded)
+    assert not {"torch", "numba", "numpy", "scipy", "librosa", "PIL", "ffmpeg", "av", "tqdm"} & set(loaded)

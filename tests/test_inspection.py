@@ -1,6 +1,7 @@
 """What inspect says of good and of doubtful photos and recordings."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from mggdub import appearance, cli, inspection, pipeline
 from mggdub.config import RenderOptions
 from mggdub.inspection import FaceFinding, as_text, hear, inspect_file, look
+from mggdub.media import process
 from mggdub.media.image import read_image
 from mggdub.types import HeadAvatar, Photo
 
@@ -236,3 +238,24 @@ def test_advice_of_a_stranger_is_no_escape_sequence(avatar: HeadAvatar) -> None:
     for wrong in (("\x1b[2J",), ("a\nb",), ("long" * 100,), ("one",) * 17, (3,)):
         with pytest.raises(ValueError, match="sentences"):
             replace(avatar, advice=wrong)
+
+
+def test_numbers_of_a_short_recording_are_possible(speech_wav: Path, tmp_path: Path) -> None:
+    sound, rate = soundfile.read(speech_wav)
+    for seconds in (0.012, 0.043, 0.111, 0.507):
+        soundfile.write(tmp_path / "short.wav", sound[rate : rate + round(seconds * rate)] / np.abs(sound).max(), rate)
+        report = inspect_file(tmp_path / "short.wav")
+        assert 0 <= report["voice"] <= 1 and report["leading"] <= report["seconds"] + 0.05
+        assert not as_text(report).split(": ")[1].startswith("0.0 s") and "-0.0" not in as_text(report)
+
+
+def test_a_silent_track_beside_a_loud_one_is_told(speech_wav: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "mute.wav", np.zeros(16000), 16000)
+    inputs = ("-i", tmp_path / "mute.wav", "-t", "1", "-i", speech_wav, "-map", "0", "-map", "1")
+    for first, words in (("default", "another one"), ("0", "")):
+        marks = ("-disposition:a:0", first, "-disposition:a:1", "0" if words else "default")
+        argv = [process.binary(), "-v", "error", "-y", *inputs, *marks, tmp_path / "two.mka"]
+        subprocess.run([str(part) for part in argv], check=True)
+        found = hear(tmp_path / "two.mka")
+        assert any("another one" in sentence for sentence in found.advice) == bool(words)
+        assert (found.voice > 0.5) == (not words)

@@ -24,17 +24,17 @@ from mggdub.types import Array
 # other files (hls, dash, concat, imf, sdp ...), devices, single pictures, text, and samples without a header (s16le,
 # alaw, mulaw ...), whose rate nobody can tell.
 FORMATS = (
-    "3dostr,3g2,3gp,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adf,adp,ads,adx,aea,afc,aiff,aix,amr,amrnb,amrwb,apac,apc,ape,apm,"
-    "apng,aptx,aptx_hd,apv,argo_asf,argo_brp,ast,asf,au,av1,avi,avr,avs,avs2,avs3,bethsoftvid,bfi,bfstm,bink,binka,bit,"
-    "bmv,boa,bonk,brstm,c93,caf,cavsvideo,cdxl,cine,codec2,daud,dcstr,derf,dfa,dhav,dirac,dnxhd,dsf,dsicin,dss,dts,"
-    "dtshd,dv,dxa,ea,eac3,epaf,evc,film_cpk,filmstrip,flac,flic,flv,frm,fsb,fwse,g722,g723_1,g729,gdv,genh,gif,gsm,gxf,"
-    "h261,h263,h264,hca,hcom,hevc,hnm,iamf,idcin,idf,iff,ifv,ilbc,ingenient,ipmovie,ipu,ircam,iss,iv8,ivf,ivr,jv,kux,kvag,"
-    "laf,lc3,live_flv,lmlm4,loas,luodat,lvf,lxf,m4a,m4v,matroska,mca,mcc,mgsts,mj2,mjpeg,mjpeg_2000,mlp,mlv,mm,mmf,moflex,"
-    "mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,msf,msnwctcp,msp,mtaf,mtv,musx,mv,mvi,mxf,mxg,nc,nistsphere,nsp,nsv,nut,"
-    "nuv,obu,ogg,oma,osq,paf,pmp,pp_bnk,psxstr,pva,pvf,qcp,qoa,r3d,redspark,rka,rl2,rm,roq,rpl,rsd,rso,s337m,sbc,sdns,sdr2,"
-    "sds,sdx,ser,sga,shn,siff,simbiosis_imx,sln,smjpeg,smk,smush,sol,sox,spdif,sup,svag,svs,swf,tak,thp,tiertexseq,tmv,"
-    "truehd,tta,ty,usm,vag,vc1,vc1test,vividas,vivo,vmd,voc,vpk,vqf,vvc,w64,wady,wav,wavarc,wc3movie,webm,webp_anim,wsaud,"
-    "wsd,wsvqa,wtv,wv,wve,xa,xmd,xmv,xvag,xwma,yop,yuv4mpegpipe"
+    "3dostr,3g2,3gp,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adp,ads,adx,aea,afc,aiff,aix,amr,amrnb,amrwb,apac,apc,ape,apm,"
+    "apng,aptx,aptx_hd,apv,argo_asf,argo_brp,asf,ast,au,av1,avi,avr,avs,avs2,avs3,bethsoftvid,bfi,bfstm,bink,binka,"
+    "bit,bmv,boa,bonk,brstm,c93,caf,cavsvideo,cdxl,cine,codec2,daud,dcstr,derf,dfa,dhav,dirac,dnxhd,dsf,dsicin,dss,"
+    "dts,dtshd,dv,dxa,ea,eac3,epaf,evc,film_cpk,filmstrip,flac,flic,flv,fsb,fwse,g722,g723_1,g729,gdv,genh,gif,gsm,"
+    "gxf,h261,h263,h264,hca,hcom,hevc,hnm,iamf,idcin,iff,ifv,ilbc,ingenient,ipmovie,ipu,ircam,iss,iv8,ivf,ivr,jv,kux,"
+    "kvag,laf,lc3,live_flv,lmlm4,loas,luodat,lvf,lxf,m4a,m4v,matroska,mca,mcc,mgsts,mj2,mjpeg,mjpeg_2000,mlp,mlv,mm,"
+    "mmf,moflex,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,msf,msnwctcp,mtaf,mtv,musx,mv,mvi,mxf,mxg,nc,nistsphere,"
+    "nsp,nsv,nut,nuv,obu,ogg,oma,osq,paf,pmp,pp_bnk,psxstr,pva,pvf,qcp,qoa,r3d,redspark,rka,rl2,rm,roq,rpl,rsd,rso,"
+    "s337m,sbc,sdns,sdr2,sds,sdx,ser,sga,shn,siff,simbiosis_imx,sln,smjpeg,smk,smush,sol,sox,spdif,svag,svs,swf,tak,"
+    "thp,tiertexseq,tmv,truehd,tta,ty,usm,vag,vc1,vc1test,vividas,vivo,vmd,voc,vpk,vqf,vvc,w64,wady,wav,wavarc,"
+    "wc3movie,webm,webp_anim,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmd,xmv,xvag,xwma,yop,yuv4mpegpipe"
 )
 MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
 PATIENCE = 300  # packets in which the first picture must come
@@ -193,7 +193,7 @@ def _rate(stream: Any) -> Fraction | None:
 
 def _packets(file: Any, streams: list[Any]) -> Iterator[Any]:
     """Those up to where the file is damaged."""
-    with suppress(av.FFmpegError):
+    with suppress(av.FFmpegError, IndexError):  # a packet of a stream that was not there at the start
         yield from file.demux(streams)
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from mggdub.avatar import load_avatar, save_avatar
 from mggdub.batch.manifest import read_rows
 from mggdub.config import RenderOptions
 from mggdub.errors import MggdubError
+from mggdub.media import process
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
 from mggdub.media.track import COLUMNS, read_track
@@ -84,7 +86,14 @@ def videos() -> list[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.mp4"
         write_video(path, pictures, fps=Fraction(25), size=(48, 32))
-        return [(".mp4", path.read_bytes())]
+        seeds = [(".mp4", path.read_bytes())]
+        codecs = {".mkv": "copy", ".avi": "mpeg4", ".flv": "flv", ".swf": "flv", ".nut": "mpeg4"}
+        for suffix, codec in codecs.items():
+            other = path.with_suffix(suffix)
+            argv = [process.binary(), "-v", "error", "-i", str(path), "-c:v", codec, str(other)]
+            subprocess.run(argv, check=True)
+            seeds.append((suffix, other.read_bytes()))
+        return seeds
 
 
 def read_all(path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from mggdub.errors import InputError
 from mggdub.media import audio, process
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio, sound_notes
-from mggdub.media.demux import contents, ends, lasts
+from mggdub.media.demux import FORMATS, contents, ends, lasts
 from mggdub.media.video import probe, read_video, write_video
 
 SIZE = WIDTH, HEIGHT = 48, 32
@@ -284,3 +284,11 @@ def test_the_ends_are_those_of_the_packets(clip: Path, tracks: Path) -> None:
     assert (pictures, picture) == (15, 0.6) and sound is not None and abs(sound - 0.6) < 0.03
     (tracks / "none.mp4").write_bytes(b"nothing")
     assert ends(tracks / "none.mp4") == (0, 0.0, None)
+
+
+def test_nothing_that_opens_other_files_is_read() -> None:
+    others = "hls dash concat imf sdp rtp rtsp image2 image2pipe webm_dash_manifest lavfi vobsub tedcaptions ffmetadata"
+    bare = "s16le f32le u8 alaw mulaw rawvideo data g726"
+    assert not {*others.split(), *bare.split(), "tty", "srt", "ass", "png_pipe", "svg_pipe", "bin"} & {
+        *FORMATS.split(",")
+    }
