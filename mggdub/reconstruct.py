@@ -24,7 +24,7 @@ from mggdub.models.mouth import SEEN_GAP, MouthLayer, MouthNet, build_mouth, loa
 from mggdub.models.speech import SpeechModel, load_speech
 from mggdub.perception.face import SMALLEST_FACE, FaceFinder, check_face, choose_face, cut, portrait
 from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
-from mggdub.perception.inpaint import make_plate, neck_fill, opaque_colors, plate_alpha, rim
+from mggdub.perception.inpaint import make_plate, neck_fill, opaque_colors, plate_alpha, rim, veiled_opacity
 from mggdub.render.composite import foreground
 from mggdub.render.fit import fit_photo
 from mggdub.types import (
@@ -97,8 +97,9 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     maps = estimate_geometry(models.geometry, head)
     picture, veil = resize(photo.pixels, size, reducing_gap=3.0), None
     if photo.alpha is not None:
-        head, maps = _unveiled(photo.alpha, head, maps)
-        veil = Veil(resize(photo.alpha, size, reducing_gap=3.0), options.background_color or WHITE)
+        inside = _cut_alpha(photo.alpha, head.crop)
+        head, maps = _unveiled(inside, head, maps)
+        veil = Veil(resize(photo.alpha, size, reducing_gap=3.0), inside, options.background_color or WHITE)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     wide = look_wider(photo, head, maps, models.geometry)
     frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wide)
@@ -114,6 +115,7 @@ class Veil:
     """Where a picture is transparent, and what comes behind it when all else is done."""
 
     alpha: Array  # [H, W] uint8, at the size of the output
+    inside: Array  # [512, 512] float32 0..1, of the head's crop
     color: tuple[int, int, int]  # sRGB
 
     def of(self, frame: Frame) -> Array:
@@ -124,11 +126,10 @@ class Veil:
 
 
 def _unveiled(alpha: Array, head: Portrait, maps: GeometryMaps) -> tuple[Portrait, GeometryMaps]:
-    """A head of a photo with alpha [H, W] uint8, which the networks saw on white: without white, matte within alpha."""
-    seen = _cut_alpha(alpha, head.crop)
-    colors = opaque_colors(head.image.astype(np.float32) / 255, seen)
+    """What the networks saw on white, with alpha [512, 512]: the head without white, the matte within alpha."""
+    colors = opaque_colors(head.image.astype(np.float32) / 255, alpha)
     image = np.rint(colors * 255).astype(np.uint8)
-    return replace(head, image=image), replace(maps, matte=maps.matte * seen)
+    return replace(head, image=image), replace(maps, matte=maps.matte * alpha)
 
 
 def _cut_alpha(alpha: Array, crop: Crop) -> Array:
@@ -282,6 +283,11 @@ class Builder:
 
         further = self._further(own, matte, neck, deep, camera, crop_px)
         hidden = self._color(self._hidden(self.surface, share), self.grids.features[0])
+        if self.veil:
+            through = veiled_opacity(seen.opacities.numpy(), sample(self.veil.inside, pixels))
+            seen = replace(seen, opacities=as_tensor(through))
+            beside = sample(self.veil.inside, project(hidden.means, head.camera))
+            hidden = replace(hidden, opacity=veiled_opacity(hidden.opacity, beside))
         at_rest = mesh - expression.vertex_motion(basis, self.drivers)
         inside, left, right, painter = self._layers(mesh, at_rest, self.surface)
         layers = [further, hidden, inside, left, right]

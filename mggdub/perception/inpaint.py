@@ -19,6 +19,7 @@ CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from 
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
 OPAQUE = (0.8, 0.98)  # of the highest alpha: from no to full trust in a pixel's colour
+FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
 
@@ -68,12 +69,18 @@ def plate_alpha(alpha: Array, hole: Array, person: Array, neck: Array) -> Array:
     the photo does. Where the person was cut out, behind the head goes on what lies beside it.
     """
     opaque, free = alpha > 0.5, person < 0.05
+    faint = np.where(alpha < FAINT, 0, alpha)  # a fringe of the head itself, which would stay behind as its outline
     shape = np.clip(((opaque & free).sum() / max(1, opaque.sum()) - SHAPE[0]) / (SHAPE[1] - SHAPE[0]), 0, 1)
-    background = push_pull(alpha[..., None], free.astype(np.float32))[..., 0]
+    background = push_pull(faint[..., None], free.astype(np.float32))[..., 0]
     body = push_pull(alpha[..., None], (~hole & (person > 0.95)).astype(np.float32))[..., 0]
     fill = background + (body - background) * neck
     behind = np.clip(fill + (alpha - fill) * shape, 0, 1)
-    return np.where(hole & ~free, behind, alpha).astype(np.float32)
+    return np.where(hole & ~free, behind, np.where(hole, faint, alpha)).astype(np.float32)
+
+
+def veiled_opacity(opacity: Array, alpha: Array) -> Array:
+    """[N] float32: opacities of splats, so that they and their neighbours cover no more than alpha [N] 0..1."""
+    return np.minimum(opacity, 1 - (1 - np.clip(alpha, 0, 1)) ** OVERLAP).astype(np.float32)
 
 
 def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
