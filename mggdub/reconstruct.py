@@ -11,6 +11,7 @@ from scipy import ndimage, sparse
 
 from mggdub.config import SIZE_RANGE, RenderOptions
 from mggdub.drive import Eyes
+from mggdub.errors import InputError
 from mggdub.geometry.camera import cm_per_px, head_mesh, project, unproject
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
@@ -45,6 +46,7 @@ from mggdub.types import (
 
 RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
 PREVIEW_SIZE = 256
+SMALLEST_HEAD = 2  # px; a line has no slope
 CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
@@ -93,6 +95,7 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     wide = look_wider(photo, head, maps, models.geometry)
     frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wide)
+    check_frame(frame)
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
@@ -152,6 +155,15 @@ def frame_of(head: Portrait, scale: float, picture: Array, nominal: int, wide: W
     width, height = right - left, bottom - top
     ratio = min(1.0, nominal / min(max(width, height), max(1, round(head.crop.side * scale))))
     return Frame(left, top, width, height, max(1, round(width * ratio)), max(1, round(height * ratio)))
+
+
+def check_frame(frame: Frame) -> None:
+    """Raises InputError where nothing of a head would be left in the picture that is put out."""
+    if min(frame.width, frame.height, frame.render_width, frame.render_height) < SMALLEST_HEAD:
+        raise InputError(
+            f"The head would be {frame.width}x{frame.height} px in the video; give a larger --size, or cut the photo "
+            "closer to the face."
+        )
 
 
 def crop_pixels(head: Portrait, scale: float, frame: Frame) -> Array:
