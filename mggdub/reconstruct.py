@@ -49,6 +49,7 @@ RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it 
 PREVIEW_SIZE = 256
 PREVIEW_FACE = 96  # px, height of a face in a preview, as far as these allow:
 PREVIEW_PIXELS = 1 << 20  # beyond twice the preview's size
+SMALLEST_HEAD = 2  # px; a line has no slope
 CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
@@ -103,6 +104,7 @@ def build_avatar(photo: Photo, models: Models, options: RenderOptions) -> HeadAv
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     wide = look_wider(photo, head, maps, models.geometry)
     frame = frame_of(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wide)
+    check_frame(frame)
     surface, drivers = coarse_surface(head, maps), own_state(models.expression, head)
     grids = learned(models, head, maps, surface, drivers)
     surface = surface + _enlarged(grids.depth[0, 0].numpy())
@@ -220,6 +222,15 @@ def frame_of(head: Portrait, scale: float, picture: Array, nominal: int, wide: W
     width, height = right - left, bottom - top
     ratio = min(1.0, nominal / min(max(width, height), max(1, round(head.crop.side * scale))))
     return Frame(left, top, width, height, max(1, round(width * ratio)), max(1, round(height * ratio)))
+
+
+def check_frame(frame: Frame) -> None:
+    """Raises InputError where nothing of a head would be left in the picture that is put out."""
+    if min(frame.width, frame.height, frame.render_width, frame.render_height) < SMALLEST_HEAD:
+        raise InputError(
+            f"The head would be {frame.width}x{frame.height} px in the video; give a larger --size, or cut the photo "
+            "closer to the face."
+        )
 
 
 def crop_pixels(head: Portrait, scale: float, frame: Frame) -> Array:

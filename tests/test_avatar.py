@@ -15,11 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mggdub import avatar as avatar_module
-from mggdub import pipeline, weights
+from mggdub import pipeline, reconstruct, weights
 from mggdub.avatar import load_avatar, save_avatar, write_ply
 from mggdub.config import RenderOptions
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.types import HeadAvatar
+from mggdub.types import Frame, HeadAvatar
 
 SMALL = RenderOptions(size=256, preview=True)
 ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep"}}
@@ -171,6 +171,13 @@ def test_what_a_file_says_is_shown_without_escapes(head_mgg: Path, tmp_path: Pat
         with pytest.raises(InputError) as error:
             load_avatar(tmp_path / "bad.mgg")
         assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+def test_a_head_of_one_pixel_is_refused_before_it_is_built() -> None:
+    reconstruct.check_frame(Frame(43, 32, 2, 2, 2, 2))
+    for frame in (Frame(43, 32, 1, 2, 1, 2), Frame(43, 32, 2, 0, 2, 1), Frame(0, 0, 4000, 3, 640, 1)):
+        with pytest.raises(InputError, match="larger --size"):
+            reconstruct.check_frame(frame)
 
 
 def test_faces_are_for_their_owner_alone(avatar: HeadAvatar, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # before numba is imported; what is compiled so must not be taken for the usual
-    os.environ["NUMBA_BOUNDSCHECK"] = "1"
+    os.environ |= {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"mggdub-bounds-{os.getuid()}")
 
 import numpy as np
