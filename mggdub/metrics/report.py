@@ -216,7 +216,7 @@ def _as_large(frame: Array, size: tuple[int, int]) -> Array:
 def _follow(faces: FaceFinder, frame: Array, last: Face | None) -> tuple[Face | None, bool]:
     """The face of this frame, or the last one and False."""
     found = faces.track(frame, last) if last else None
-    found = found or next(iter(faces.find(frame)), None)
+    found = found or next(iter(faces.find(frame, last)), None)
     return (found, True) if found else (last, False)
 
 

@@ -31,7 +31,7 @@ def follow(frames: Iterable[Array], finder: FaceFinder) -> list[Face | None]:
     last: Face | None = None
     for frame in frames:
         tracked = finder.track(frame, last) if last is not None else None
-        found = tracked or _nearest(finder.find(frame), last)
+        found = tracked or _nearest(finder.find(frame, last), last)
         faces.append(found)
         last = found or last
     return faces
