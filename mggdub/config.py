@@ -98,14 +98,13 @@ def _color(text: str) -> str:
         return word
     digits = word.removeprefix("#")
     if not re.fullmatch(r"[0-9a-f]{3}|[0-9a-f]{6}", digits):
-        from PIL.ImageColor import colormap  # the names of CSS
+        from PIL.ImageColor import colormap, getrgb
 
-        named = str(colormap.get(word, ""))
-        if not named:
+        if word not in colormap:  # the names of CSS
             raise UsageError(
                 f"--background is {shortened(text)!r}; give keep, a colour's name such as white, or '#00ff00'."
             )
-        digits = named.removeprefix("#")
+        digits = bytes(getrgb(word)[:3]).hex()
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     return f"#{digits}"

@@ -35,7 +35,7 @@ def render_file(photo: Path, speech: Path, output: Path, options: Any, progress:
         write_in_segments(output, lambda start: frames(COUNT - start), folder=parts, **choices, **length)
     else:
         write_video(output, frames(COUNT), **choices)
-    return {"output": str(output), "checks": {}}
+    return {"output": str(output), "checks": {}, "remarks": []}
 
 
 def track_file(source: Path, output: Path, options: Any, progress: Any) -> dict[str, Any]:  # noqa: ARG001
@@ -44,7 +44,7 @@ def track_file(source: Path, output: Path, options: Any, progress: Any) -> dict[
 
     with appearing_whole(output, options.force) as partial:
         partial.write_text("0.123456,\n" * 10_000)
-    return {"output": str(output)}
+    return {"output": str(output), "remarks": []}
 
 
 def inspect_file(source: Path, drawing: Path, force: bool) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def stand_in(name: str, **parts: Any) -> None:
 
 if __name__ == "__main__":
     COUNT = int(sys.argv.pop(1))
-    stand_in("types", Array=object, Photo=object)
+    stand_in("types", Array=object, Photo=object, Waveform=object)
     stand_in("pipeline", render_file=render_file, track_file=track_file, remarks=lambda *_: [])
     stand_in("checks", failures=lambda _: [])
     stand_in("inspection", inspect_file=inspect_file, as_text=str)

@@ -53,7 +53,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             progress("render", done, 20)
         if fake.problem:
             raise fake.problem
-        return {"output": str(output), "silent": False, "checks": fake.checks}
+        return {"output": str(output), "silent": False, "checks": fake.checks, "remarks": []}
 
     fake.render_file, fake.remarks = render_file, lambda *_: []
     monkeypatch.setitem(sys.modules, "mggdub.pipeline", fake)
@@ -348,7 +348,7 @@ def test_quiet_means_quiet(run: Run, inputs: dict[str, Path], pipeline: Any, mon
     def noisy(*_: Any) -> dict[str, Any]:
         warnings.warn("a library's", RuntimeWarning, stacklevel=1)
         os.write(2, b"a native library's\n")
-        return {"checks": {}}
+        return {"checks": {}, "remarks": []}
 
     monkeypatch.setattr(pipeline, "render_file", noisy)
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")

@@ -81,6 +81,22 @@ def test_what_was_played_is_tracked(
     assert tracked.sound is None
 
 
+@pytest.mark.parametrize("quarters", [1, 2])
+def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
+    video: Path, tracked: drive.Drive, models: pipeline.Models, tmp_path: Path, quarters: int
+) -> None:
+    path = tmp_path / "turned.mp4"
+    frames = (np.ascontiguousarray(np.rot90(frame, quarters)) for _, frame in read_video(video))
+    write_video(path, frames, fps=Fraction(FPS), size=(256, 256), crf=5)
+    found = drive.track_video(path, models.eyes)
+    assert found.held == tracked.held
+    assert np.abs(found.track.rotation - tracked.track.rotation).max() < 1.5
+    assert np.abs(found.track.translation - tracked.track.translation)[:, :2].max() < 0.3  # depth trembles anyway
+    gap, other = (expression.lip_gap(models.expression, one.track.lip_modes) for one in (found, tracked))
+    assert correlation(gap, other) > 0.97
+    assert np.abs(found.track.torso - tracked.track.torso)[:, :2].max() < 0.3
+
+
 def test_frames_without_a_face_hold_the_last(tracked: drive.Drive) -> None:
     assert tracked.held == 3
     for values in (tracked.track.lip_modes, tracked.track.blendshapes):

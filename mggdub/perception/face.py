@@ -62,16 +62,18 @@ class FaceFinder:
             raise InputError(f"The weight file {TASK} is damaged ({excerpt(error)}); reinstall mggdub.") from error
         self._anchors = _anchors()
 
-    def find(self, pixels: Array) -> list[Face]:
+    def find(self, pixels: Array, like: Face | None = None) -> list[Face]:
         """The faces of a picture [H, W, 3] uint8, whichever way up they are, largest first.
 
         Looks at the whole picture, then at ever smaller tiles until one level below the first that shows a face:
-        faces of one group picture are about as large. Upright comes first, the other turns where that leaves doubt.
+        faces of one group picture are about as large. Upright comes first, the other turns where that leaves doubt;
+        in a video of a face `like` this one, which stands in the picture as that does, only its own turn.
         """
+        looks = TURNS if like is None else ((_quarters(like),),)
         sure: list[tuple[Face, float]] = []  # faces and what speaks for them
         for tiles in pyramid(pixels.shape[1], pixels.shape[0]):
             last = bool(sure)
-            for turns in ({_quarters(face) for face, _ in sure},) if last else TURNS:
+            for turns in ({_quarters(face) for face, _ in sure},) if last else looks:
                 for face in self._shown(pixels, tiles, turns):
                     twins = [proof for other, proof in sure if _apart(face, other) < SAME]
                     proof = twins[0] if twins else self._proof(pixels, face)

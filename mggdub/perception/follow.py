@@ -166,7 +166,7 @@ def _searched(
     finder: FaceFinder, frame: Array, trail: Trail, tracked: Face | None, picture: Array, stamp: float
 ) -> _Search:
     """The same person in all of the frame; somebody else if the picture is another, or nobody for some time."""
-    faces = finder.find(frame)
+    faces = finder.find(frame, trail.face)
     faces = [tracked if tracked and _same_place(tracked, face) else face for face in faces]
     if tracked and not any(face is tracked for face in faces):
         faces.append(tracked)
