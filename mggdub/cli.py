@@ -562,7 +562,9 @@ def _short_of_memory(error: BaseException | None) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    named = isinstance(error, (RuntimeError, ImportError)) and any(w in str(error).lower() for w in SHORT_OF_MEMORY)
+    named = isinstance(error, (RuntimeError, ImportError, OSError)) and any(
+        w in str(error).lower() for w in SHORT_OF_MEMORY
+    )
     return named or _short_of_memory(error.__cause__ or error.__context__)
 
 

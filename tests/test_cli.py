@@ -332,6 +332,7 @@ def test_track_wants_a_csv(run: Run, inputs: dict[str, Path], tmp_path: Path) ->
     ("problem", "code"),
     [(MemoryError(), 3), (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 3),
      (ImportError("libtorch.so: failed to map segment from shared object"), 3), (OSError(12, "Cannot allocate"), 3),
+     (OSError("libLiteRt.so: failed to map segment from shared object"), 3),
      (OSError(28, "No space left on device", "/tmp/x"), 4), (PermissionError(13, "Permission denied", b"x\xe9"), 4),
      (EOFError(), 1), (ValueError("memory of an elephant"), 1)],
 )  # fmt: skip
