@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import ndimage
+from torch import Tensor
 from torch.nn import functional as F
 
 from mggdub.types import Array
@@ -35,9 +36,13 @@ def ssim(a: Array, b: Array) -> float:
     def local(image: torch.Tensor) -> torch.Tensor:
         return F.conv2d(F.conv2d(image, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
 
-    mx, my, xx, yy, xy = local(torch.cat([x, y, x * x, y * y, x * y])).split(3)
+    return float(ssim_of_moments(*local(torch.cat([x, y, x * x, y * y, x * y])).split(3)).mean())
+
+
+def ssim_of_moments(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
+    """SSIM of pictures in 0..1 at every place, from the local means of x, y, x², y² and xy."""
     numerator = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
-    return float((numerator / ((mx**2 + my**2 + C1) * (xx - mx**2 + yy - my**2 + C2))).mean())
+    return numerator / ((mx**2 + my**2 + C1) * (xx - mx**2 + yy - my**2 + C2))
 
 
 def grey(picture: Array) -> Array:

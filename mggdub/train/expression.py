@@ -31,6 +31,7 @@ from mggdub.models.expression import (
     unit_features,
 )
 from mggdub.perception.face import FaceFinder, canonical_face, portrait
+from mggdub.train.common import held_out
 from mggdub.train.prepare import calm_frames, clips, displacement, load_track
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array
 from mggdub.weights import save
@@ -49,7 +50,7 @@ SHAPE_AXES = 60  # of a lone mesh that the rest estimate looks at
 REST_RIDGE = 0.02
 DEAD = 0.03  # units that never move more say nothing
 PAIR_WEIGHT = 8.0  # a smiling photo counts like so many frames
-HELD_OUT = 3  # every third person of the photo pairs is only measured on
+HELD_OUT = 3  # one in three people of the photo pairs is only measured on
 LARGEST_REST_GAP = 0.2  # cm; a clip whose rest gapes more never closes its lips
 IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 IRIS_MIRROR = ((468, 473), (469, 476), (470, 475), (471, 474), (472, 477))
@@ -294,7 +295,7 @@ def _onto(mesh: Array, target: Array) -> Array:
 
 def is_held_out(talk: Talk) -> bool:
     """Photo pairs that no fit sees."""
-    return talk.identity.startswith("photo_") and int(talk.identity.removeprefix("photo_")) % HELD_OUT == 0
+    return talk.identity.startswith("photo_") and held_out(talk.identity, HELD_OUT)
 
 
 def fit_basis(talks: list[Talk]) -> ExpressionBasis:
@@ -450,7 +451,7 @@ def main() -> None:
     card = {
         "what": "Lip modes, vertex motion of 32 drivers, rest estimate and exchange map",
         "trained on": f"{len(talks)} talking clips and photo pairs of {len({t.identity for t in talks})} people, "
-        f"{frames} frames; London Set photo pairs (CC BY 4.0) without every third person",
+        f"{frames} frames; London Set photo pairs (CC BY 4.0) without one person in three",
         "method": "closed form (PCA and ridge regression), under five minutes on two CPU cores",
         "licence": "research use only, see weights/LICENSE",
         "limits": "Adults who speak, mostly seen from the front; fine mouth units are nearly dead in the source.",

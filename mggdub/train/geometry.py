@@ -8,13 +8,12 @@ command goes on where it stopped, and a resumed run equals an unbroken one: ever
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from PIL import Image
@@ -23,18 +22,19 @@ from torch.nn import functional as F
 
 from mggdub.perception.geometry import GeometryNet, GeometryOutput, full_matte
 from mggdub.perception.inpaint import push_pull
+from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, UNSURE
 from mggdub.types import Array
 from mggdub.weights import save
 
 SYNTH_BATCH, REAL_BATCH = 10, 6
 LEARNING_RATE, WEIGHT_DECAY = 2.5e-3, 1e-2
-WARM_UP = 100  # steps
+WARM_UP, LEAST_RATE = 100, 0.01  # steps; share of the rate at the end
 # The first part of the run sees 128² pictures: cheap, and the layout is learned there.
 SMALL_SHARE, SMALL_SIZE = 0.35, 128
 # The last part also trains the matte's fine head, on windows of the 512² picture.
 FINE_SHARE, FINE_SIZE = 0.5, 256
-AVERAGE = 0.995  # decay of the running mean of the weights, which is what is saved
+AVERAGE, SLOW = 0.995, 20  # of `move_mean`; the running mean of the weights is what is saved
 CLASS_WEIGHTS = (1.0, 1.0, 1.0, 30.0, 30.0, 1.0)  # eyes and mouths cover two pixels in a thousand
 BACKGROUNDS = 600
 CARD = {
@@ -45,7 +45,6 @@ CARD = {
     "limits": "One face, within 45 degrees of frontal; beards and glasses count as skin, lenses show the eye; hats, "
     "hands and microphones were rare; depth of hair and of the far side is a guess.",
 }
-HELD_OUT = 12  # one in twelve synthetic heads and real identities is for validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +77,10 @@ def open_pack(folder: Path, real: bool) -> Pack:
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
     if real:
         names = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
-        _, people = np.unique(names, return_inverse=True)
     else:
-        people = arrays["head"]
-    held = people % HELD_OUT == HELD_OUT - 1
+        names = [f"head {number}" for number in arrays["head"]]
+    _, people = np.unique(names, return_inverse=True)
+    held = np.array([held_out(name) for name in names])
     train = np.flatnonzero(~held)
     share = 1 / np.bincount(people)[people[train]]
     return Pack(arrays, train, np.flatnonzero(held), share / share.sum())
@@ -323,12 +322,6 @@ def _fine_loss(net: GeometryNet, seen: GeometryOutput, batch: Batch) -> Tensor:
     return _matte_loss(logits, batch.fine_alpha, edge)
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    warm = min(1.0, (step + 1) / WARM_UP)
-    return LEARNING_RATE * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
 @torch.inference_mode()
 def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200) -> dict[str, float]:
     """Held-out numbers at the network's own size, unjittered crops."""
@@ -385,15 +378,20 @@ def _overlap(name: str, matte: Tensor, alpha: Tensor, known: Tensor) -> dict[str
     return {f"iou_{name}": iou, f"mae_{name}": float((matte - alpha).abs()[known].mean())}
 
 
-@click.command()
-@click.argument("packs", type=click.Path(path_type=Path, exists=True))
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--steps", default=1600, show_default=True)
-@click.option("--backgrounds", type=click.Path(path_type=Path), help="Folder of .jpg photos without people.")
-@click.option("--threads", default=1, show_default=True)
-@click.option("--stop", default=10**9, help="Leave after this step; the same command goes on.")
-def main(packs: Path, run: Path, steps: int, backgrounds: Path | None, threads: int, stop: int) -> None:
-    """Train on PACKS, keep everything in RUN."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packs", type=Path, help="what `geometry_data` made")
+    parser.add_argument("run", type=Path, help="keeps everything")
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--backgrounds", type=Path, help="folder of .jpg photos without people")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--stop", type=int, default=10**9, help="leave after this step; the same command goes on")
+    given = parser.parse_args()
+    train(given.packs, given.run, given.steps, given.backgrounds, given.threads, given.stop)
+
+
+def train(packs: Path, run: Path, steps: int, backgrounds: Path | None, threads: int = 1, stop: int = 10**9) -> None:
+    """Train on the packs, keep everything in the folder `run`; goes on where it was left."""
     torch.set_num_threads(threads)
     torch.manual_seed(3)
     run.mkdir(parents=True, exist_ok=True)
@@ -402,32 +400,27 @@ def main(packs: Path, run: Path, steps: int, backgrounds: Path | None, threads: 
     bank = background_bank(real, sorted(backgrounds.glob("*.jpg")) if backgrounds else [], 192)
     net = GeometryNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    mean = weights_of(net)
     first = 0
-    if (run / "state.pt").exists():
-        state = torch.load(run / "state.pt", weights_only=True)
+    if state := load_state(run / "state.pt"):
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         mean, first = state["mean"], state["step"]
     for step in range(first, min(steps, stop)):
         size = SMALL_SIZE if step < SMALL_SHARE * steps else net.config.input_size
         batch = make_batch(synth, real, bank, step, size, step >= FINE_SHARE * steps)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+        set_rate(optimizer, LEARNING_RATE * cosine_rate(step, steps, WARM_UP, LEAST_RATE))
         with torch.autocast("cpu", torch.bfloat16):
             terms = losses(net, batch)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimizer.step()
-        decay = min(AVERAGE, (step + 1) / (step + 20))
-        for name, value in net.state_dict().items():
-            mean[name] = mean[name].lerp(value, 1 - decay) if value.is_floating_point() else value.clone()
+        move_mean(mean, net, step, AVERAGE, SLOW)
         _log(run, step, {name: round(value.item(), 4) for name, value in terms.items()})
         if (step + 1) % 100 == 0 or step + 1 == min(steps, stop):
-            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean, "step": step + 1}
-            torch.save(state, run / "state.part")
-            (run / "state.part").replace(run / "state.pt")
+            parts = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean}
+            save_state(run / "state.pt", parts | {"step": step + 1})
     net.load_state_dict(mean)
     held = validate(net, synth, real)
     _log(run, min(steps, stop), held)

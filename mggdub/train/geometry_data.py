@@ -9,7 +9,7 @@ shipped: Robust Video Matting (matte and clean foreground colours) and a skin-cl
 
 from __future__ import annotations
 
-import csv
+import argparse
 import io
 import json
 import zipfile
@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
@@ -28,6 +27,7 @@ from mggdub.geometry.camera import CHIN, FOREHEAD, crop_camera, head_mesh, uprig
 from mggdub.media.image import read_image
 from mggdub.media.video import read_video
 from mggdub.perception.face import FaceFinder, cut, head_pose
+from mggdub.train.prepare import clips as prepared_clips
 from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN, Array, Crop
 
 MARGIN = 1.2  # canvas side over crop side
@@ -59,14 +59,13 @@ class FaceFrame:
 
 
 def real_frames(clips: Path, photos: Path) -> Iterator[FaceFrame]:
-    """Photos (NAME_..._PERSON.jpg), then of every training clip in CLIPS/manifest.csv the frames that differ most."""
+    """Photos (NAME_..._PERSON.jpg), then of every training clip in CLIPS the frames that differ most."""
     finder = FaceFinder()
     for path in sorted(photos.glob("*.jpg")):
         pixels = read_image(path).pixels
         person = f"london_{path.stem.split('_')[-1]}"
         yield from (FaceFrame(pixels, face.landmarks, person) for face in finder.find(pixels)[:1])
-    with (clips / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"].startswith("train/")]
+    rows = [row for row in prepared_clips(clips) if row["split"] == "train"]
     own = Counter(row["identity"] for row in rows)
     for row in rows:
         count = max(1, min(FRAMES_PER_CLIP, -(-FRAMES_PER_PERSON // own[row["identity"]])))
@@ -235,18 +234,14 @@ def _create(path: Path, shape: tuple[int, ...], dtype: type) -> Array:
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
-@click.command()
-@click.argument("synth", type=click.Path(path_type=Path, exists=True))
-@click.argument("clips", type=click.Path(path_type=Path, exists=True))
-@click.argument("photos", type=click.Path(path_type=Path, exists=True))
-@click.argument("matting", type=click.Path(path_type=Path, exists=True))
-@click.argument("parser", type=click.Path(path_type=Path, exists=True))
-@click.argument("packs", type=click.Path(path_type=Path))
-def main(synth: Path, clips: Path, photos: Path, matting: Path, parser: Path, packs: Path) -> None:
-    """Write PACKS/synth and PACKS/real."""
-    pack_synthetic(sorted(path.with_suffix("") for path in synth.glob("*.npz")), packs / "synth")
-    (packs / "real").mkdir(parents=True, exist_ok=True)
-    pack_real(real_frames(clips, photos), matting, parser, packs / "real")
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    for name in ("synth", "clips", "photos", "matting", "parser", "packs"):
+        words.add_argument(name, type=Path)
+    given = words.parse_args()
+    pack_synthetic(sorted(path.with_suffix("") for path in given.synth.glob("*.npz")), given.packs / "synth")
+    (given.packs / "real").mkdir(parents=True, exist_ok=True)
+    pack_real(real_frames(given.clips, given.photos), given.matting, given.parser, given.packs / "real")
 
 
 if __name__ == "__main__":

@@ -31,20 +31,21 @@ from torch.nn import functional as F
 
 from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.metrics.image import ssim_of_moments
 from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
 from mggdub.models import expression
 from mggdub.models.deform import PIVOT, turn_patches
 from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
 from mggdub.reconstruct import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
 from mggdub.render.rasterize import rasterize
+from mggdub.train.common import HELD_OUT, cosine_rate, held_out, load_state, move_mean, save_state, set_rate
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
 
 AVATARS, TARGETS = 1, 1  # in a step: avatars, and the moments each is driven to
-LEARNING_RATE, WARM_UP, DECAY = 1e-3, 50, 0.02
-AVERAGE = 0.997  # decay of the running mean of the weights, which is what is published
+LEARNING_RATE, WARM_UP, LEAST_RATE, DECAY = 1e-3, 50, 0.02, 0.02
+AVERAGE, SLOW = 0.997, 10  # of `move_mean`; the running mean of the weights is what is published
 TURNED_EVERY = 4  # steps, of which the last is with turned heads if there are any
-HELD_OUT = 9  # one person in nine is for choosing
 SSIM_SHARE, LOOK_SHARE, MATTE_SHARE, COARSE_SHARE = 0.2, 0.01, 0.1, 0.5
 FACE_WEIGHT, MOUTH_WEIGHT, OUTSIDE_WEIGHT = 1.5, 3.0, 0.25  # added on the face and the mouth; of what is no head
 LOOK_SIZE = 104  # px, side of the window around the face that VGG16 sees
@@ -124,11 +125,7 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
     skin = sparse.csr_matrix((a["skin_data"], a["skin_indices"], a["skin_indptr"]), (count, 478))
     hidden, mouth = (slice(*pair) for pair in a["slices"][:2].tolist())
     if "symmetry" in without:
-        dropped = int((a["scales"][hidden, 0] < (MIRRORED_RADIUS + SHELL_RADIUS) / 2).sum())
-        keep = np.delete(np.arange(count), slice(hidden.start, hidden.start + dropped))
-        a |= {name: a[name][keep] for name in ("means", "quats", "scales", "colors", "neck", "body", "place")}
-        skin, a["opacities"] = skin[keep], a["opacities"][:, keep]
-        hidden, mouth = slice(hidden.start, hidden.stop - dropped), slice(mouth.start - dropped, mouth.stop - dropped)
+        a, skin, hidden, mouth = without_mirrored(a, skin, hidden, mouth)
     height, width = a["plates"].shape[1:3]
     crop = Camera(a["crop_K"], a["viewmat"])
     twin = project(a["means"][hidden] * np.array([-1, 1, 1], np.float32), crop)
@@ -136,19 +133,57 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
     cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
     _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
     aim = data / f"{stem}_{number}.aim"
+    twin_color = sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255
     return Sample(
-        tensor(a["means"]), a["quats"], tensor(a["scales"]), tensor(a["colors"]),
-        skin,
-        tensor(a["neck"]), tensor(a["body"]), tensor(place), tensor(rays(place * CROP_SIZE, crop)), hidden, mouth,
-        tensor(a["own"]),
-        Camera(a["K"], a["viewmat"], width, height), tensor(a["fade"]), tensor(a["inputs"]),
-        tensor(twin / CROP_SIZE), tensor(sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255),
-        tensor(a["opacities"]), a["displacement"].astype(np.float32), a["growth"].astype(np.float32), a["rotation"],
-        a["translation"], tensor(a["sway"]), tensor(a["plates"]) / 255, tensor(a["states"]),
-        tensor(a["mouth_colors"]), tensor(a["mouth_radii"]),
-        tensor(p["pictures"]) / 255, tensor(p["heads"]) / 255, p["landmarks"], torch.from_numpy(parents),
-        torch.from_numpy(lead), skin[lead], tensor(np.load(aim)) if aim.exists() else None, without,
-    )  # fmt: skip
+        means=tensor(a["means"]),
+        quats=a["quats"],
+        scales=tensor(a["scales"]),
+        colors=tensor(a["colors"]),
+        skin=skin,
+        neck=tensor(a["neck"]),
+        body=tensor(a["body"]),
+        place=tensor(place),
+        rays=tensor(rays(place * CROP_SIZE, crop)),
+        hidden=hidden,
+        mouth=mouth,
+        own=tensor(a["own"]),
+        camera=Camera(a["K"], a["viewmat"], width, height),
+        fade=tensor(a["fade"]),
+        inputs=tensor(a["inputs"]),
+        twin=tensor(twin / CROP_SIZE),
+        twin_color=tensor(twin_color),
+        opacities=tensor(a["opacities"]),
+        displacement=a["displacement"].astype(np.float32),
+        growth=a["growth"].astype(np.float32),
+        rotation=a["rotation"],
+        translation=a["translation"],
+        sway=tensor(a["sway"]),
+        plates=tensor(a["plates"]) / 255,
+        states=tensor(a["states"]),
+        mouth_colors=tensor(a["mouth_colors"]),
+        mouth_radii=tensor(a["mouth_radii"]),
+        pictures=tensor(p["pictures"]) / 255,
+        heads=tensor(p["heads"]) / 255,
+        landmarks=p["landmarks"],
+        parents=torch.from_numpy(parents),
+        lead=torch.from_numpy(lead),
+        lead_skin=skin[lead],
+        aim=tensor(np.load(aim)) if aim.exists() else None,
+        without=without,
+    )
+
+
+def without_mirrored(
+    arrays: dict[str, Array], skin: sparse.csr_matrix, hidden: slice, mouth: slice
+) -> tuple[dict[str, Array], sparse.csr_matrix, slice, slice]:
+    """An avatar's arrays, skin and ranges without its mirrored points, which come first among the hidden ones."""
+    mirrored = arrays["scales"][hidden, 0] < (MIRRORED_RADIUS + SHELL_RADIUS) / 2
+    dropped, count = int(mirrored.sum()), len(arrays["means"])
+    keep = np.delete(np.arange(count), slice(hidden.start, hidden.start + dropped))
+    fewer = {name: arrays[name][keep] for name in ("means", "quats", "scales", "colors", "neck", "body", "place")}
+    fewer["opacities"] = arrays["opacities"][:, keep]
+    hidden, mouth = slice(hidden.start, hidden.stop - dropped), slice(mouth.start - dropped, mouth.stop - dropped)
+    return arrays | fewer, skin[keep], hidden, mouth
 
 
 def tinted(one: Sample, rng: np.random.Generator) -> Sample:
@@ -271,9 +306,7 @@ def weight_map(one: Sample, moment: int) -> Tensor:
 def likeness(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
     """L1 + 0.2 (1 - SSIM) of [3, h, w], weighed [h, w]; SSIM in windows of 7 px, every other one."""
     local = F.avg_pool2d(torch.cat([seen, true, seen * seen, true * true, seen * true, weight[None]])[None], 7, 2)[0]
-    mx, my, xx, yy, xy = local[:-1].split(3)
-    top = (2 * mx * my + 1e-4) * (2 * (xy - mx * my) + 9e-4)
-    similar = top / ((mx**2 + my**2 + 1e-4) * (xx - mx**2 + yy - my**2 + 9e-4))
+    similar = ssim_of_moments(*local[:-1].split(3))
     apart = ((seen - true).abs().mean(0) * weight).sum() / weight.sum()
     return apart + SSIM_SHARE * ((1 - similar.mean(0)) * local[-1]).sum() / local[-1].sum()
 
@@ -350,7 +383,7 @@ def people(data: Path) -> tuple[list[tuple[str, int, str]], list[tuple[str, int,
             with np.load(data / f"{stem}.npz") as pool:
                 found.append((stem, int(number), str(pool["identity"])))
     names = sorted({person for *_, person in found})
-    held = {name for name in names if sum(name.encode()) % HELD_OUT == 0}
+    held = {name for name in names if held_out(name, HELD_OUT)}
     return [row for row in found if row[2] not in held], [row for row in found if row[2] in held]
 
 
@@ -384,11 +417,6 @@ def batches(
             yield step, now
 
 
-def rate(step: int, steps: int) -> float:
-    """The learning rate: a short rise, then half a cosine."""
-    return LEARNING_RATE * min(1, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
 def new_net(basis: expression.ExpressionBasis, config: HeadConfig | None = None) -> HeadNet:
     """An untrained network that leaves heads as they are."""
     torch.manual_seed(0)
@@ -418,12 +446,11 @@ def train(
     adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=DECAY)
     state, first = run / "state.pt", 0
     run.mkdir(parents=True, exist_ok=True)
-    if state.exists():
-        kept = torch.load(state, weights_only=True)
-        net.load_state_dict(kept["net"])
-        mean.load_state_dict(kept["mean"])
-        adam.load_state_dict(kept["adam"])
-        first = kept["step"]
+    if earlier := load_state(state):
+        net.load_state_dict(earlier["net"])
+        mean.load_state_dict(earlier["mean"])
+        adam.load_state_dict(earlier["adam"])
+        first = earlier["step"]
     elif start:
         for which in (net, mean):
             which.load_state_dict(torch.load(start / "state.pt", weights_only=True)["mean"])
@@ -432,8 +459,7 @@ def train(
     began, log = time.perf_counter(), dict[str, float]()
     for step, samples in batches(sets, range(first, steps), without):
         rng = np.random.default_rng([7, step])
-        for group in adam.param_groups:
-            group["lr"] = rate(step, steps)
+        set_rate(adam, LEARNING_RATE * cosine_rate(step, steps, WARM_UP, LEAST_RATE))
         adam.zero_grad()
         for one in samples:
             count = len(one.states)
@@ -447,21 +473,14 @@ def train(
                 parameter.grad = parameter.grad if name.startswith("sym.") else None
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         adam.step()
-        keep = min(AVERAGE, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
-                a.lerp_(b, 1 - keep)
+        move_mean(mean.state_dict(), net, step, AVERAGE, SLOW)
         last = step == steps - 1 or time.perf_counter() - began > seconds
         if step % 20 == 19 or last:
             told = " ".join(f"{name} {value:.4f}" for name, value in log.items())
             print(f"step {step + 1} {(time.perf_counter() - began) / (step + 1 - first):.2f} s/step {told}", flush=True)
         if step % KEEP_EVERY == KEEP_EVERY - 1 or last:
-            partial = state.with_suffix(".partial")
-            torch.save(
-                {"net": net.state_dict(), "mean": mean.state_dict(), "adam": adam.state_dict(), "step": step + 1},
-                partial,
-            )
-            partial.replace(state)
+            parts = {"net": net.state_dict(), "mean": mean.state_dict(), "adam": adam.state_dict()}
+            save_state(state, parts | {"step": step + 1})
         if last:
             break
     return mean.eval()

@@ -10,7 +10,6 @@ neither the voxel filter nor that of the photo's surface drops any (the shell is
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from mggdub.models.expression import ExpressionBasis
 from mggdub.models.head import HeadNet, head_inputs, nothing_learned
 from mggdub.perception.face import cut, head_pose
 from mggdub.perception.geometry import estimate_geometry
+from mggdub.train.common import save_arrays
 from mggdub.train.prepare import clips, crop_of, load_track
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Frame, GeometryMaps, Portrait
 
@@ -229,12 +229,6 @@ def main() -> None:
 
 def _track(row: dict[str, str]) -> str:
     return f"{Path(row['file']).stem}.npz"
-
-
-def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
 
 
 if __name__ == "__main__":

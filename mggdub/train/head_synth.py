@@ -30,9 +30,10 @@ from mggdub.models.head import HeadNet, nothing_learned
 from mggdub.perception.face import choose_face, portrait
 from mggdub.perception.geometry import estimate_geometry
 from mggdub.train import head
+from mggdub.train.common import save_arrays
 from mggdub.train.flow import save_aim
 from mggdub.train.geometry_data import FACE_OVAL
-from mggdub.train.head_data import FAR, SIZE, avatar_arrays, box_px, framed, in_box, save_arrays
+from mggdub.train.head_data import FAR, SIZE, avatar_arrays, box_px, framed, in_box
 from mggdub.types import BLENDSHAPES, CROP_SIZE, FOCAL, LIP_MODES, Array, Camera, Crop, ExpressionTrack, Photo, Portrait
 
 SKIN_LABEL, CLOTHES_LABEL = 1, 6  # of the renders

@@ -8,8 +8,6 @@ Every person has a code (an auto-decoder); frames get small shifts of their own,
 from __future__ import annotations
 
 import argparse
-import csv
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,8 @@ from mggdub.models.mouth import (
     mouth_inputs,
     nearest_people,
 )
+from mggdub.train.common import cosine_rate, held_out, load_state, save_arrays, save_state, set_rate
+from mggdub.train.prepare import clips as prepared_clips
 from mggdub.train.prepare import crop_of, load_track
 from mggdub.types import Array
 
@@ -46,8 +46,8 @@ WIDE = 0.4  # cm, from which on frames are judged
 MOST_FRAMES = 48  # of a clip
 KEEP_EVERY = 500  # steps
 EXEMPLARS = 14  # people whose codes are shipped
-HELD_OUT = 9  # every so many-th person is kept out of training
 STEPS, BATCH, RATE = 6500, 12, 4e-3
+WARM_UP, LEAST_RATE = 50, 0.02  # steps; share of the rate at the end
 FULL_DETAIL = 0.05  # of the skin's lightness, per sample
 EDGES = 1.5  # weight of differences between neighbours
 CARD = {
@@ -64,8 +64,7 @@ CODE_COST, SHIFT_COST, SMOOTH_COST = 1e-3, 0.2, 0.2
 
 def collect(clips: Path, tracks: Path) -> dict[str, Array]:
     """Mouths [S, 24, 64, 3] uint8 with masks, meshes, rests, identities and skin colours, of the training split."""
-    with (clips / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    rows = [row for row in prepared_clips(clips) if row["split"] == "train"]
     found: dict[str, list[Any]] = {
         name: [] for name in ("colours", "masks", "mesh", "rest", "skin", "identity", "clip")
     }
@@ -122,7 +121,7 @@ def clip_mouths(path: Path, track: dict[str, Array]) -> list[dict[str, Array]]:
 def split(data: dict[str, Array]) -> tuple[Array, Array, Array]:
     """Everybody's number by sample (held-out people come last), which samples train, and people's skin [P, 3]."""
     names, number = np.unique(data["identity"], return_inverse=True)
-    held = np.arange(len(names)) % HELD_OUT == HELD_OUT - 1
+    held = np.array([held_out(str(name)) for name in names])
     order = np.empty(len(names), int)
     order[np.argsort(held, kind="stable")] = np.arange(len(names))
     skins = np.stack([np.median(data["skin"][number == i], 0) for i in range(len(names))])[
@@ -184,19 +183,18 @@ def train(data: dict[str, Array], state: Path, steps: int = STEPS, seed: int = 0
     adam = torch.optim.Adam([{"params": slow, "lr": RATE}, {"params": fast, "lr": 2 * RATE}], betas=(0.9, 0.99))
     members = [np.flatnonzero((person == i) & use) for i in range(people)]
     first = 0
-    if state.exists():
-        kept = torch.load(state, weights_only=True)
-        net.load_state_dict(kept["net"])
-        adam.load_state_dict(kept["adam"])
-        shifts.data[:] = kept["shifts"]
-        first = kept["step"]
+    if earlier := load_state(state):
+        net.load_state_dict(earlier["net"])
+        adam.load_state_dict(earlier["adam"])
+        shifts.data[:] = earlier["shifts"]
+        first = earlier["step"]
     open_wide = np.clip(gap(data), 0, 0.6)  # [S] cm
     often = np.array([open_wide[m].sum() for m in members])
     often = np.minimum(often, np.median(often)) * (0.3 + np.array([detail(data, m) for m in members]))
     for step in range(first, steps):
         rng = np.random.default_rng([seed, step])
-        for group, rate in zip(adam.param_groups, (RATE, 2 * RATE), strict=True):
-            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))) * min(1, (step + 1) / 50)
+        rate = RATE * cosine_rate(step, steps, WARM_UP, LEAST_RATE)
+        set_rate(adam, rate, 2 * rate)
         who = rng.choice(people, BATCH, p=often / often.sum())
         index = np.array([rng.choice(members[i], p=open_wide[members[i]] / open_wide[members[i]].sum()) for i in who])
         place, shape, skin, truth, mask = samples[index]
@@ -216,9 +214,8 @@ def train(data: dict[str, Array], state: Path, steps: int = STEPS, seed: int = 0
         if step % 100 == 0:
             print(f"step {step} loss {loss.item():.4f}", flush=True)
         if step % KEEP_EVERY == KEEP_EVERY - 1 or step == steps - 1:
-            torch.save(
-                {"net": net.state_dict(), "adam": adam.state_dict(), "shifts": shifts.data, "step": step + 1}, state
-            )
+            parts = {"net": net.state_dict(), "adam": adam.state_dict(), "shifts": shifts.data}
+            save_state(state, parts | {"step": step + 1})
     return net.eval()
 
 
@@ -315,7 +312,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.task == "collect":
         clips, tracks, out = given.paths
-        np.savez(out, **collect(clips, tracks))  # type: ignore[arg-type]
+        save_arrays(out, collect(clips, tracks))
         return
     torch.set_num_threads(1)
     data = load_track(given.paths[0])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from mggdub.perception import follow
 from mggdub.perception.face import FaceFinder
 from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_frames, fit_person
 from mggdub.perception.geometry import GeometryNet, load_geometry
+from mggdub.train.common import save_arrays
 from mggdub.types import Array, Crop, Face
 
 MOST_LOST = 0.1  # of a clip's frames may be without a face
@@ -154,9 +154,7 @@ def main() -> None:
             print(f"dropped {row['file']}: {error}", flush=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.partial.npz")
-        np.savez(partial, **track)  # type: ignore[arg-type]
-        partial.replace(target)
+        save_arrays(target, track)
         print(f"{row['file']}: {len(track['times'])} frames", flush=True)
 
 

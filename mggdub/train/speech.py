@@ -24,6 +24,7 @@ from torch import Tensor
 from mggdub import weights
 from mggdub.errors import MggdubError
 from mggdub.media.audio import read_audio
+from mggdub.metrics.face import correlation
 from mggdub.models.expression import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
@@ -297,13 +298,6 @@ def linear_gap(found: list[Section], maps: list[Array], basis: ExpressionBasis) 
     folds = fold_of([section.person for section in found])
     to_gap = gap_of_modes(basis) * basis.mode_std
     return [design(section) @ (maps[folds[section.person]][:, :LIP_MODES] @ to_gap) for section in found]
-
-
-def correlation(a: Array, b: Array) -> float:
-    """Pearson; 0 where one of them does not move."""
-    if len(a) < 6 or a.std() < 1e-6 or b.std() < 1e-6:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def lag_curve(heard: Array, seen: Array, reach: int = 10) -> Array:

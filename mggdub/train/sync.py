@@ -26,15 +26,16 @@ from mggdub.metrics.judge import POINTS, RATE, REACH, Judge, JudgeConfig, distan
 from mggdub.models.expression import load_expression
 from mggdub.models.whisper import CONTEXT, load_whisper
 from mggdub.perception.face import canonical_face
+from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.prepare import clips, load_track
 from mggdub.train.speech import PERSON_CAP, VARIANTS, cache_features, find_lags, sections
 from mggdub.types import Array
 
 STEPS, BATCH, LENGTH = 900, 32, 96  # frames of a sample
 WINDOW = 25  # frames that are judged together
-LEARNING_RATE, WEIGHT_DECAY, AVERAGE = 2e-3, 0.05, 0.998
+LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 2e-3, 100, 0.05
+AVERAGE, SLOW = 0.998, 20  # of `move_mean`
 EVERY = 250  # steps, from one saved state to the next
-HELD = 9  # every ninth person is left out
 STUDIO = "GRID"  # these clips are in step
 IN_STEP = 0.6  # frames, standard deviation of what counts as the true shift: lags are known no better
 CARD: dict[str, Any] = {
@@ -155,11 +156,6 @@ def shift_losses(judge: Judge, sharpness: Tensor, lips: Tensor, tokens: Tensor, 
     return losses
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """A short rise, then a cosine."""
-    return LEARNING_RATE * min(1.0, (step + 1) / 100) * float(0.5 + 0.5 * np.cos(np.pi * step / steps))
-
-
 @torch.inference_mode()
 def examine(judge: Judge, talks: list[Talk]) -> dict[str, float]:
     """Of unaltered clips: how often the true shift is nearest (within a frame), and nearer than a random other one.
@@ -208,30 +204,25 @@ def train(talks: list[Talk], judge: Judge, run: Path, steps: int, held: list[Tal
     sharpness = nn.Parameter(torch.tensor([1.5, 2.5]))
     everything = [*judge.parameters(), sharpness]
     optimizer = torch.optim.AdamW(everything, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    mean = {name: value.detach().clone() for name, value in judge.state_dict().items()}
+    mean = weights_of(judge)
     first = 0
-    if (run / "state.pt").exists():
-        state = torch.load(run / "state.pt", weights_only=True)
+    if state := load_state(run / "state.pt"):
         judge.load_state_dict(state["judge"])
         sharpness.data.copy_(state["sharpness"])
         optimizer.load_state_dict(state["optimizer"])
         mean, first = state["mean"], state["step"]
     for step in range(first, steps):
         torch.manual_seed(step)  # of the dropout
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+        set_rate(optimizer, LEARNING_RATE * cosine_rate(step, steps, WARM_UP))
         terms = shift_losses(judge.train(), sharpness, *make_batch(talks, chances, step))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         nn.utils.clip_grad_norm_(everything, 1.0)
         optimizer.step()
-        decay = min(AVERAGE, (step + 1) / (step + 20))
-        for name, value in judge.state_dict().items():
-            mean[name] = mean[name].lerp(value, 1 - decay)
+        move_mean(mean, judge, step, AVERAGE, SLOW)
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             state = {"judge": judge.state_dict(), "sharpness": sharpness.detach(), "optimizer": optimizer.state_dict()}
-            torch.save(state | {"mean": mean, "step": step + 1}, run / "state.part")
-            (run / "state.part").replace(run / "state.pt")
+            save_state(run / "state.pt", state | {"mean": mean, "step": step + 1})
             averaged = deepcopy(judge)
             averaged.load_state_dict(mean)
             note(run, step, {k: round(v.item(), 4) for k, v in terms.items()} | examine(averaged.eval(), held))
@@ -259,14 +250,13 @@ def main() -> None:
     cache_features(rows, given.clips, given.cache, load_whisper())
     lags = known_lags(rows, given.tracks, given.cache, given.run / "lags.json")
     talks = [read_talks(rows, given.tracks, given.cache, lags, variant) for variant in range(VARIANTS)]
-    out = set(sorted({talk.person for talk in talks[0] if len(talk.lips) > 3 * WINDOW})[HELD // 2 :: HELD])
-    held = [talk for talk in talks[0] if talk.person in out]
-    used = [talk for variant in talks for talk in variant if talk.person not in out]
+    held = [talk for talk in talks[0] if held_out(talk.person) and len(talk.lips) > 3 * WINDOW]
+    used = [talk for variant in talks for talk in variant if not held_out(talk.person)]
     torch.manual_seed(1)
     config = JudgeConfig()
     judge = Judge(config)
     train(used, judge, given.run, given.steps, held)
-    plain = [talk for talk in talks[0] if talk.person not in out]
+    plain = [talk for talk in talks[0] if not held_out(talk.person)]
     about = {
         "steps": given.steps,
         "clips": len(plain),

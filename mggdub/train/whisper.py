@@ -6,8 +6,8 @@ type and bytes. Keeps the first layers and stores their matrices as int8.
 
 from __future__ import annotations
 
+import argparse
 import struct
-import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,12 +77,16 @@ def encoder_state(variables: dict[str, Array], config: WhisperConfig) -> dict[st
     return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in state.items()}
 
 
-def main(model: Path, folder: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, metavar="MODEL.BIN")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("weights"))
+    given = parser.parse_args()
     config = WhisperConfig()
-    state = encoder_state(read_variables(model), config)
+    state = encoder_state(read_variables(given.model), config)
     WhisperEncoder(config).load_state_dict(state, strict=True)
-    weights.save(folder, "whisper", quantize(state), vars(config), CARD)
+    weights.save(given.folder, "whisper", quantize(state), vars(config), CARD)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "weights"))
+    main()

@@ -40,6 +40,23 @@ def test_a_resumed_run_equals_an_unbroken_one(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_crash_while_the_state_is_written_loses_nothing(
+    data: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mouth, "BATCH", 2)
+    mouth.train(data, tmp_path / "state.pt", 2)
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def crash(_: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="disk full"):
+        mouth.train(data, tmp_path / "state.pt", 4)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
 class Stop:
     """A function that is interrupted when it is called for the n-th time."""
 

@@ -1,0 +1,124 @@
+"""What training draws, so that gradients flow, is what the product draws of the same avatar."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mggdub import pipeline, reconstruct
+from mggdub.media.image import read_image
+from mggdub.models.head import Grids, HeadNet
+from mggdub.perception.face import portrait
+from mggdub.perception.geometry import estimate_geometry
+from mggdub.render.rasterize import rasterize, render_frame
+from mggdub.train import head, head_data
+from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Gaussians, HeadAvatar
+
+SIDE = 112
+MOMENTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """One photo's head, as the product builds it and as training loads it."""
+
+    flat: HeadAvatar  # without the learned depth
+    deep: HeadAvatar
+    track: ExpressionTrack
+    sample: head.Sample
+    grids: Grids  # of training, with depth
+
+
+def playing() -> ExpressionTrack:
+    """The photo's own state, then moments that all differ in expression, pose and torso."""
+    rng = np.random.default_rng(0)
+    units = rng.uniform(0, 0.6, (MOMENTS, len(BLENDSHAPES))).astype(np.float32)
+    modes = rng.normal(0, 0.4, (MOMENTS, LIP_MODES)).astype(np.float32)
+    rotation = rng.uniform(-9, 9, (MOMENTS, 3)).astype(np.float32)
+    shift = rng.uniform(-0.6, 0.6, (MOMENTS, 3)).astype(np.float32)
+    body = rng.uniform(-0.4, 0.4, (MOMENTS, 4)).astype(np.float32)
+    for values in (units, modes, rotation, shift, body):
+        values[0] = 0
+    return ExpressionTrack(np.arange(MOMENTS) * head_data.FAR, units, modes, rotation, shift, body)
+
+
+@pytest.fixture(scope="module")
+def twins(models: pipeline.Models, head_png: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    photo = read_image(head_png)
+    face = portrait(photo, models.faces.find(photo.pixels)[0], models.faces)
+    maps = estimate_geometry(models.geometry, face)
+    pictures, scale, box, crop_px = head_data.framed(face, [photo.pixels], SIDE)
+    surface, own = reconstruct.coarse_surface(face, maps), reconstruct.own_state(models.expression, face)
+    told = reconstruct.learned(models, face, maps, surface, own)
+    nearer = surface + reconstruct._enlarged(told.depth[0, 0].numpy())
+    flat, deep = (
+        reconstruct.Builder(face, maps, z, told, own, pictures[0], scale, box, models).build()
+        for z in (surface, nearer)
+    )
+    folder, track = tmp_path_factory.mktemp("twins"), playing()
+    untrained = replace(models, head=HeadNet().eval().requires_grad_(False))
+    arrays = head_data.avatar_arrays(face, maps, pictures[0], scale, box, track, untrained)
+    head_data.save_arrays(folder / "anna_0.npz", arrays | {"order": np.arange(MOMENTS)})
+    boxes = np.stack([head_data.in_box(pictures[0], box)] * MOMENTS)
+    marks = np.stack([head_data.box_px(face.landmarks[:, :2], crop_px)] * MOMENTS)
+    pool = {"pictures": boxes, "heads": np.full(boxes.shape[:3], 255, np.uint8), "landmarks": marks}
+    head_data.save_arrays(folder / "anna.npz", pool | {"identity": np.array("anna")})
+    sample = head.load_sample(folder, "anna", 0)
+    with torch.no_grad():
+        return Twins(flat, deep, track, sample, head.grids_of(models.head, sample))
+
+
+def training_draws(twins: Twins, models: pipeline.Models, moment: int) -> Gaussians:
+    flat = twins.grids._replace(depth=torch.zeros_like(twins.grids.depth))
+    with torch.no_grad():
+        return head.drawn(models.head, flat, twins.sample, moment)[0]
+
+
+def test_training_moves_and_colours_points_as_the_product_does(twins: Twins, models: pipeline.Models) -> None:
+    """Where they differ is what the data file rounds to 16 bits, and the photo that hidden points are told of."""
+    at_rest = twins.flat.gaussians.means.numpy()
+    for moment, fields in enumerate(pipeline.heads(twins.flat, models, twins.track, relative=True)):
+        means, quats, scales, opacities, colors = fields
+        drawn = training_draws(twins, models, moment)
+        assert len(drawn) == len(means)
+        move = np.abs(means - at_rest).max()
+        assert (moment == 0) == (move < 0.05)  # it does move
+        assert np.abs(drawn.means.numpy() - means).max() < 0.01, moment
+        assert np.abs(drawn.quats.numpy() - quats).max() < 1e-5
+        assert np.abs(drawn.scales.numpy() / scales - 1).max() < 0.01
+        hidden = np.zeros(len(means), bool)
+        hidden[twins.flat.hidden] = True
+        faint = np.abs(drawn.opacities.numpy() - opacities)
+        assert faint[~hidden].max() < 0.002 and faint[hidden].mean() < 0.005
+        apart = np.abs(drawn.colors.numpy() - np.clip(colors, 0, 1))
+        assert apart[~hidden].max() < 0.02 and apart[hidden].mean() < 0.01
+
+
+def test_training_renders_the_picture_that_the_product_renders(twins: Twins, models: pipeline.Models) -> None:
+    for moment, fields in enumerate(pipeline.heads(twins.flat, models, twins.track, relative=True)):
+        colors, alphas = render_frame(*fields, twins.flat.camera)
+        seen = rasterize(training_draws(twins, models, moment), twins.sample.camera)
+        assert float(np.abs(seen.alphas.numpy() - alphas).mean()) < 0.002
+        assert float(np.abs(seen.colors.numpy() - colors).mean()) < 0.003, moment
+
+
+def test_the_learned_depth_lies_where_the_product_puts_it(twins: Twins, models: pipeline.Models) -> None:
+    """In the photo's own pose, visible points slide along their rays."""
+    with torch.no_grad():
+        weights, _ = models.head.weights(twins.sample.states[0], twins.sample.own)
+        means = head.moved(weights, twins.grids, twins.sample, 0)[0].numpy()
+    visible = slice(0, twins.flat.hidden.start)
+    there = twins.deep.gaussians.means.numpy()[visible]
+    slid = np.abs(there - twins.flat.gaussians.means.numpy()[visible]).max()
+    assert slid > 0.03
+    assert np.abs(means[visible] - there).max() < 0.15 * slid
+
+
+def test_a_change_of_the_drawing_would_be_noticed(twins: Twins, models: pipeline.Models) -> None:
+    """The bounds above are tight: a learned part left out on one side is far outside of them."""
+    drawn: Array = training_draws(twins, models, 1).means.numpy()
+    stiff = replace(twins.flat, bases=replace(twins.flat.bases, motion=0 * twins.flat.bases.motion))
+    means = list(pipeline.heads(stiff, models, twins.track, relative=True))[1][0]
+    assert np.abs(drawn - means).max() > 0.05
