@@ -160,6 +160,7 @@ def warnings(face: Appearance) -> tuple[str, ...]:
     """
     light = face.dark or face.half_lit or face.glare > GLARING
     masked = "mouth" in face.covered
+    what = "A mask or something like it" if {"mouth", "chin"} <= set(face.covered) else "Something"
     flat = face.contrast < FLAT and not (light or masked)
     noisy = face.noise > NOISY
     sentences = {
@@ -169,7 +170,7 @@ def warnings(face: Appearance) -> tuple[str, ...]:
         ),
         "The face is overexposed and has lost its shades; use a darker picture.": face.glare > GLARING,
         "The face has little contrast, and the video will be pale.": flat,
-        f"Something seems to cover the {listed(face.covered)}; it will move with the skin.": bool(face.covered),
+        f"{what} seems to cover the {listed(face.covered)}; it will move with the skin.": bool(face.covered),
         "Hair seems to lie over the face; it will move with the skin.": face.hair > HAIRY and not light,
         f"The face is small ({face.height:.0f} px high); a larger picture gives a sharper video.": face.height < SMALL,
         "The face is blurred; use a sharper picture.": face.sharpness < BLURRED and not (face.dark or noisy),

@@ -27,7 +27,7 @@ RESULTS: list[dict[str, Any]] = [
     {
         "row": 2, "output": "a b.mp4", "photo": "/p/a.png", "speech": "/s/a.wav", "state": "done", "seconds": 6.0,
         "strip": [picture()] * 4,
-        "report": {"seconds": 1.5, "frames": 38, "checks": {
+        "report": {"seconds": 1.5, "frames": 38, "advice": ["The <face> is dark."], "checks": {
             "lips": {"ok": False, "value": 0.123456, "limit": 0.5, "what": "Lips <follow> the sound."},
             "ends": {"ok": True, "value": None, "limit": None, "what": "Sound ends with the picture."}}},
     },
@@ -72,7 +72,9 @@ def test_the_page_holds_every_row_and_nothing_foreign(page: Path) -> None:
     assert not seen.of("link") and not any("src" in given for given in seen.of("script"))
     texts = " ".join(seen.texts)
     assert EVIL in texts and "4.0 s" in texts and "1.50 s" in texts and "lips 0.1235 (limit 0.5)" in texts
-    assert "Lips <follow> the sound." in texts and "4 rows, 2 done, 1 failed" in texts
+    assert (
+        "The <face> is dark." in texts and "Lips <follow> the sound." in texts and "4 rows, 2 done, 1 failed" in texts
+    )
     assert "http" not in page.read_text().replace("http-equiv", "")
 
 
