@@ -1,9 +1,9 @@
-# make demo | test | check | fuzz | docs | bench | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
+# make demo | test | check | fuzz | docs | bench | golden | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz docs bench evaluate clean
+.PHONY: demo test check fuzz docs bench golden evaluate clean
 
 demo: $(VENV)/.demo-ready
 	@mkdir -p demo
@@ -27,15 +27,20 @@ fuzz: $(VENV)/.dev-ready
 	$(BIN)/python tests/fuzz/test_forged.py --count $(FORGED)
 
 docs: $(VENV)/.docs-ready
-	$(BIN)/pdoc --output-directory build/docs mggdub '!mggdub.train' '!mggdub.__main__'
+	$(BIN)/mkdocs build --strict --quiet
 	@echo "The pages begin at $(CURDIR)/build/docs/index.html"
 
 bench: $(VENV)/.dev-ready
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m mggdub.bench
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/bench/bench.py
+
+# make golden COMMIT=main~1: are the outputs still those of that commit, byte for byte?
+COMMIT ?= HEAD
+golden: $(VENV)/.dev-ready
+	$(BIN)/python tests/golden.py $(COMMIT)
 
 # make evaluate CLIPS=folder: every clip against what is made of its first frame and its sound.
 evaluate: $(VENV)/.eval-ready
-	$(BIN)/python -m mggdub.evaluate "$(CLIPS)" results/$(notdir $(patsubst %/,%,$(CLIPS)))
+	$(BIN)/python -m mggdub.train.compare "$(CLIPS)" results/$(notdir $(patsubst %/,%,$(CLIPS)))
 
 clean:
 	rm -rf $(VENV) demo bench build dist

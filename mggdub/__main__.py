@@ -1,5 +1,7 @@
 """`python -m mggdub`."""
 
-from mggdub.cli import main
+from __future__ import annotations
+
+from mggdub.cli.main import main
 
 main()

@@ -5,22 +5,24 @@ A check that has nothing to measure (no sound, no silence, a driven face) has no
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import plain
+from mggdub.face.expression import ExpressionBasis, lip_gap
 from mggdub.media.demux import ends
-from mggdub.metrics.image import contour_gradient, evenly
-from mggdub.metrics.sync import QUIET, loudness, sound_lag
-from mggdub.models.expression import ExpressionBasis, lip_gap
-from mggdub.models.gestures import VOICE_RATE, phrases
-from mggdub.models.torso import in_plane
-from mggdub.render.rasterize import render_frame
-from mggdub.types import Array, ExpressionTrack, HeadAvatar, Waveform
+from mggdub.metrics.pixels import contour_gradient, evenly
+from mggdub.metrics.sound import QUIET, loudness, sound_lag
+from mggdub.motion.torso import in_plane
+from mggdub.motion.voice import phrases
+from mggdub.networks.speech import VOICE_RATE
+from mggdub.renderer.rasterize import render_frame
+from mggdub.reports import Check
+from mggdub.types import Array, ExpressionTrack, Waveform
 
 COARSE, FINE = 96, 320  # samples along a side of the head's box: of every frame, of those whose seam is measured
 SEAMS = 4  # frames whose seam is measured
@@ -43,18 +45,8 @@ SETTLED = 0.4  # s after which the photo's own expression has given way
 LONGEST = 600  # s of sound that are listened to
 
 
-@dataclass(frozen=True)
-class Check:
-    """One of the report's checks."""
-
-    ok: bool
-    value: float | None
-    limit: float | None
-    what: str
-
-
 @dataclass(eq=False)
-class Watch:
+class FrameStats:
     """What is kept of the frames of a video."""
 
     box: tuple[slice, slice]  # of the picture, where the head moves
@@ -69,15 +61,11 @@ class Watch:
     view: Array = field(default_factory=lambda: np.diag([1, 1, 1, 1.0]) + np.outer([0, 0, DISTANCE, 0], [0, 0, 0, 1]))
 
     @classmethod
-    def of(cls, avatar: HeadAvatar, frames: int) -> Watch:
+    def of(cls, avatar: HeadAvatar, frames: int) -> FrameStats:
         """For a video of so many frames."""
         at = avatar.frame
         box = slice(at.top, at.top + at.height), slice(at.left, at.left + at.width)
-        g = avatar.gaussians
-        means, quats, scales, opacities, colors = (
-            t.numpy() for t in (g.means, g.quats, g.scales, g.opacities, g.colors)
-        )
-        alpha = render_frame(means, quats, scales, opacities, colors, avatar.camera)[1]
+        alpha = render_frame(avatar.gaussians, avatar.camera)[1]
         photo = avatar.picture[box]
         fine = _sampled(photo, FINE)
         places = tuple(
@@ -111,9 +99,9 @@ def _sampled(picture: Array, most: int) -> Array:
     return picture[::step, ::step]
 
 
-def judge(
-    seen: Watch, output: Path, fps: float, track: ExpressionTrack, basis: ExpressionBasis, sound: Waveform | None
-) -> dict[str, dict[str, Any]]:
+def run_checks(
+    seen: FrameStats, output: Path, fps: float, track: ExpressionTrack, basis: ExpressionBasis, sound: Waveform | None
+) -> dict[str, Check]:
     """The checks, by name, of a video that is written.
 
     `sound` is what the lips were made from, None if they were driven; of a long one the first ten minutes count.
@@ -134,7 +122,7 @@ def judge(
     leap = float(np.linalg.norm(np.diff(moved, axis=0), axis=1).max(initial=0)) * min(1.0, fps / SLOWEST)
     still = np.zeros(len(track), bool)
     still[seen.repeats] = True
-    checks = {
+    return {
         "ends": _ends(output, fps, len(track)),
         "black": _at_least(min(seen.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"),
         "frozen": _at_most(
@@ -154,7 +142,6 @@ def judge(
         ),
         "steady": _at_most(leap, LEAP, "how many cm the head leaps, or grows, from one frame to the next"),
     }
-    return {name: asdict(check) for name, check in checks.items()}
 
 
 def strayed(track: ExpressionTrack, view: Array) -> tuple[Array, Array]:
@@ -175,12 +162,12 @@ def strayed(track: ExpressionTrack, view: Array) -> tuple[Array, Array]:
     return away, np.concatenate([place, grown[:, None]], 1)
 
 
-def failures(checks: dict[str, dict[str, Any]]) -> list[str]:
+def failures(checks: dict[str, Check]) -> list[str]:
     """What is wrong, for a sentence, of each check that failed."""
     return [
-        f"the check {name!r} failed ({check['what']}: {plain(check['value'])}, limit {plain(check['limit'])})"
+        f"the check {name!r} failed ({check.what}: {plain(check.value or 0.0)}, limit {plain(check.limit or 0.0)})"
         for name, check in checks.items()
-        if not check["ok"]
+        if not check.ok
     ]
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mggdub import __version__, weights
+from mggdub import weights
 from mggdub.errors import MggdubError
 from mggdub.media import process
 from mggdub.media.video import read_video, write_video
 from mggdub.types import Camera, Gaussians
+from mggdub.version import __version__
 
 PACKAGES = ("torch", "numba", "numpy", "scipy", "ai-edge-litert", "av", "pillow", "safetensors")
 ENCODERS = ("libx264", "aac")
@@ -128,18 +129,15 @@ def _disk(name: str, folder: Path | None) -> Finding:
 
 def _self_test() -> Finding:
     """A moving ball is drawn, written as a video, read back and compared."""
-    from mggdub.render.rasterize import render_frame
+    from mggdub.renderer.rasterize import render_frame
 
     start = time.perf_counter()
     cloud, camera = _ball(200, 96)
-    means, quats, scales, opacities, colors = (
-        field.numpy() for field in (cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors)
-    )
     try:
         drawn = []
         for step in range(5):
-            moved = means + np.array([step, 0, 0], np.float32)
-            rgb, alpha = render_frame(moved, quats, scales, opacities, colors, camera)
+            moved = replace(cloud, means=cloud.means + torch.tensor([step, 0.0, 0.0]))
+            rgb, alpha = render_frame(moved, camera)
             drawn.append(np.clip((rgb + (1 - alpha[..., None]) * 0.2) * 255, 0, 255).astype(np.uint8))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "test.mp4"
@@ -166,7 +164,7 @@ def _ball(count: int, size: int) -> tuple[Gaussians, Camera]:
 
 
 def _warm_up() -> Finding:
-    from mggdub.render.rasterize import rasterize
+    from mggdub.renderer.rasterize import rasterize
 
     start = time.perf_counter()
     cloud, camera = _ball(1000, 256)

@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mggdub.appearance import OVAL, measure_face, warnings
+from mggdub.avatar.appearance import measure_face, warnings
 from mggdub.errors import InputError, plain
+from mggdub.face.detector import FaceFinder
+from mggdub.face.mesh import EYE_SKETCHES, INNER_LIPS, OVAL
+from mggdub.face.portrait import check_face, portrait
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
 from mggdub.media.unread import check_sound
-from mggdub.metrics.face import wrapped
-from mggdub.models import gestures
-from mggdub.models.speech import QUIETEST, frame_energy, load_speech, predict
-from mggdub.models.whisper import level
-from mggdub.perception.face import FaceFinder, check_face, portrait
-from mggdub.perception.geometry import GeometryNet, estimate_geometry, load_geometry
+from mggdub.metrics.landmarks import wrapped
+from mggdub.motion.speech import frame_energy
+from mggdub.motion.voice import phrases
+from mggdub.networks import speech
+from mggdub.networks.geometry import GeometryNet, estimate_geometry, load_geometry
+from mggdub.networks.speech import QUIETEST, load_speech, predict
+from mggdub.networks.whisper import level
 from mggdub.types import Array, Face, Photo, Waveform
 
-INNER_LIPS = (78, 82, 13, 312, 308, 317, 14, 87)
-EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 FAINT, CLIPPED = -40.0, 0.001  # dB RMS of what is spoken; share of samples
 LONG = 1800.0  # s
 HEARD = 600.0  # s in which voice is looked for
@@ -145,7 +147,7 @@ def draw(photo: Photo, faces: list[Face], found: list[FaceFinding]) -> Array:
         color = {"good": "#20c020", "usable": "#ffa000", "unusable": "#ff3030"}[finding.verdict]
         width = max(1, round(finding.height / 120))
         pen.rectangle(finding.box, outline=color, width=width)
-        for ring in (OVAL, INNER_LIPS, *EYES):
+        for ring in (OVAL, INNER_LIPS, *EYE_SKETCHES):
             points = [(float(x), float(y)) for x, y in face.landmarks[[*ring, ring[0]], :2]]
             pen.line(points, fill=color, width=width)
         size = max(12.0, finding.height / 6)
@@ -166,7 +168,7 @@ def hear(path: Path) -> SoundFinding:
     heard = Waveform(sound.samples[: int(HEARD * sound.sample_rate)], sound.sample_rate)
     spoken = _phrases(heard)
     voice = min(1.0, sum(end - start for start, end in spoken) / heard.duration)  # the last step may reach beyond
-    times = (np.arange(len(energy)) + 0.5) / gestures.VOICE_RATE
+    times = (np.arange(len(energy)) + 0.5) / speech.VOICE_RATE
     voiced = np.any([(start <= times) & (times < end) for start, end in spoken] or [np.zeros(len(times), bool)], 0)
     speech_db = _decibel(float(energy[voiced].mean())) if voiced.any() else None
     minutes, after = sound.duration / 60, heard.duration - spoken[-1][1] if spoken else sound.duration
@@ -200,7 +202,7 @@ def _phrases(sound: Waveform) -> list[tuple[float, float]]:
     energy = frame_energy(samples)
     if not np.any(energy > QUIETEST):
         return []
-    return gestures.phrases(np.where(energy > QUIETEST, predict(load_speech(), samples)[1], 0.0))
+    return phrases(np.where(energy > QUIETEST, predict(load_speech(), samples)[1], 0.0))
 
 
 def _decibel(power: float) -> float | None:

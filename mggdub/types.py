@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[Any]
-
 CROP_SIZE = 512  # px, side of every head crop
 FOCAL = 4.0 * CROP_SIZE  # px, the fixed focal length of a crop's camera
 LANDMARKS = 478
 LIP_MODES = 8
 MOST_ADVICE, LONGEST_ADVICE = 16, 200  # sentences of an avatar; characters of one
-
 # ARKit's names in alphabetical order: MediaPipe's 51 (without `_neutral`), plus tongueOut.
 BLENDSHAPES = (
     "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
@@ -44,7 +42,8 @@ MOUTH_UNITS = tuple(i for i in range(len(BLENDSHAPES)) if i not in DRIVING_UNITS
 DRIVERS = len(DRIVING_UNITS) + LIP_MODES  # 32 numbers move a head
 
 
-def _check(name: str, array: Array | Tensor, *shape: int | None) -> None:
+def check_shape(name: str, array: Array | Tensor, *shape: int | None) -> None:
+    """Raises ValueError unless the array has this shape; None fits any size."""
     actual = tuple(array.shape)
     fits = len(actual) == len(shape) and all(s is None or s == a for a, s in zip(actual, shape, strict=True))
     if not fits:
@@ -59,9 +58,9 @@ class Photo:
     alpha: Array | None = None  # [H, W] uint8, 255 is opaque; None if all of it is
 
     def __post_init__(self) -> None:
-        _check("pixels", self.pixels, None, None, 3)
+        check_shape("pixels", self.pixels, None, None, 3)
         if self.alpha is not None:
-            _check("alpha", self.alpha, *self.pixels.shape[:2])
+            check_shape("alpha", self.alpha, *self.pixels.shape[:2])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,7 +76,7 @@ class Waveform:
     sample_rate: int
 
     def __post_init__(self) -> None:
-        _check("samples", self.samples, None)
+        check_shape("samples", self.samples, None)
 
     @property
     def duration(self) -> float:
@@ -94,8 +93,8 @@ class Face:
     score: float  # 0..1, presence
 
     def __post_init__(self) -> None:
-        _check("landmarks", self.landmarks, LANDMARKS, 3)
-        _check("blendshapes", self.blendshapes, len(BLENDSHAPES))
+        check_shape("landmarks", self.landmarks, LANDMARKS, 3)
+        check_shape("blendshapes", self.blendshapes, len(BLENDSHAPES))
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,8 @@ class Camera:
     height: int = CROP_SIZE
 
     def __post_init__(self) -> None:
-        _check("K", self.K, 3, 3)
-        _check("viewmat", self.viewmat, 4, 4)
+        check_shape("K", self.K, 3, 3)
+        check_shape("viewmat", self.viewmat, 4, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +159,8 @@ class Portrait:
     camera: Camera  # pose of the head in this photo
 
     def __post_init__(self) -> None:
-        _check("image", self.image, self.crop.size, self.crop.size, 3)
-        _check("landmarks", self.landmarks, LANDMARKS, 3)
+        check_shape("image", self.image, self.crop.size, self.crop.size, 3)
+        check_shape("landmarks", self.landmarks, LANDMARKS, 3)
 
 
 # Classes of GeometryMaps.labels.
@@ -178,10 +177,10 @@ class GeometryMaps:
     matte: Array  # [512, 512] float32, 0..1: the person (head, neck, body) against the background
 
     def __post_init__(self) -> None:
-        _check("depth", self.depth, 256, 256)
-        _check("normals", self.normals, 256, 256, 3)
-        _check("labels", self.labels, 256, 256, 6)
-        _check("matte", self.matte, CROP_SIZE, CROP_SIZE)
+        check_shape("depth", self.depth, 256, 256)
+        check_shape("normals", self.normals, 256, 256, 3)
+        check_shape("labels", self.labels, 256, 256, 6)
+        check_shape("matte", self.matte, CROP_SIZE, CROP_SIZE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,14 +195,33 @@ class Gaussians:
 
     def __post_init__(self) -> None:
         n = self.means.shape[0]
-        _check("means", self.means, n, 3)
-        _check("quats", self.quats, n, 4)
-        _check("scales", self.scales, n, 3)
-        _check("opacities", self.opacities, n)
-        _check("colors", self.colors, n, 3)
+        check_shape("means", self.means, n, 3)
+        check_shape("quats", self.quats, n, 4)
+        check_shape("scales", self.scales, n, 3)
+        check_shape("opacities", self.opacities, n)
+        check_shape("colors", self.colors, n, 3)
 
     def __len__(self) -> int:
         return int(self.means.shape[0])
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, Array, Array]:
+        """The fields as arrays that share the tensors' memory; of tensors on the CPU without gradients."""
+        fields = (self.means, self.quats, self.scales, self.opacities, self.colors)
+        means, quats, scales, opacities, colors = (field.numpy() for field in fields)
+        return means, quats, scales, opacities, colors
+
+    def to(self, device: str) -> Gaussians:
+        """The same on 'cpu' or 'cuda'."""
+        if self.means.device.type == device:
+            return self
+        fields = (self.means, self.quats, self.scales, self.opacities, self.colors)
+        return Gaussians(*(field.to(device) for field in fields))
+
+    @classmethod
+    def of(cls, means: Array, quats: Array, scales: Array, opacities: Array, colors: Array) -> Gaussians:
+        """Of arrays, whose memory they share."""
+        return cls(*(torch.from_numpy(field) for field in (means, quats, scales, opacities, colors)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,9 +253,9 @@ class ExpressionTrack:
         for name, size in (("rotation", 3), ("translation", 3), ("torso", 4)):
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, np.zeros((count, size), np.float32))
-            _check(name, getattr(self, name), count, size)
-        _check("blendshapes", self.blendshapes, count, len(BLENDSHAPES))
-        _check("lip_modes", self.lip_modes, count, LIP_MODES)
+            check_shape(name, getattr(self, name), count, size)
+        check_shape("blendshapes", self.blendshapes, count, len(BLENDSHAPES))
+        check_shape("lip_modes", self.lip_modes, count, LIP_MODES)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -248,72 +266,7 @@ class ExpressionTrack:
         return np.concatenate([self.blendshapes[:, list(DRIVING_UNITS)], self.lip_modes], 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where the moving head sits in the picture that is put out."""
-
-    left: int  # px of the output picture, the box the head may cover
-    top: int
-    width: int
-    height: int
-    render_width: int  # px, what is rendered for that box
-    render_height: int
-
-
-@dataclass(frozen=True, eq=False)
-class Bases:
-    """What expression and pose add to a head, on grids over its crop; points take what lies at their place."""
-
-    motion: Array  # [K, 3, G, G] float32, cm
-    shade: Array  # [K', 3, 2 G, 2 G] float32, sRGB
-
-    def __post_init__(self) -> None:
-        size = self.motion.shape[-1]
-        _check("motion", self.motion, None, 3, size, size)
-        _check("shade", self.shade, None, 3, 2 * size, 2 * size)
-
-
-@dataclass(frozen=True, eq=False)
-class HeadAvatar:
-    """A head that can be moved: everything that is done once per photo.
-
-    Gaussians are those of the photo's own expression and pose; the first `pixels` of them are pixels of the photo,
-    then come the hidden side, the mouth and the two lids.
-    """
-
-    gaussians: Gaussians
-    skin: Any  # [N, 478] scipy csr_matrix, how points follow the mesh
-    neck: Array  # [N] float32, share of the head's rigid motion
-    body: Array  # [N] float32, share of the torso's motion
-    place: Array  # [N, 2] float32 0..1, where in the crop a point lies
-    hidden: slice  # the points of the side the photo does not show; those before it are its pixels
-    bases: Bases
-    mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
-    drivers: Array  # [32] float32, the photo's own expression
-    own_mouth: Array  # [M] int64, those of the photo's own open mouth
-    lids: tuple[slice, slice]  # the points of the left and the right lid
-    mouth: slice  # the points of the mouth's inside
-    painter: Any  # models.mouth.MouthLayer, what colours them in every frame
-    camera: Camera  # of the rendered box
-    frame: Frame
-    plate: Array  # [height, width, 3] float32 0..1, the box without the head
-    picture: Array  # [H, W, 3] uint8, the whole picture at its output size
-    sway: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
-    angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it
-    advice: tuple[str, ...] = ()  # sentences about the photo: what to expect of its videos
-
-    def __post_init__(self) -> None:
-        _check("mesh", self.mesh, LANDMARKS, 3)
-        _check("drivers", self.drivers, DRIVERS)
-        _check("neck", self.neck, len(self.gaussians))
-        _check("body", self.body, len(self.gaussians))
-        _check("place", self.place, len(self.gaussians), 2)
-        _check("plate", self.plate, self.frame.height, self.frame.width, 3)
-        if len(self.advice) > MOST_ADVICE or not all(_is_sentence(line) for line in self.advice):
-            raise ValueError("advice is no list of sentences")
-
-
-def _is_sentence(line: object) -> bool:
+def is_sentence(line: object) -> bool:
     """Whether it can be shown on a terminal, whoever wrote it."""
     return isinstance(line, str) and line.isprintable() and len(line) <= LONGEST_ADVICE
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mggdub import pipeline
-    from mggdub.types import HeadAvatar
+    from mggdub.avatar.values import HeadAvatar
+    from mggdub.models import Models
+
+    pass
 
 # A shell that runs the tests in the background ignores Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,18 +31,18 @@ def speech_wav() -> Path:
 
 
 @pytest.fixture(scope="session")
-def models() -> "pipeline.Models":
+def models() -> "Models":
     """All shipped networks."""
-    from mggdub import pipeline
+    from mggdub.models import load_models
 
-    return pipeline.load_models()
+    return load_models()
 
 
 @pytest.fixture(scope="session")
-def avatar(models: "pipeline.Models", head_png: Path) -> "HeadAvatar":
+def avatar(models: "Models", head_png: Path) -> "HeadAvatar":
     """The synthetic head at 256 px, its head at preview quality."""
-    from mggdub import pipeline
-    from mggdub.config import RenderOptions
+    from mggdub.avatar import build
     from mggdub.media.image import read_image
+    from mggdub.options import RenderOptions
 
-    return pipeline.build_avatar(read_image(head_png), models, RenderOptions(size=256, preview=True))
+    return build.build_avatar(read_image(head_png), models, RenderOptions(size=256, preview=True))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 SIZE = 64
@@ -23,7 +23,12 @@ def frames(count: int) -> Iterator[Any]:
         yield noise.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def render_file(photo: Path, speech: Path, output: Path, options: Any, progress: Any) -> dict[str, Any]:  # noqa: ARG001
+def report(output: Path) -> Any:
+    said = {"output": str(output)}
+    return SimpleNamespace(silent=False, advice=(), remarks=(), checks={}, as_dict=lambda: said)
+
+
+def render_file(photo: Path, speech: Path, output: Path, options: Any, progress: Any, **_: Any) -> Any:  # noqa: ARG001
     """Writes a video of as many frames as the first argument says; in two parts for --preview."""
     from mggdub.media.video import write_in_segments, write_video
 
@@ -35,16 +40,16 @@ def render_file(photo: Path, speech: Path, output: Path, options: Any, progress:
         write_in_segments(output, lambda start: frames(COUNT - start), folder=parts, **choices, **length)
     else:
         write_video(output, frames(COUNT), **choices)
-    return {"output": str(output), "checks": {}, "remarks": []}
+    return report(output)
 
 
-def track_file(source: Path, output: Path, options: Any, progress: Any) -> dict[str, Any]:  # noqa: ARG001
+def track_file(source: Path, output: Path, options: Any, progress: Any) -> Any:  # noqa: ARG001
     """Writes some 100 kB of text."""
     from mggdub.media.files import appearing_whole
 
     with appearing_whole(output, options.force) as partial:
         partial.write_text("0.123456,\n" * 10_000)
-    return {"output": str(output), "remarks": []}
+    return report(output)
 
 
 def inspect_file(source: Path, drawing: Path, force: bool) -> dict[str, Any]:
@@ -72,9 +77,9 @@ def stand_in(name: str, **parts: Any) -> None:
 if __name__ == "__main__":
     COUNT = int(sys.argv.pop(1))
     stand_in("types", Array=object, Photo=object, Waveform=object)
-    stand_in("pipeline", render_file=render_file, track_file=track_file, remarks=lambda *_: [])
+    stand_in("jobs", render_file=render_file, track_file=track_file)
     stand_in("checks", failures=lambda _: [])
     stand_in("inspection", inspect_file=inspect_file, as_text=str)
-    from mggdub.cli import main
+    from mggdub.cli.main import main
 
     main()

@@ -14,12 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mggdub import avatar as avatar_module
-from mggdub import pipeline, reconstruct, weights
-from mggdub.avatar import load_avatar, save_avatar, write_ply
-from mggdub.config import RenderOptions
+from mggdub import jobs, weights
+from mggdub.avatar import box
+from mggdub.avatar.file import KEY, _digest, load_avatar, save_avatar, write_ply
+from mggdub.avatar.values import HeadAvatar, RenderBox
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.types import Frame, HeadAvatar
+from mggdub.options import RenderOptions
 
 SMALL = RenderOptions(size=256, preview=True)
 ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep"}}
@@ -59,12 +59,12 @@ def test_an_avatar_renders_like_its_photo(head_png: Path, head_mgg: Path, speech
     samples, rate = soundfile.read(speech_wav)
     soundfile.write(tmp_path / "s.wav", samples[rate : rate + rate // 4], rate)
     plain = RenderOptions()
-    pipeline.render_file(head_png, tmp_path / "s.wav", tmp_path / "photo.mp4", SMALL, lambda *_: None)
-    pipeline.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "mgg.mp4", plain, lambda *_: None)
+    jobs.render_file(head_png, tmp_path / "s.wav", tmp_path / "photo.mp4", SMALL, lambda *_: None)
+    jobs.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "mgg.mp4", plain, lambda *_: None)
     assert (tmp_path / "photo.mp4").read_bytes() == (tmp_path / "mgg.mp4").read_bytes()
     for other in (replace(plain, size=128), replace(plain, face="1"), replace(plain, background="#00ff00")):
         with pytest.raises(UsageError, match="was made with"):
-            pipeline.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "x.mp4", other, lambda *_: None)
+            jobs.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "x.mp4", other, lambda *_: None)
 
 
 def test_the_same_avatar_is_the_same_bytes(avatar: HeadAvatar, head_mgg: Path, tmp_path: Path) -> None:
@@ -149,12 +149,12 @@ FORGED: dict[str, Spoil] = {
 def test_a_forged_file_is_one_sentence(head_mgg: Path, tmp_path: Path, name: str) -> None:
     with safe_open(head_mgg, "pt") as file:
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-        told = json.loads(file.metadata()[avatar_module.KEY])
+        told = json.loads(file.metadata()[KEY])
     told.pop("sha256")
     FORGED[name](tensors, told)
-    told["sha256"] = avatar_module._digest(told, tensors)
+    told["sha256"] = _digest(told, tensors)
     bad = tmp_path / "bad.mgg"
-    save_file(tensors, bad, {avatar_module.KEY: json.dumps(told)})
+    save_file(tensors, bad, {KEY: json.dumps(told)})
     with pytest.raises(InputError) as error:
         load_avatar(bad)
     assert str(error.value).isprintable() and "make it again" in str(error.value)
@@ -165,19 +165,19 @@ def test_what_a_file_says_is_shown_without_escapes(head_mgg: Path, tmp_path: Pat
     for key, other in (("format", {}), ("mggdub", {"weights": "0"}), ("weights", {}), ("options", {}), (text, {})):
         with safe_open(head_mgg, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads(file.metadata()[avatar_module.KEY]) | other | {key: text}
-        about["sha256"] = avatar_module._digest({k: v for k, v in about.items() if k != "sha256"}, tensors)
-        save_file(tensors, tmp_path / "bad.mgg", {avatar_module.KEY: json.dumps(about)})
+            about = json.loads(file.metadata()[KEY]) | other | {key: text}
+        about["sha256"] = _digest({k: v for k, v in about.items() if k != "sha256"}, tensors)
+        save_file(tensors, tmp_path / "bad.mgg", {KEY: json.dumps(about)})
         with pytest.raises(InputError) as error:
             load_avatar(tmp_path / "bad.mgg")
         assert str(error.value).isprintable() and len(str(error.value)) < 500
 
 
 def test_a_head_of_one_pixel_is_refused_before_it_is_built() -> None:
-    reconstruct.check_frame(Frame(43, 32, 2, 2, 2, 2))
-    for frame in (Frame(43, 32, 1, 2, 1, 2), Frame(43, 32, 2, 0, 2, 1), Frame(0, 0, 4000, 3, 640, 1)):
+    box.check_box(RenderBox(43, 32, 2, 2, 2, 2))
+    for frame in (RenderBox(43, 32, 1, 2, 1, 2), RenderBox(43, 32, 2, 0, 2, 1), RenderBox(0, 0, 4000, 3, 640, 1)):
         with pytest.raises(InputError, match="larger --size"):
-            reconstruct.check_frame(frame)
+            box.check_box(frame)
 
 
 def test_faces_are_for_their_owner_alone(avatar: HeadAvatar, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
         shutil.copy(weights.locate(name), tmp_path / "x.mgg")
         with pytest.raises(InputError, match="no avatar"):
             load_avatar(tmp_path / "x.mgg")
-    save_file({}, tmp_path / "deep.mgg", {avatar_module.KEY: "[" * 100_000})
+    save_file({}, tmp_path / "deep.mgg", {KEY: "[" * 100_000})
     with pytest.raises(InputError, match="no avatar"):
         load_avatar(tmp_path / "deep.mgg")
     shutil.copy(head_png, tmp_path / "y.mgg")

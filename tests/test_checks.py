@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from mggdub import checks, pipeline
-from mggdub.checks import Watch, failures, judge
+from mggdub import checks
+from mggdub.avatar.values import HeadAvatar
+from mggdub.checks import FrameStats, failures, run_checks
 from mggdub.media.video import write_video
-from mggdub.types import Array, ExpressionTrack, HeadAvatar, Waveform
+from mggdub.models import Models
+from mggdub.motion import speech
+from mggdub.types import Array, ExpressionTrack, Waveform
 
 FRAMES, FPS = 50, 25.0
 
 
 @pytest.fixture(scope="module")
-def scene(models: pipeline.Models, avatar: HeadAvatar, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def scene(models: Models, avatar: HeadAvatar, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two seconds: a hum that swells three times and rests in the last second; lips that follow it."""
     times = (np.arange(FRAMES) + 0.5) / FPS
     at = np.arange(2 * 16000) / 16000
@@ -37,14 +40,12 @@ def scene(models: pipeline.Models, avatar: HeadAvatar, tmp_path_factory: pytest.
     return SimpleNamespace(track=track, sound=sound, out=out, moved=moved)
 
 
-def judged(
-    scene: SimpleNamespace, models: pipeline.Models, avatar: HeadAvatar, frames: Any, **other: Any
-) -> dict[str, Any]:
-    watch = Watch.of(avatar, FRAMES)
+def judged(scene: SimpleNamespace, models: Models, avatar: HeadAvatar, frames: Any, **other: Any) -> dict[str, Any]:
+    watch = FrameStats.of(avatar, FRAMES)
     for index, frame in enumerate(frames):
         watch.see(index, frame)
     given = {"track": scene.track, "sound": scene.sound} | other
-    return judge(watch, scene.out, FPS, given["track"], models.expression, given["sound"])
+    return run_checks(watch, scene.out, FPS, given["track"], models.expression, given["sound"])
 
 
 def good(scene: SimpleNamespace) -> Iterator[Array]:
@@ -52,22 +53,22 @@ def good(scene: SimpleNamespace) -> Iterator[Array]:
 
 
 def failed(found: dict[str, Any]) -> list[str]:
-    return [name for name, check in found.items() if not check["ok"]]
+    return [name for name, check in found.items() if not check.ok]
 
 
 def test_a_sound_render_passes_and_everything_is_measured(scene: Any, models: Any, avatar: HeadAvatar) -> None:
     found = judged(scene, models, avatar, good(scene))
     assert failed(found) == [] and failures(found) == []
-    measured = {name for name, check in found.items() if check["value"] is not None}
+    measured = {name for name, check in found.items() if check.value is not None}
     assert measured >= {"ends", "black", "frozen", "silence", "seam"}
-    assert found["seam"]["value"] == pytest.approx(1, abs=0.1) and found["black"]["value"] > 0.9
+    assert found["seam"].value == pytest.approx(1, abs=0.1) and found["black"].value > 0.9
 
 
 def test_a_black_frame_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) -> None:
     frames = list(good(scene))
     frames[17] = np.zeros_like(frames[17])
     found = judged(scene, models, avatar, frames)
-    assert failed(found) == ["black"] and found["black"]["value"] == 0
+    assert failed(found) == ["black"] and found["black"].value == 0
     assert failures(found)[0].startswith("the check 'black' failed")
 
 
@@ -82,12 +83,12 @@ def test_lips_open_in_a_pause_are_noticed(scene: Any, models: Any, avatar: HeadA
     track = ExpressionTrack(scene.track.times, scene.track.blendshapes, open_lips)
     assert failed(judged(scene, models, avatar, good(scene), track=track)) == ["silence"]
     driven = judged(scene, models, avatar, good(scene), track=track, sound=None)
-    assert failed(driven) == [] and driven["silence"]["value"] is driven["lip_lag"]["value"] is None
+    assert failed(driven) == [] and driven["silence"].value is driven["lip_lag"].value is None
 
 
 def test_a_hard_outline_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) -> None:
     at = avatar.frame
-    edge = np.abs(Watch.of(avatar, FRAMES).matte - 0.5) < 0.15
+    edge = np.abs(FrameStats.of(avatar, FRAMES).matte - 0.5) < 0.15
     rows, columns = (np.arange(n) * m // n for n, m in zip((at.height, at.width), edge.shape, strict=True))
     line = edge[np.ix_(rows, columns)][..., None]
     box = np.s_[at.top : at.top + at.height, at.left : at.left + at.width]
@@ -99,23 +100,23 @@ def test_a_hard_outline_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) 
 
 
 def test_late_sound_is_noticed(models: Any, speech_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mggdub.config import RenderOptions
     from mggdub.media.audio import read_audio
+    from mggdub.options import RenderOptions
 
     sound = read_audio(speech_wav)
-    track = pipeline.make_track(sound, models, RenderOptions())
+    track = speech.make_track(sound, models, RenderOptions())
     monkeypatch.setattr(checks, "ends", lambda _: (len(track), 1.0, 1.0))
-    seen = Watch((slice(0), slice(0)), 1.0, 1.0, np.zeros((2, 2)), frozenset())
+    seen = FrameStats((slice(0), slice(0)), 1.0, 1.0, np.zeros((2, 2)), frozenset())
     late = Waveform(np.concatenate([np.zeros(16000 // 4, np.float32), sound.samples]), 16000)
-    lags = [judge(seen, Path("x"), 25.0, track, models.expression, heard)["lip_lag"] for heard in (sound, late)]
-    assert lags[0]["ok"] and abs(lags[0]["value"]) < 100
-    assert not lags[1]["ok"] and lags[1]["value"] == pytest.approx(lags[0]["value"] + 250, abs=60)
+    lags = [run_checks(seen, Path("x"), 25.0, track, models.expression, heard)["lip_lag"] for heard in (sound, late)]
+    assert lags[0].ok and abs(lags[0].value) < 100
+    assert not lags[1].ok and lags[1].value == pytest.approx(lags[0].value + 250, abs=60)
 
 
 def test_missing_frames_and_a_short_sound_are_noticed(
     scene: Any, models: Any, avatar: HeadAvatar, tmp_path: Path
 ) -> None:
-    assert judged(scene, models, avatar, good(scene))["ends"]["value"] < 0.01
+    assert judged(scene, models, avatar, good(scene))["ends"].value < 0.01
     soundfile.write(tmp_path / "b.wav", scene.sound.samples[:8000], 16000)
     height, width = avatar.picture.shape[:2]
     other = tmp_path / "b.mp4"
@@ -136,7 +137,7 @@ def test_a_head_that_leaves_its_body_is_noticed(
     away[:, column] = value * np.linspace(0, 1, FRAMES)
     track = ExpressionTrack(scene.track.times, scene.track.blendshapes, scene.track.lip_modes, translation=away)
     found = judged(scene, models, avatar, good(scene), track=track)
-    assert failed(found) == names and (found["attached"]["value"] > found["attached"]["limit"]) == bool(names)
+    assert failed(found) == names and (found["attached"].value > found["attached"].limit) == bool(names)
 
 
 def test_a_head_that_leaps_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) -> None:

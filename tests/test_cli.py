@@ -19,10 +19,11 @@ import soundfile
 from PIL import Image, ImageFilter
 
 import mggdub
-from mggdub import cli
-from mggdub.config import RenderOptions, parse_fps
+from mggdub.cli import main
 from mggdub.errors import UsageError
 from mggdub.media.image import read_image
+from mggdub.options import RenderOptions, parse_fps
+from mggdub.reports import Check
 
 Run = Callable[..., SimpleNamespace]
 CAT = Path(__file__).parent / "data" / "cat.jpg"
@@ -35,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     def call(*arguments: object) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["mggdub", *map(str, arguments)])
         capfd.readouterr()
-        code = cli._run()
+        code = main.run()
         said = capfd.readouterr()
         return SimpleNamespace(code=code, out=said.out, err=said.err)
 
@@ -43,21 +44,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 
 @pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def fake_jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """In place of the real one: remembers what it was asked for, or fails as told."""
     fake = SimpleNamespace(asked=[], problem=None, checks={})
 
-    def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Any) -> dict[str, Any]:
+    def render_file(photo: Path, speech: Path, output: Path, options: RenderOptions, progress: Any, **_: Any) -> Any:
         fake.asked.append((photo, speech, output, options))
         for done in range(21):
             progress("render", done, 20)
         if fake.problem:
             raise fake.problem
-        return {"output": str(output), "silent": False, "checks": fake.checks, "remarks": []}
+        said = {"output": str(output), "checks": {}}
+        return SimpleNamespace(silent=False, advice=(), remarks=(), checks=fake.checks, as_dict=lambda: said)
 
-    fake.render_file, fake.remarks = render_file, lambda *_: []
-    monkeypatch.setitem(sys.modules, "mggdub.pipeline", fake)
-    monkeypatch.setattr(mggdub, "pipeline", fake, raising=False)
+    fake.render_file = render_file
+    monkeypatch.setitem(sys.modules, "mggdub.jobs", fake)
+    monkeypatch.setattr(mggdub, "jobs", fake, raising=False)
     return fake
 
 
@@ -126,9 +128,9 @@ def test_bad_input_gets_a_code_and_a_sentence(
      ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], pipeline: Any, wrong: list[str]) -> None:
+def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], fake_jobs: Any, wrong: list[str]) -> None:
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], *wrong)
-    assert said.code == 2 and wrong[0].lstrip("-") in said.err and not pipeline.asked
+    assert said.code == 2 and wrong[0].lstrip("-") in said.err and not fake_jobs.asked
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_the_help_shows_a_colour_in_quotes(run: Run) -> None:
         assert "'#00ff00'" in run(command, "--help").out
 
 
-def test_options_arrive(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
+def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
     paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
     wanted = RenderOptions(
         preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
@@ -164,19 +166,19 @@ def test_options_arrive(run: Run, inputs: dict[str, Path], pipeline: Any) -> Non
         "--device", "cpu", "--crf", 20, "--seed", 7, "--force",
     )  # fmt: skip
     assert said.code == 0, said.err
-    assert pipeline.asked == [(*paths, wanted)]
+    assert fake_jobs.asked == [(*paths, wanted)]
     assert said.out == f"{paths[2]}\n" and "20 of 20 frames" in said.err
     assert wanted.background_color == (0, 255, 0)
 
 
 def test_the_environment_gives_defaults_but_never_overwrites(
-    run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MGGDUB_RENDER_FPS", "30")
     monkeypatch.setenv("MGGDUB_RENDER_FORCE", "1")
     assert run("render", inputs["head"], inputs["short.wav"], "-o", inputs["old.mp4"]).code == 4
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--json", "--quiet")
-    assert said.code == 0 and pipeline.asked[0][3].fps == 30
+    assert said.code == 0 and fake_jobs.asked[0][3].fps == 30
     assert json.loads(said.out)["output"] == str(inputs["out"]) and said.err == ""
 
 
@@ -185,15 +187,15 @@ def test_the_environment_gives_defaults_but_never_overwrites(
     [(KeyboardInterrupt(), 130, "Interrupted"), (RuntimeError("odd"), 1, "bug"), (UsageError("No."), 2, "Error: No.")],
 )
 def test_what_goes_wrong_inside(
-    run: Run, inputs: dict[str, Path], pipeline: Any, problem: BaseException, code: int, words: str
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, problem: BaseException, code: int, words: str
 ) -> None:
-    pipeline.problem = problem
+    fake_jobs.problem = problem
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"])
     assert said.code == code and words in said.err and said.out == "" and "Traceback" not in said.err
 
 
 def test_a_config_file_gives_defaults(
-    run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = inputs["folder"] / "slow.toml"
     config.write_text('fps = 29.97\nmouth_scale = 2\ncrf = 30\nface = 1\npose = "still"\nquiet = true\n')
@@ -202,7 +204,7 @@ def test_a_config_file_gives_defaults(
         "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config, "--mouth-scale", "0.5"
     )
     assert said.code == 0 and said.err == ""
-    options = pipeline.asked[0][3]
+    options = fake_jobs.asked[0][3]
     assert (options.fps, options.face, options.pose) == (Fraction(30000, 1001), "1", "still")
     assert (options.crf, options.mouth_scale) == (25, 0.5)  # environment and command line come first
 
@@ -217,12 +219,12 @@ def test_a_config_file_gives_defaults(
      ("fps = ", "TOML"), ("crf = 99", "--crf")],
 )  # fmt: skip
 def test_a_wrong_config_file_is_one_sentence(
-    run: Run, inputs: dict[str, Path], pipeline: Any, text: str, said: str
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, text: str, said: str
 ) -> None:
     config = inputs["folder"] / "a.toml"
     config.write_text(text)
     told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config)
-    assert told.code == 2 and said in told.err and not pipeline.asked
+    assert told.code == 2 and said in told.err and not fake_jobs.asked
     assert told.err.startswith("Error: ") and told.err.count("\n") == 1 and told.err.endswith(".\n")
 
 
@@ -238,17 +240,17 @@ def test_a_wrong_config_file_is_one_sentence(
     ids=lambda value: value[:24],
 )  # fmt: skip
 def test_a_monstrous_config_file_is_one_short_sentence(
-    run: Run, inputs: dict[str, Path], pipeline: Any, text: str, said: str
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, text: str, said: str
 ) -> None:
     config = inputs["folder"] / "a.toml"
     config.write_text(text)
     told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config)
-    assert told.code == 2 and said in told.err and not pipeline.asked, told.err
+    assert told.code == 2 and said in told.err and not fake_jobs.asked, told.err
     assert told.err.startswith("Error: ") and told.err.count("\n") == 1 and len(told.err) < 600
 
 
 @pytest.mark.parametrize("wrong", ["1e9999999", "1e-9999999", "9" * 5000, "1/" + "9" * 5000, "-0", "nan", "٣"])
-@pytest.mark.usefixtures("pipeline")
+@pytest.mark.usefixtures("fake_jobs")
 def test_monstrous_options_are_usage_errors(
     run: Run, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
@@ -265,20 +267,20 @@ def test_monstrous_options_are_usage_errors(
     assert parse_fps(" 25 ") == 25
 
 
-def test_a_failed_check_is_told_and_strict_fails(run: Run, inputs: dict[str, Path], pipeline: Any) -> None:
-    good = {"ok": True, "value": None, "limit": 1, "what": "x"}
-    pipeline.checks = {"ends": good, "seam": {"ok": False, "value": 2.5, "limit": 1.5, "what": "gradient"}}
+def test_a_failed_check_is_told_and_strict_fails(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
+    good = Check(True, None, 1, "x")
+    fake_jobs.checks = {"ends": good, "seam": Check(False, 2.5, 1.5, "gradient")}
     argv = "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]
     lax = run(*argv)
     assert lax.code == 0 and "'seam' failed" in lax.err and "'ends'" not in lax.err
     strict = run(*argv, "--strict", "--quiet")
     assert strict.code == 6 and strict.out == f"{inputs['out']}\n"
     assert strict.err.startswith(f"Error: {inputs['out']} was written, but") and "2.5" in strict.err
-    pipeline.checks = {"ends": good}
+    fake_jobs.checks = {"ends": good}
     assert run(*argv, "--strict").code == 0
 
 
-@pytest.mark.usefixtures("pipeline")
+@pytest.mark.usefixtures("fake_jobs")
 def test_progress_in_a_pipe_is_plain_lines(run: Run, inputs: dict[str, Path]) -> None:
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"])
     assert "20 of 20 frames" in said.err and not any(ord(c) < 32 and c != "\n" for c in said.err + said.out)
@@ -292,7 +294,7 @@ def test_completion_scripts_ask_for_what_main_answers(shell: str, run: Run, monk
     monkeypatch.setenv("COMP_CWORD", "1")
     monkeypatch.setattr(sys, "argv", ["mggdub"])
     with pytest.raises(SystemExit):
-        cli._run()
+        main.run()
 
 
 def test_inspect_tells_and_refuses_as_render_does(run: Run, inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -309,9 +311,9 @@ def test_inspect_tells_and_refuses_as_render_does(run: Run, inputs: dict[str, Pa
         assert told.code == code and told.out == "" and told.err.startswith("Error: "), name
 
 
-def test_a_drive_needs_no_speech(run: Run, pipeline: SimpleNamespace, inputs: dict[str, Path]) -> None:
+def test_a_drive_needs_no_speech(run: Run, fake_jobs: SimpleNamespace, inputs: dict[str, Path]) -> None:
     done = run("render", inputs["head"], "--drive", inputs["short.wav"], "-o", inputs["out"])
-    (asked,) = pipeline.asked
+    (asked,) = fake_jobs.asked
     assert done.code == 0 and asked[1] is None and asked[3].drive == inputs["short.wav"]
     none = run("render", inputs["head"], "-o", inputs["out"])
     assert none.code == 2 and "--drive" in none.err and none.out == ""
@@ -337,21 +339,21 @@ def test_track_wants_a_csv(run: Run, inputs: dict[str, Path], tmp_path: Path) ->
      (EOFError(), 1), (ValueError("memory of an elephant"), 1)],
 )  # fmt: skip
 def test_what_the_system_refuses_is_no_bug(
-    run: Run, inputs: dict[str, Path], pipeline: Any, problem: Exception, code: int
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, problem: Exception, code: int
 ) -> None:
-    pipeline.problem = problem
+    fake_jobs.problem = problem
     told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
     assert told.code == code and told.err.startswith("Error: ") and told.out == "", told.err
     assert ("bug" in told.err) == (code == 1) and ("memory; close" in told.err) == (code == 3)
 
 
-def test_quiet_means_quiet(run: Run, inputs: dict[str, Path], pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def noisy(*_: Any) -> dict[str, Any]:
+def test_quiet_means_quiet(run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(*_: Any, **__: Any) -> Any:
         warnings.warn("a library's", RuntimeWarning, stacklevel=1)
         os.write(2, b"a native library's\n")
-        return {"checks": {}, "remarks": []}
+        return SimpleNamespace(silent=False, advice=(), remarks=(), checks={})
 
-    monkeypatch.setattr(pipeline, "render_file", noisy)
+    monkeypatch.setattr(fake_jobs, "render_file", noisy)
     said = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
     assert said.code == 0 and said.err == "" and said.out == f"{inputs['out']}\n"
 

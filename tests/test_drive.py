@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggdub import drive, pipeline
-from mggdub.config import RenderOptions
+from mggdub import jobs
+from mggdub.animation import animate, retarget
+from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import InputError
+from mggdub.face import expression
+from mggdub.face.clip import follow_face
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.media.track import read_track
 from mggdub.media.video import probe, read_video, write_video
-from mggdub.models import expression, limits
-from mggdub.perception.follow import follow
-from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack, HeadAvatar
+from mggdub.models import Models
+from mggdub.motion import driving, limits
+from mggdub.motion.track import Performance, apply_options, play_file, resample
+from mggdub.motion.track_file import read_track
+from mggdub.options import RenderOptions
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack
 
 SMALL = RenderOptions(size=256, preview=True)
 FPS = 25
@@ -28,7 +33,7 @@ BLINKS = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 
 
 @pytest.fixture(scope="module")
-def played(models: pipeline.Models) -> ExpressionTrack:
+def played(models: Models) -> ExpressionTrack:
     """The mouth opens twice, the head turns, the eyes close once."""
     phase = np.arange(COUNT) / COUNT * 2 * np.pi
     units = np.zeros((COUNT, 52), np.float32)
@@ -40,38 +45,38 @@ def played(models: pipeline.Models) -> ExpressionTrack:
 
 @pytest.fixture(scope="module")
 def video(
-    tmp_path_factory: pytest.TempPathFactory, models: pipeline.Models, avatar: HeadAvatar, played: ExpressionTrack
+    tmp_path_factory: pytest.TempPathFactory, models: Models, avatar: HeadAvatar, played: ExpressionTrack
 ) -> Path:
     """The synthetic head plays the track, silently; a few frames show nobody."""
     path = tmp_path_factory.mktemp("drive") / "driver.mp4"
-    frames = list(pipeline.animate(avatar, models, played, relative=True))
+    frames = list(animate.animate(avatar, models, played, relative=True))
     frames[LOST] = [np.full_like(frames[0], 128)] * len(frames[LOST])
     write_video(path, iter(frames), fps=Fraction(FPS), size=(256, 256))
     return path
 
 
 @pytest.fixture(scope="module")
-def tracked(video: Path, models: pipeline.Models) -> drive.Drive:
-    return drive.track_video(video, models.eyes)
+def tracked(video: Path, models: Models) -> Performance:
+    return driving.track_video(video, models.eyes)
 
 
 def correlation(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def eyes_of(models: pipeline.Models, frames: list[Array]) -> Array:
+def eyes_of(models: Models, frames: list[Array]) -> Array:
     """Opening of the eyes in every frame, px."""
-    marks = np.stack([face.landmarks for face in follow(frames, models.faces) if face])
+    marks = np.stack([face.landmarks for face in follow_face(frames, models.faces) if face])
     return np.abs(marks[:, [159, 386], 1] - marks[:, [145, 374], 1]).mean(1)
 
 
 def test_what_was_played_is_tracked(
-    tracked: drive.Drive, played: ExpressionTrack, models: pipeline.Models, avatar: HeadAvatar
+    tracked: Performance, played: ExpressionTrack, models: Models, avatar: HeadAvatar
 ) -> None:
     track = tracked.track
     seen = np.delete(np.arange(COUNT), LOST)
     gap = expression.lip_gap(models.expression, track.lip_modes)
-    truth = expression.lip_gap(models.expression, drive.onto_photo(models.expression, avatar.drivers, played)[:, 24:])
+    truth = expression.lip_gap(models.expression, retarget.retarget(models.expression, avatar.drivers, played)[:, 24:])
     assert correlation(gap[seen], truth[seen]) > 0.95 and np.abs(gap - truth)[seen].mean() < 0.2
     assert correlation(track.rotation[seen, 1], played.rotation[seen, 1]) > 0.98
     assert np.abs(track.rotation[seen] - played.rotation[seen]).mean() < 1.0
@@ -83,12 +88,12 @@ def test_what_was_played_is_tracked(
 
 @pytest.mark.parametrize("quarters", [1, 2])
 def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
-    video: Path, tracked: drive.Drive, models: pipeline.Models, tmp_path: Path, quarters: int
+    video: Path, tracked: Performance, models: Models, tmp_path: Path, quarters: int
 ) -> None:
     path = tmp_path / "turned.mp4"
     frames = (np.ascontiguousarray(np.rot90(frame, quarters)) for _, frame in read_video(video))
     write_video(path, frames, fps=Fraction(FPS), size=(256, 256), crf=5)
-    found = drive.track_video(path, models.eyes)
+    found = driving.track_video(path, models.eyes)
     assert found.held == tracked.held
     assert np.abs(found.track.rotation - tracked.track.rotation).max() < 1.5
     assert np.abs(found.track.translation - tracked.track.translation)[:, :2].max() < 0.3  # depth trembles anyway
@@ -97,20 +102,20 @@ def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
     assert np.abs(found.track.torso - tracked.track.torso)[:, :2].max() < 0.3
 
 
-def test_frames_without_a_face_hold_the_last(tracked: drive.Drive) -> None:
+def test_frames_without_a_face_hold_the_last(tracked: Performance) -> None:
     assert tracked.held == 3
     for values in (tracked.track.lip_modes, tracked.track.blendshapes):
         assert np.abs(np.diff(values[LOST.start - 1 : LOST.stop], axis=0)).max() < 1e-4
 
 
-def test_no_face_at_all_is_said(tmp_path: Path, models: pipeline.Models) -> None:
+def test_no_face_at_all_is_said(tmp_path: Path, models: Models) -> None:
     path = tmp_path / "wall.mp4"
     write_video(path, iter([np.full((96, 128, 3), 128, np.uint8)] * 2), fps=Fraction(FPS), size=(128, 96))
     with pytest.raises(InputError, match="No human face"):
-        drive.track_video(path, models.eyes)
+        driving.track_video(path, models.eyes)
 
 
-def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: pipeline.Models) -> None:
+def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: Models) -> None:
     basis = models.expression
     own = np.zeros(32, np.float32)
     own[24:] = basis.opening * 0.8  # the photo's mouth is open, the driver's closes and opens again
@@ -119,7 +124,7 @@ def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: pipeline.M
     units = np.full((20, 52), 0.1, np.float32)
     units[10, BLINKS] = 1
     track = ExpressionTrack((np.arange(20) + 0.5) / 25, units, modes.astype(np.float32))
-    drivers = drive.onto_photo(basis, own, track)
+    drivers = retarget.retarget(basis, own, track)
     assert np.allclose(drivers[0], own, atol=1e-5)
     gap = expression.lip_gap(basis, drivers[:, 24:])
     assert np.allclose(gap[8:], expression.lip_gap(basis, modes)[8:], atol=1e-4)  # after 0.3 s
@@ -127,29 +132,29 @@ def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: pipeline.M
     assert np.allclose(drivers[:, 1], 0.2, atol=1e-6)
 
 
-def test_a_blink_in_the_first_frame_is_no_open_eye(models: pipeline.Models) -> None:
+def test_a_blink_in_the_first_frame_is_no_open_eye(models: Models) -> None:
     units = np.zeros((20, 52), np.float32)
     units[:3, BLINKS] = 0.9
     track = ExpressionTrack((np.arange(20) + 0.5) / 25, units, np.zeros((20, 8), np.float32))
-    lids = drive.onto_photo(models.expression, np.zeros(32, np.float32), track)[:, list(expression.BLINKS)]
+    lids = retarget.retarget(models.expression, np.zeros(32, np.float32), track)[:, list(expression.BLINKS)]
     assert np.allclose(lids[0], 0.9, atol=1e-5) and np.allclose(lids[5:], 0, atol=1e-5)
 
 
-def test_options_hold_what_they_name(tracked: drive.Drive) -> None:
-    track = drive.resample(tracked, 50.0)
+def test_options_hold_what_they_name(tracked: Performance) -> None:
+    track = resample(tracked, 50.0)
     assert len(track) == 2 * COUNT and np.allclose(np.diff(track.times), 0.02)
-    still = drive.styled(track, replace(SMALL, pose="still", blink="none", expression_scale=0.0, mouth_scale=0.5))
+    still = apply_options(track, replace(SMALL, pose="still", blink="none", expression_scale=0.0, mouth_scale=0.5))
     assert not still.rotation.any() and not still.translation.any()
     assert np.ptp(still.blendshapes, axis=0).max() < 1e-6
     assert np.allclose(still.lip_modes, track.lip_modes / 2)
 
 
-def test_a_file_without_lip_modes_moves_lips(tmp_path: Path, models: pipeline.Models) -> None:
+def test_a_file_without_lip_modes_moves_lips(tmp_path: Path, models: Models) -> None:
     path = tmp_path / "take.csv"
     path.write_text(
         "Timecode,BlendShapeCount,JawOpen\n" + "".join(f"01:00:00:{k:02}.0,61,{k / 9}\n" for k in range(10))
     )
-    driven = drive.from_file(read_track(path), models.expression)
+    driven = play_file(read_track(path), models.expression)
     gap = expression.lip_gap(models.expression, driven.track.lip_modes)
     assert (np.diff(gap) > 0).all() and gap[-1] > 0.5
     assert driven.seconds == pytest.approx(10 / 60) and "lip_0" not in driven.missing and "x_cm" in driven.missing
@@ -157,22 +162,22 @@ def test_a_file_without_lip_modes_moves_lips(tmp_path: Path, models: pipeline.Mo
 
 def test_a_track_is_exported_edited_and_rendered_without_blinks(
     video: Path,
-    models: pipeline.Models,
+    models: Models,
     avatar: HeadAvatar,
     head_png: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_models", lambda: models)  # built once for all tests here
-    monkeypatch.setattr(pipeline, "build_avatar", lambda *_: avatar)
+    monkeypatch.setattr(jobs, "load_models", lambda: models)  # built once for all tests here
+    monkeypatch.setattr(jobs, "build_avatar", lambda *_: avatar)
     path, output = tmp_path / "track.csv", tmp_path / "out.mp4"
-    report = pipeline.track_file(video, path, SMALL, lambda *_: None)
-    assert report["frames"] == COUNT and report["held"] == 3
+    report = jobs.track_file(video, path, SMALL, lambda *_: None)
+    assert report.frames == COUNT and report.held == 3
     around = slice(BLINK.start - 4, BLINK.stop)
 
     def eyes() -> Array:
-        file = drive.from_file(read_track(path), models.expression)
-        return eyes_of(models, list(pipeline.animate(avatar, models, file.track, relative=True))[around])
+        file = play_file(read_track(path), models.expression)
+        return eyes_of(models, list(animate.animate(avatar, models, file.track, relative=True))[around])
 
     before = eyes()
     with path.open(newline="") as file:
@@ -186,10 +191,10 @@ def test_a_track_is_exported_edited_and_rendered_without_blinks(
     after = eyes()
     assert before.min() < 0.5 * before.max() and after.min() > 0.75 * before.max()
 
-    report = pipeline.render_file(head_png, None, output, replace(SMALL, drive=path), lambda *_: None)
+    report = jobs.render_file(head_png, None, output, replace(SMALL, drive=path), lambda *_: None)
     info = probe(output)
-    assert report["frames"] == len(list(read_video(output))) == COUNT and report["seconds"] == COUNT / FPS
-    assert not info.has_audio and report["held"] == 0 and report["missing"] == []
+    assert report.frames == len(list(read_video(output))) == COUNT and report.seconds == COUNT / FPS
+    assert not info.has_audio and report.held == 0 and report.missing == ()
 
 
 @pytest.fixture(scope="module")
@@ -214,42 +219,42 @@ def cut_video(tmp_path_factory: pytest.TempPathFactory, head_png: Path) -> tuple
     return folder / "cut.mp4", folder / "second.mp4"
 
 
-def test_after_a_cut_all_begins_anew(cut_video: tuple[Path, Path], models: pipeline.Models) -> None:
-    both, alone = (drive.track_video(path, models.eyes) for path in cut_video)
+def test_after_a_cut_all_begins_anew(cut_video: tuple[Path, Path], models: Models) -> None:
+    both, alone = (driving.track_video(path, models.eyes) for path in cut_video)
     assert both.cuts == (pytest.approx(10 / FPS, abs=1e-3),) and alone.cuts == () and both.held == 0
     after, single = slice(10, None), alone.track
     assert np.abs(both.track.rotation[10]).max() < 1e-5 and np.abs(both.track.translation[10]).max() < 1e-5
     assert np.abs(both.track.rotation[after] - single.rotation).max() < 0.5
     assert np.abs(both.track.translation[after] - single.translation)[:, :2].max() < 0.1
     assert np.abs(both.track.lip_modes[after] - single.lip_modes).max() < 0.5
-    played = drive.resample(both, FPS)
+    played = resample(both, FPS)
     assert np.abs(np.diff(played.translation, axis=0)).max() < 2 and np.abs(played.translation).max() < 6
 
 
 def test_cuts_are_told(
     cut_video: tuple[Path, Path],
-    models: pipeline.Models,
+    models: Models,
     avatar: HeadAvatar,
     head_png: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_models", lambda: models)
-    monkeypatch.setattr(pipeline, "build_avatar", lambda *_: avatar)
+    monkeypatch.setattr(jobs, "load_models", lambda: models)
+    monkeypatch.setattr(jobs, "build_avatar", lambda *_: avatar)
     options = replace(SMALL, drive=cut_video[0])
-    report = pipeline.render_file(head_png, None, tmp_path / "out.mp4", options, lambda *_: None)
-    assert report["cuts"] == 1 and report["limited"] == 0
-    assert all(report["checks"][name]["ok"] for name in ("attached", "steady"))
-    sentences = report["remarks"]
+    report = jobs.render_file(head_png, None, tmp_path / "out.mp4", options, lambda *_: None)
+    assert report.cuts == 1 and report.limited == 0
+    assert all(report.checks[name].ok for name in ("attached", "steady"))
+    sentences = report.remarks
     assert len(sentences) == 1 and "cut.mp4 cuts in one place" in sentences[0]
-    assert pipeline.track_file(cut_video[0], tmp_path / "a.csv", SMALL, lambda *_: None)["cuts"] == 1
+    assert jobs.track_file(cut_video[0], tmp_path / "a.csv", SMALL, lambda *_: None).cuts == 1
 
 
-def test_a_wild_track_is_held_to_what_a_photo_bears(tmp_path: Path, models: pipeline.Models) -> None:
+def test_a_wild_track_is_held_to_what_a_photo_bears(tmp_path: Path, models: Models) -> None:
     path = tmp_path / "wild.csv"
     path.write_text("time_s,yaw_deg,x_cm,z_cm\n" + "".join(f"{k / 25},{3 * k},{k},{-4 * k}\n" for k in range(30)))
-    wild = drive.from_file(read_track(path), models.expression)
-    played = drive.resample(wild, FPS)
+    wild = play_file(read_track(path), models.expression)
+    played = resample(wild, FPS)
     assert played.rotation[:, 1].max() <= 42 and played.translation[:, 0].max() < 9
     assert played.translation[:, 2].min() >= -28 and limits.held_back(wild.track) > 10
     assert np.allclose(played.rotation[:8], wild.track.rotation[:8], atol=2)
@@ -259,30 +264,30 @@ def test_a_turned_first_frame_is_not_the_reference() -> None:
     angles = np.zeros((20, 3))
     angles[:3, 1] = [40, 38, 30]
     angles[5:, 1] = 2
-    assert drive.reference_frame(euler_to_matrix(angles)) == 5
+    assert driving.reference_frame(euler_to_matrix(angles)) == 5
     angles[:3, 1] = 20
-    assert drive.reference_frame(euler_to_matrix(angles)) == 0
+    assert driving.reference_frame(euler_to_matrix(angles)) == 0
 
 
-def test_an_extreme_first_expression_is_not_the_photos(models: pipeline.Models) -> None:
+def test_an_extreme_first_expression_is_not_the_photos(models: Models) -> None:
     brow = DRIVING_UNITS.index(BLENDSHAPES.index("browInnerUp"))
     units = np.zeros((20, 52), np.float32)
     units[:2, BLENDSHAPES.index("browInnerUp")] = 1
     track = ExpressionTrack((np.arange(20) + 0.5) / 25, units, np.zeros((20, 8), np.float32))
     own = np.zeros(32, np.float32)
-    drivers = drive.onto_photo(models.expression, own, track)
+    drivers = retarget.retarget(models.expression, own, track)
     assert drivers[0, brow] == pytest.approx(0.3) and np.allclose(drivers[2:, brow], -0.3)
     own[brow] = 1  # the photo has the same brows: they are its own
-    drivers = drive.onto_photo(models.expression, own, track)
+    drivers = retarget.retarget(models.expression, own, track)
     assert drivers[0, brow] == 1 and np.allclose(drivers[2:, brow], 0)
 
 
-def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: pipeline.Models, tmp_path: Path) -> None:
+def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: Models, tmp_path: Path) -> None:
     frames = [frame.copy() for _, frame in read_video(cut_video[1])]
     wall = [np.full_like(frames[0], 128)] * 4
     write_video(tmp_path / "one.mp4", iter(frames[:1]), fps=Fraction(FPS), size=(256, 256))
-    one = drive.track_video(tmp_path / "one.mp4", models.eyes)
-    assert len(one.track) == 1 and np.abs(one.track.rotation).max() < 1e-5 and len(drive.resample(one, 25)) == 1
+    one = driving.track_video(tmp_path / "one.mp4", models.eyes)
+    assert len(one.track) == 1 and np.abs(one.track.rotation).max() < 1e-5 and len(resample(one, 25)) == 1
     write_video(tmp_path / "late.mp4", iter(wall + frames), fps=Fraction(FPS), size=(256, 256), crf=4)
-    late = drive.track_video(tmp_path / "late.mp4", models.eyes)
+    late = driving.track_video(tmp_path / "late.mp4", models.eyes)
     assert late.held == 4 and late.cuts == () and np.abs(late.track.translation[:5]).max() < 1e-5

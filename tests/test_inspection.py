@@ -12,12 +12,16 @@ import pytest
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
-from mggdub import appearance, cli, inspection, pipeline
-from mggdub.config import RenderOptions
+from mggdub import errors
+from mggdub.avatar import appearance, build
+from mggdub.avatar.values import HeadAvatar
+from mggdub.cli import main
 from mggdub.inspection import FaceFinding, as_text, hear, inspect_file, look
 from mggdub.media import process
 from mggdub.media.image import read_image
-from mggdub.types import HeadAvatar, Photo
+from mggdub.models import Models
+from mggdub.options import RenderOptions
+from mggdub.types import Photo
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +29,12 @@ def head(head_png: Path) -> Image.Image:
     return Image.fromarray(read_image(head_png).pixels)
 
 
-def seen(models: pipeline.Models, picture: Image.Image) -> FaceFinding:
+def seen(models: Models, picture: Image.Image) -> FaceFinding:
     photo = Photo(np.array(picture))
     return look(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
 
 
-def test_a_good_photo(models: pipeline.Models, head: Image.Image) -> None:
+def test_a_good_photo(models: Models, head: Image.Image) -> None:
     found = seen(models, head)
     assert found.verdict == "good" and found.advice == ()
     assert found.mouth == "closed" and found.eyes == "open"
@@ -39,7 +43,7 @@ def test_a_good_photo(models: pipeline.Models, head: Image.Image) -> None:
     assert 0 < left < right < 384 and 0 < top < bottom < 384
 
 
-def test_doubtful_photos_get_advice(models: pipeline.Models, head: Image.Image) -> None:
+def test_doubtful_photos_get_advice(models: Models, head: Image.Image) -> None:
     small = seen(models, head.resize((160, 160)))
     assert small.verdict == "usable" and "small" in small.advice[0]
     blurred = seen(models, head.filter(ImageFilter.GaussianBlur(4)))
@@ -91,7 +95,7 @@ LIGHT = {
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_bad_light_is_called_that(models: pipeline.Models, head: Image.Image, name: str) -> None:
+def test_bad_light_is_called_that(models: Models, head: Image.Image, name: str) -> None:
     change, word = LIGHT[name]
     found = seen(models, change(head))
     assert len(found.advice) == (0 if word is None else 1), found.advice
@@ -120,7 +124,7 @@ COVERS = {
 
 @pytest.mark.parametrize("name", COVERS)
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_mask_is_named_where_it_is(models: pipeline.Models, head: Image.Image, name: str, grey: bool) -> None:
+def test_a_mask_is_named_where_it_is(models: Models, head: Image.Image, name: str, grey: bool) -> None:
     ring, color, parts = COVERS[name]
     marks = models.faces.find(np.array(head))[0].landmarks
     masked = covering(head, marks, ring, color)
@@ -130,7 +134,7 @@ def test_a_mask_is_named_where_it_is(models: pipeline.Models, head: Image.Image,
     assert len(found.advice) == 1 and found.verdict == "usable"
 
 
-def test_dark_glasses_cover_the_eyes(models: pipeline.Models, head: Image.Image) -> None:
+def test_dark_glasses_cover_the_eyes(models: Models, head: Image.Image) -> None:
     marks = models.faces.find(np.array(head))[0].landmarks
     worn = head.copy()
     for corner, other in ((33, 133), (362, 263)):
@@ -140,7 +144,7 @@ def test_dark_glasses_cover_the_eyes(models: pipeline.Models, head: Image.Image)
     assert seen(models, worn).covered == ("eyes",)
 
 
-def test_a_beard_is_no_mask(models: pipeline.Models, head: Image.Image) -> None:
+def test_a_beard_is_no_mask(models: Models, head: Image.Image) -> None:
     marks = models.faces.find(np.array(head))[0].landmarks
     grown = covering(head, marks, [*JAW, 425, 391, 164, 165, 205], (52, 40, 34))
     lips = Image.new("L", head.size)
@@ -171,13 +175,13 @@ def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, t
 
 
 def test_a_face_too_small_for_render_is_unusable(
-    head: Image.Image, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch
+    head: Image.Image, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mggdub.perception.face.SMALLEST_FACE", 1000.0)
+    monkeypatch.setattr("mggdub.face.portrait.SMALLEST_FACE", 1000.0)
     found = seen(models, head)
     assert found.verdict == "unusable" and "too small" in found.advice[0]
-    with pytest.raises(inspection.InputError, match="too small"):
-        pipeline.build_avatar(Photo(np.array(head)), models, RenderOptions())
+    with pytest.raises(errors.InputError, match="too small"):
+        build.build_avatar(Photo(np.array(head)), models, RenderOptions())
 
 
 def test_recordings(speech_wav: Path, tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_a_render_warns_of_its_photo_in_one_line(
     def run(*words: str) -> tuple[dict[str, Any], list[str]]:
         monkeypatch.setattr(sys, "argv", ["mggdub", *words])
         capfd.readouterr()
-        assert cli._run() == 0
+        assert main.run() == 0
         out, err = capfd.readouterr()
         return json.loads(out), [line for line in err.splitlines() if "dark.png" in line or "head.mgg" in line]
 

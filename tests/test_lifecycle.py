@@ -212,7 +212,7 @@ def test_any_name_under_any_locale(folder: Path, name: bytes, locale: dict[str, 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_CPU"), reason="no limits")
 def test_the_limit_on_processor_time_is_heard_before_it_kills() -> None:
     program = (
-        "import resource\nfrom mggdub import signals\n"
+        "import resource\nfrom mggdub.cli import signals\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (2, 2))\nsignals.install()\n"
         "try:\n    while True: sum(range(999))\nexcept signals.Interrupted as stop:\n    print(stop.sentence)\n"
     )

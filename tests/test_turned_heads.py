@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggdub import pipeline
-from mggdub.avatar import load_avatar, save_avatar
-from mggdub.config import AVATAR_OPTIONS, RenderOptions
-from mggdub.models import torso
-from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, HeadAvatar, Photo
+from mggdub.animation import animate
+from mggdub.avatar import build
+from mggdub.avatar.file import load_avatar, save_avatar
+from mggdub.avatar.values import HeadAvatar
+from mggdub.models import Models
+from mggdub.motion import torso
+from mggdub.options import AVATAR_OPTIONS, RenderOptions
+from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, Photo
 
 SMALL = RenderOptions(size=256, preview=True)
 LARGE = RenderOptions(size=362, preview=True)  # of a picture turned by 45 degrees: the head is as large
@@ -18,7 +21,7 @@ BLINKS = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 
 
 @pytest.fixture(scope="module")
-def track(models: pipeline.Models) -> ExpressionTrack:
+def track(models: Models) -> ExpressionTrack:
     """The photo's own state; the head turned with the mouth open; nodding with closed eyes; the chest moved aside."""
     units, modes = np.zeros((4, 52), np.float32), np.zeros((4, 8), np.float32)
     modes[1] = models.expression.opening
@@ -29,8 +32,8 @@ def track(models: pipeline.Models) -> ExpressionTrack:
 
 
 @pytest.fixture(scope="module")
-def upright(models: pipeline.Models, avatar: HeadAvatar, track: ExpressionTrack) -> list[Array]:
-    return list(pipeline.animate(avatar, models, track, relative=True))
+def upright(models: Models, avatar: HeadAvatar, track: ExpressionTrack) -> list[Array]:
+    return list(animate.animate(avatar, models, track, relative=True))
 
 
 def likeness(one: Array, other: Array) -> float:
@@ -40,28 +43,28 @@ def likeness(one: Array, other: Array) -> float:
 
 @pytest.mark.parametrize("quarters", [1, 2])
 def test_quarter_turns_change_nothing(
-    models: pipeline.Models, head_png: Path, upright: list[Array], track: ExpressionTrack, quarters: int, tmp_path: Path
+    models: Models, head_png: Path, upright: list[Array], track: ExpressionTrack, quarters: int, tmp_path: Path
 ) -> None:
     pixels = np.asarray(Image.open(head_png).convert("RGB"))
-    avatar = pipeline.build_avatar(Photo(np.ascontiguousarray(np.rot90(pixels, -quarters))), models, SMALL)
+    avatar = build.build_avatar(Photo(np.ascontiguousarray(np.rot90(pixels, -quarters))), models, SMALL)
     assert (avatar.angle - 90 * quarters) % 360 == 0
     options = {name: getattr(SMALL, name) for name in AVATAR_OPTIONS}
     save_avatar(tmp_path / "head.mgg", avatar, {"options": options})
     kept, _ = load_avatar(tmp_path / "head.mgg")
-    frames = list(pipeline.animate(kept, models, track, relative=True))
+    frames = list(animate.animate(kept, models, track, relative=True))
     for frame, other in zip(frames, upright, strict=True):
         assert likeness(np.rot90(frame, quarters), other) > 32
         assert likeness(np.rot90(frame, quarters), other) > likeness(frame, other) + 10
 
 
 def test_a_leaning_head_is_as_clean_as_an_upright_one(
-    models: pipeline.Models, head_png: Path, avatar: HeadAvatar, upright: list[Array], track: ExpressionTrack
+    models: Models, head_png: Path, avatar: HeadAvatar, upright: list[Array], track: ExpressionTrack
 ) -> None:
     image = Image.open(head_png).convert("RGB")
     turned = np.array(image.rotate(-45, Image.Resampling.BICUBIC, expand=True, fillcolor=image.getpixel((2, 2))))
-    leaning = pipeline.build_avatar(Photo(turned), models, LARGE)
+    leaning = build.build_avatar(Photo(turned), models, LARGE)
     assert leaning.angle == pytest.approx(45, abs=4)
-    frames = list(pipeline.animate(leaning, models, track, relative=True))
+    frames = list(animate.animate(leaning, models, track, relative=True))
     assert likeness(frames[0], leaning.picture) > likeness(upright[0], avatar.picture) - 2
     outside = np.ones(leaning.picture.shape[:2], bool)
     box = leaning.frame

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from mggdub import weights
 from mggdub.errors import InputError
-from mggdub.metrics import judge
-from mggdub.models import head, mouth, speech, whisper
-from mggdub.models.expression import load_expression
-from mggdub.perception.face import LARGEST_PART, FaceFinder, canonical_face
+from mggdub.face.detector import FaceFinder
+from mggdub.face.expression import load_expression
+from mggdub.face.mesh import canonical_face
+from mggdub.face.task import LARGEST_PART
+from mggdub.networks import head, mouth, speech, sync, whisper
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 MIB = 2**20
@@ -107,7 +108,7 @@ def test_other_sizes_than_the_tensors_are_refused_before_anything_is_allocated(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = {"mouth": mouth.load_mouth, "head": head.load_head, "whisper": whisper.load_whisper,
-            "speech": speech.load_speech, "sync": judge.load_judge, "expression": load_expression}[name]  # fmt: skip
+            "speech": speech.load_speech, "sync": sync.load_judge, "expression": load_expression}[name]  # fmt: skip
     tensors, config = weights.load(name)
     monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path))
     numbers = [key for key, value in config.items() if type(value) is int and key != "drivers"]

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mggdub import pipeline, weights
-from mggdub.avatar import check_given, is_avatar, load_avatar
+from mggdub import models, weights
+from mggdub.avatar.file import check_given, is_avatar, load_avatar
 from mggdub.batch.manifest import Problem, Row
 from mggdub.batch.row import Job, Plan, Result, code, finished, make_job, sentence
-from mggdub.config import AVATAR_OPTIONS
 from mggdub.errors import InputError, MggdubError, OutputError
+from mggdub.face.detector import FaceFinder
+from mggdub.jobs import check_head, playing_time
 from mggdub.media.files import check_input, check_output
-from mggdub.perception.face import FaceFinder
+from mggdub.options import AVATAR_OPTIONS
 
 
 def check_rows(rows: list[Row], plan: Plan) -> tuple[list[Job], list[tuple[Job, Result]], list[Problem]]:
@@ -83,7 +84,7 @@ class _Look:
         self._once(("folder", folder), folder, _check_folder, folder)
 
     def device(self, name: str) -> str:
-        return str(self._once(("device", name), Path(), pipeline.choose_device, name))
+        return str(self._once(("device", name), Path(), models.choose_device, name))
 
     def head(self, row: Row) -> None:
         photo, content = row.photo, self.digest(row.photo)
@@ -92,13 +93,13 @@ class _Look:
             check_given(photo, about, {name: getattr(row.options, name) for name in row.given})
             return
         fixed = tuple(getattr(row.options, name) for name in AVATAR_OPTIONS)
-        self._once(("photo", content, fixed), photo, pipeline.check_head, photo, row.options, self.faces)
+        self._once(("photo", content, fixed), photo, check_head, photo, row.options, self.faces)
 
     def seconds(self, row: Row) -> float:
         pair = row.speech, row.options.drive
         content = [(self.digest(path), path.suffix.lower()) if path else None for path in pair]
         path = row.speech or row.options.drive or row.photo
-        return float(self._once(("seconds", *content), path, pipeline.playing_time, *pair))
+        return float(self._once(("seconds", *content), path, playing_time, *pair))
 
 
 def _check_file(path: Path) -> None:

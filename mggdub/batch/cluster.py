@@ -15,6 +15,7 @@ from mggdub.errors import BatchError, MggdubError, UsageError
 if TYPE_CHECKING:
     from mggdub.batch.row import Job, Result
 
+
 ANSWER = 15  # s that a scheduler may take
 LOOK = 1.0  # s between two looks at the scheduler
 PATIENCE = 20.0  # s without any worker before it is told

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mggdub.avatar import SUFFIX
+from mggdub.avatar.file import SUFFIX
 from mggdub.batch.locks import lock
 from mggdub.batch.manifest import Row
 from mggdub.errors import InputError, MggdubError

@@ -15,10 +15,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, get_args, get_type_hints
 
 from mggdub.batch.text import as_name, as_path, brief, read_table, read_text, shown
-from mggdub.config import RenderOptions, parse_fps
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
 from mggdub.media.unread import NAMED, PICTURES
+from mggdub.options import RenderOptions, parse_fps
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")

@@ -25,18 +25,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mggdub import __version__, pipeline, weights
-from mggdub.avatar import is_avatar
+from mggdub import jobs, models, weights
+from mggdub.avatar.file import is_avatar
 from mggdub.batch.copies import Copies, cached_head, copy_inputs
 from mggdub.batch.locks import lock
 from mggdub.batch.manifest import STATE, Row
 from mggdub.batch.record import Record, read_record, write_record
 from mggdub.batch.text import as_text, shown
-from mggdub.config import AVATAR_OPTIONS, RenderOptions
 from mggdub.errors import InputError, MggdubError, OutputError
 from mggdub.media.files import check_output
 from mggdub.media.private import appear, append_private, check_private, folder_inside, private_folder, private_place
 from mggdub.media.video import thumbnail
+from mggdub.options import AVATAR_OPTIONS, RenderOptions
+from mggdub.progress import Stage, silent
+from mggdub.version import __version__
+from mggdub.weights import fingerprint
 
 THUMBNAILS = (0.1, 0.35, 0.6, 0.85)  # of a video's frames
 RULES = 2  # counts up when what a head or a video follows from is reckoned otherwise: older ones are not taken for it
@@ -101,10 +104,10 @@ def make_job(row: Row, plan: Plan, digest: Callable[[Path], str]) -> Job:
     signed = digest(row.options.c2pa_cert) if row.options.c2pa_cert else None
     apart = ("force", "drive", "c2pa_cert", "c2pa_key")
     options = {f.name: str(getattr(row.options, f.name)) for f in fields(RenderOptions) if f.name not in apart}
-    known = [RULES, __version__, weights.fingerprint(), digests[0]]
+    known = [RULES, __version__, fingerprint(), digests[0]]
     head = _hash([*known, {name: options[name] for name in AVATAR_OPTIONS}])
     key = _hash([*known, options, digests[1:], signed, row.output.suffix.lower()])
-    return Job(row, plan, digests, key, head, weights.fingerprint())
+    return Job(row, plan, digests, key, head, fingerprint())
 
 
 def _hash(value: Any) -> str:
@@ -174,7 +177,7 @@ def _render(job: Job, tell: Callable[[int], None]) -> Result:
     clock = time.perf_counter()
     _log(job, "begins")
     try:
-        if job.weights != weights.fingerprint():
+        if job.weights != fingerprint():
             raise InputError(f"mggdub on {socket.gethostname()} has other weights; install the same everywhere.")
         told = _dub(job, tell, clock)
     except Exception as error:
@@ -216,19 +219,20 @@ def _dub(job: Job, tell: Callable[[int], None], clock: float) -> Result:
 def _film(job: Job, copies: Copies, place: Path, tell: Callable[[int], None]) -> tuple[dict[str, Any], Path]:
     """The report of a render from the copies, and the video in the work folder."""
 
-    def progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001
-        if stage == "render":
+    def progress(stage: Stage, done: int, total: int) -> None:  # noqa: ARG001
+        if stage == Stage.RENDER:
             tell(done)
 
     def build(output: Path) -> None:
-        pipeline.avatar_file(copies.photo, output, None, options, lambda *_: None, _models())
+        jobs.avatar_file(copies.photo, output, None, options, silent, _models())
 
     options = replace(job.row.options, force=True, drive=copies.drive)
     whole = job.work / f"whole{job.target.suffix}"
     if not job.plan.avatars.is_relative_to(job.plan.folder / STATE):
         job.plan.avatars.mkdir(mode=0o700, parents=True, exist_ok=True)  # another machine may not have it yet
     head = copies.photo if is_avatar(copies.photo) else cached_head(job.plan.avatars, job.head, place, build)
-    return pipeline.render_file(head, copies.speech, whole, options, progress, _models(), job.work), whole
+    report = jobs.render_file(head, copies.speech, whole, options, progress, _models(), job.work)
+    return report.as_dict(), whole
 
 
 def _record(job: Job, record: Record) -> None:
@@ -242,8 +246,8 @@ def _strip(video: Path, frames: int, fps: Fraction) -> list[str]:
 
 
 @cache
-def _models() -> pipeline.Models:
-    return pipeline.load_models()
+def _models() -> models.Models:
+    return models.load_models()
 
 
 def _done(job: Job, record: Record) -> Result:

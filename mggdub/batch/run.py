@@ -23,15 +23,16 @@ from mggdub.batch.manifest import STATE, Problem, read_rows
 from mggdub.batch.text import as_text, shown
 from mggdub.errors import MggdubError, OutputError, UsageError
 from mggdub.media.private import check_private, private_folder
+from mggdub.progress import Progress, Stage
 
 if TYPE_CHECKING:
     from mggdub.batch.row import Job, Plan, Result
+
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 MOST_DEATHS = 2  # of processes over one row
 LOOK = 1.0  # s between two looks at whether the folder is still there
 Heard = Callable[["Job", int], None]  # a job and how many of its frames are done
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ def run_batch(
     clock = time.perf_counter()
     folder = folder.absolute()
     rows, problems = read_rows(source, speech, options.all_pairs, base, given)
-    progress("load", 0, 1)
+    progress(Stage.LOAD, 0, 1)
     from mggdub.batch.check import check_rows
     from mggdub.batch.row import Plan
 
-    progress("check", 0, 1)
+    progress(Stage.CHECK, 0, 1)
     check_private(folder / STATE)
     avatars = (options.cache_dir or folder / STATE / "avatars").absolute()
     plan = Plan(folder, avatars, uuid.uuid4().hex, options.force, options.resume)
@@ -97,8 +98,8 @@ def run_batch(
                     result["state"] == "failed" and (folder / STATE).is_dir()
                 ):  # else one sentence is coming for all rows
                     say(shown(f"Row {result['row']}: {result['error']}"))
-                for note in result.get("report", {}).get("notes", ()):
-                    say(shown(f"Row {result['row']}: {note}"))
+                for remark in result.get("report", {}).get("remarks", ()):
+                    say(shown(f"Row {result['row']}: {remark}"))
         for job in jobs:
             left = {"row": job.row.number, "output": as_text(job.row.output.as_posix()), "state": "left"}
             results.setdefault(job.row.number, left)
@@ -183,7 +184,7 @@ def _render(
         nonlocal ready
         ready += min(count, frames[number]) - at[number]
         at[number] = min(count, frames[number])
-        progress("batch", ready, total)
+        progress(Stage.BATCH, ready, total)
 
     if options.cluster:
         from mggdub.batch.cluster import on_cluster
@@ -206,9 +207,6 @@ def _here(jobs: list[Job], heard: Heard) -> Generator[Result, None, None]:
 
     for job in jobs:
         yield render_row(job, partial(heard, job))
-
-
-# --- processes of this machine ---------------------------------------------------------------------------------------
 
 
 def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result, None, None]:

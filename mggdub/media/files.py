@@ -25,9 +25,6 @@ PARTIAL = re.compile(r"\..*\.(\d{1,10})-(\d{1,20})-([0-9a-f]{8})-[0-9a-f]{16}\.p
 SHOWN = 120  # characters of a name that is too long
 
 
-# --- what may be read ------------------------------------------------------------------------------------------------
-
-
 def check_input(path: Path) -> Path:
     """The path, if it is a plain file with something in it. Raises UsageError (missing, folder) or InputError."""
     info = status(path)
@@ -74,9 +71,6 @@ def shortened(path: Path | str) -> str:
     """A path for a sentence, without the middle of a name that would fill the screen."""
     text = str(path)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 3 :]}"
-
-
-# --- what may be written ---------------------------------------------------------------------------------------------
 
 
 def check_output(
@@ -161,9 +155,6 @@ def _is_writable(folder: Path) -> bool:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
     return True
-
-
-# --- appearing whole -------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -251,9 +242,6 @@ def _umask() -> int:
     mask = os.umask(0o077)  # the only way to ask; what another thread makes meanwhile is not too open
     os.umask(mask)
     return mask
-
-
-# --- what others left ------------------------------------------------------------------------------------------------
 
 
 def remove_stale(folder: Path) -> None:

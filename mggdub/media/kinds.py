@@ -68,9 +68,6 @@ def moves(path: Path) -> bool:
     return head[8:12] in (b"avis", b"msf1", b"hevc")
 
 
-# --- what belongs where ----------------------------------------------------------------------------------------------
-
-
 def check_render(photo: Path, speech: Path | None, drive: Path | None) -> None:
     """Raises UsageError if the files of a render are mixed up, InputError if one of them cannot play its part."""
     _check_photo(photo, "picture" if speech and kind(speech) == "picture" else None, speech)

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mggdub import __version__
 from mggdub.errors import InputError, OutputError, UsageError, excerpt
 from mggdub.media.files import appearing_whole, check_input
+from mggdub.version import __version__
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 XMP_BOX = uuid.UUID("BE7ACFCB-97A9-42E8-9C71-999491E3AFAC").bytes  # where ISO base media files keep XMP
@@ -26,7 +26,6 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
-
 LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has some thousands
 LONGEST_KEY = 8192  # bits of RSA: a longer one signs for minutes
 DOT = base64.b64decode(  # a PNG of one pixel: what a certificate is tried on before the work

@@ -17,13 +17,13 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
-from mggdub.config import parse_fps
 from mggdub.errors import InputError, OutputError
 from mggdub.media.audio import playable
 from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
 from mggdub.media.process import Running, address, arguments, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
+from mggdub.options import parse_fps
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes

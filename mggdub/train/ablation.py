@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mggdub.metrics.face import interval
+from mggdub.metrics.landmarks import interval
 from mggdub.types import Array
 
 

@@ -13,13 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mggdub.geometry.camera import RIGID, crop_matrix, head_mesh, head_meshes, solve_pose
-from mggdub.media.image import read_image
-from mggdub.models.expression import (
+from mggdub.face.clip import calm_frames
+from mggdub.face.detector import FaceFinder
+from mggdub.face.expression import (
     BLINKS,
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    LIDS,
     NAME,
     ExpressionBasis,
     driving_units,
@@ -30,9 +27,12 @@ from mggdub.models.expression import (
     rest_drivers,
     unit_features,
 )
-from mggdub.perception.face import FaceFinder, canonical_face, portrait
+from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP, LIDS, canonical_face
+from mggdub.face.portrait import portrait
+from mggdub.geometry.camera import RIGID, crop_matrix, head_mesh, head_meshes, solve_pose
+from mggdub.media.image import read_image
 from mggdub.train.common import held_out
-from mggdub.train.prepare import calm_frames, clips, displacement, load_track
+from mggdub.train.prepare import clips, displacement, load_track
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array
 from mggdub.weights import save
 

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mggdub.models import expression
-from mggdub.train import head
+from mggdub.face import expression
+from mggdub.networks import head
+from mggdub.train import head as train_head
+from mggdub.train.head import Sample, as_bytes, load_sample, new_net, on_screen, people
 from mggdub.types import Array
 
 RETURNS = 1.5  # px, how near the way there and back must end
@@ -23,16 +25,16 @@ FARTHEST = 24.0  # px
 SMOOTH = 2.0  # px, sigma: motion is smoother than flow
 
 
-def flows(net: head.HeadNet, one: head.Sample) -> Array:
+def flows(net: head.HeadNet, one: Sample) -> Array:
     """[T, P, 3] float32 of one avatar."""
     found = []
     with torch.no_grad():
         grids = net(one.inputs[None], one.own[None])
         for moment in range(len(one.states)):
-            drawn, _, _ = head.drawn(net, grids, one, moment)
-            seen, _ = head.picture(drawn, one.camera, one.plates[moment])
-            at = head.on_screen(drawn.means[one.lead], one.camera).numpy()
-            pair = head.as_bytes(seen.permute(1, 2, 0)), head.as_bytes(one.pictures[moment])
+            drawn, _, _ = train_head.drawn(net, grids, one, moment)
+            seen, _ = train_head.picture(drawn, one.camera, one.plates[moment])
+            at = on_screen(drawn.means[one.lead], one.camera).numpy()
+            pair = as_bytes(seen.permute(1, 2, 0)), as_bytes(one.pictures[moment])
             found.append(_flow(*pair, at, one.heads[moment].numpy()))
     return np.stack(found).astype(np.float32)
 
@@ -66,13 +68,13 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="this part of so many, to work side by side")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    net = head.new_net(expression.load_expression())
-    train, held = head.people(given.data)
+    net = new_net(expression.load_expression())
+    train, held = people(given.data)
     for stem, number, _ in sorted(train + held)[given.part[0] :: given.part[1]]:
         target = given.data / f"{stem}_{number}.aim"
         if target.exists():
             continue
-        save_aim(target, flows(net, head.load_sample(given.data, stem, number)))
+        save_aim(target, flows(net, load_sample(given.data, stem, number)))
 
 
 def save_aim(path: Path, aim: Array) -> None:

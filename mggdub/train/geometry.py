@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.perception.geometry import GeometryNet, GeometryOutput, full_matte
-from mggdub.perception.inpaint import push_pull
+from mggdub.geometry.sampling import push_pull
+from mggdub.networks.geometry import GeometryNet, GeometryOutput, full_matte
 from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, UNSURE
 from mggdub.types import Array

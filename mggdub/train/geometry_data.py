@@ -23,10 +23,12 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from tqdm import tqdm
 
+from mggdub.face.detector import FaceFinder
+from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
+from mggdub.face.portrait import cut, head_pose
 from mggdub.geometry.camera import CHIN, FOREHEAD, crop_camera, head_mesh, upright_crop
 from mggdub.media.image import read_image
 from mggdub.media.video import read_video
-from mggdub.perception.face import FaceFinder, cut, head_pose
 from mggdub.train.prepare import clips as prepared_clips
 from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN, Array, Crop
 
@@ -40,13 +42,6 @@ FRAMES_PER_PERSON, FRAMES_PER_CLIP = 10, 5
 UNSURE, OUTSIDE = 254, 255  # label values: no class is taught there; not even the matte is
 # The generator's nine classes: glasses and brows count as skin, so does a beard (it moves with the skin).
 FROM_SYNTH = np.array([BACKGROUND, SKIN, HAIR, EYES, MOUTH, SKIN, CLOTHES, SKIN, SKIN], np.uint8)
-FACE_OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149),
-    *(150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +186,7 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
     skin, clothes, hair = parts
     label = np.full(alpha.shape, UNSURE, np.uint8)
     person = alpha > 230
-    oval = _polygon(marks, FACE_OVAL, alpha.shape)
+    oval = _polygon(marks, OVAL, alpha.shape)
     rows = np.arange(alpha.shape[0])[:, None]
     below = rows > marks[CHIN, 1]
     height = marks[CHIN, 1] - marks[FOREHEAD, 1]

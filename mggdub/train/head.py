@@ -29,15 +29,19 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.animation.deform import turn_patches
+from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS
+from mggdub.avatar.values import SOLID
+from mggdub.avatar.visible import halved
+from mggdub.evaluation.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
+from mggdub.face import expression
+from mggdub.face.mesh import PIVOT
 from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.metrics.image import ssim_of_moments
-from mggdub.metrics.perceptual import VGG16_POOLED, Vgg, load_lpips, load_vgg
-from mggdub.models import expression
-from mggdub.models.deform import PIVOT, turn_patches
-from mggdub.models.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, look, rays
-from mggdub.reconstruct import MIRRORED_RADIUS, SHELL_RADIUS, SOLID, halved, sample
-from mggdub.render.rasterize import rasterize
+from mggdub.geometry.sampling import sample_crop, sample_grid
+from mggdub.metrics.pixels import ssim_of_moments
+from mggdub.networks.head import GRID, NAME, POSE_UNIT, Grids, HeadConfig, HeadNet, rays
+from mggdub.renderer.rasterize import rasterize
 from mggdub.train.common import HELD_OUT, cosine_rate, held_out, load_state, move_mean, save_state, set_rate
 from mggdub.types import CROP_SIZE, LIP_MODES, Array, Camera, Gaussians
 from mggdub.weights import save
@@ -133,7 +137,7 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
     cells = np.clip((place[: hidden.start] * GRID).astype(np.int64), 0, GRID - 1)
     _, lead, parents = np.unique(cells[:, 1] * GRID + cells[:, 0], return_index=True, return_inverse=True)
     aim = data / f"{stem}_{number}.aim"
-    twin_color = sample(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255
+    twin_color = sample_crop(np.kron(a["image"], np.ones((2, 2, 1), np.float32)), twin) / 255
     return Sample(
         means=tensor(a["means"]),
         quats=a["quats"],
@@ -204,7 +208,7 @@ def moved(
     weights [K] of the bases of motion.
     """
     motion = torch.tensordot(weights, grids.motion[0], 1) * one.fade
-    pushed = look(torch.cat([motion, grids.depth[0]]), one.place[which])  # [N, 4]
+    pushed = sample_grid(torch.cat([motion, grids.depth[0]]), one.place[which])  # [N, 4]
     mesh = np.concatenate([one.displacement[moment], one.growth[moment][:, None] - 1], 1)
     skin = torch.from_numpy((one.skin if isinstance(which, slice) else one.lead_skin) @ mesh)  # [N, 4]
     solid = (torch.arange(len(one.means)) < one.hidden.stop)[which, None]
@@ -254,10 +258,10 @@ def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussia
     if "sym" in one.without:
         told = torch.zeros(len(one.twin), 4)
     else:
-        near, twin = look(features, one.place[hidden]), look(features, one.twin)
+        near, twin = sample_grid(features, one.place[hidden]), sample_grid(features, one.twin)
         told = net.color_hidden(near, twin, one.twin_color, colors[hidden], one.means[hidden])
     first = torch.cat([colors[: hidden.start], (colors[hidden] + told[:, :3]).clamp(0, 1)])
-    colors = (first + look(shade, one.place[:solid])).clamp(0, 1)
+    colors = (first + sample_grid(shade, one.place[:solid])).clamp(0, 1)
     opacities = torch.cat([opacities[: hidden.start], (SOLID + told[:, 3]).clamp(0.02, 0.98), opacities[solid:]])
     mouth, radii = one.mouth_colors[moment], one.mouth_radii[moment][:, None].expand(-1, 3)
     colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])

@@ -15,20 +15,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mggdub import pipeline, reconstruct
-from mggdub.drive import read_expression, relative_pose
+from mggdub.animation import animate
+from mggdub.avatar import learned, visible
+from mggdub.avatar.box import crop_pixels, edge_distance, render_box, render_view
+from mggdub.avatar.build import PhotoStudy, assemble
+from mggdub.avatar.values import RenderBox
 from mggdub.errors import MggdubError
+from mggdub.face import expression
+from mggdub.face.expression import ExpressionBasis
+from mggdub.face.portrait import cut, head_pose
+from mggdub.geometry import sampling
 from mggdub.geometry.camera import crop_camera
 from mggdub.media.image import resize
 from mggdub.media.video import read_video
-from mggdub.models import torso
-from mggdub.models.expression import ExpressionBasis
-from mggdub.models.head import HeadNet, head_inputs, nothing_learned
-from mggdub.perception.face import cut, head_pose
-from mggdub.perception.geometry import estimate_geometry
+from mggdub.models import Models, load_models
+from mggdub.motion.driving import read_expression, relative_pose
+from mggdub.networks import geometry
+from mggdub.networks.geometry import estimate_geometry
+from mggdub.networks.head import HeadNet, head_inputs, nothing_learned
 from mggdub.train.common import save_arrays
 from mggdub.train.prepare import clips, crop_of, load_track
-from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Frame, GeometryMaps, Portrait
+from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
 POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
@@ -54,12 +61,12 @@ def choose_frames(basis: ExpressionBasis, track: dict[str, Array], count: int = 
 def prepare_head(
     path: Path,
     track: dict[str, Array],
-    models: pipeline.Models,
+    models: Models,
     sources: tuple[int, ...] = SOURCES,
     overlap: bool = False,
     size: int = SIZE,
 ) -> list[dict[str, Array]]:
-    """What `main` stores: the clip's pool, then each avatar, from crops of `size` px; `overlap` of `Builder`.
+    """What `main` stores: the clip's pool, then each avatar, from crops of `size` px; `overlap` of `assemble`.
 
     Raises MggdubError.
     """
@@ -71,7 +78,7 @@ def prepare_head(
             frames[index] = frame.copy()
     seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
     pictures, scale, box, crop_px = framed(seen[0][0], [frames[int(i)] for i in pool], size)
-    heads = np.stack([reconstruct.sample(_head(maps), crop_px) for _, maps in seen])
+    heads = np.stack([sampling.sample_crop(_head(maps), crop_px) for _, maps in seen])
     found = [
         {
             "pictures": np.stack([in_box(picture, box) for picture in pictures]),
@@ -93,7 +100,7 @@ def prepare_head(
     return found
 
 
-def framed(head: Portrait, frames: list[Array], size: int) -> tuple[list[Array], float, Frame, Array]:
+def framed(head: Portrait, frames: list[Array], size: int) -> tuple[list[Array], float, RenderBox, Array]:
     """Frames so small that the crop of `head` has `size` px, their px per px of before, and the crop's box in them.
 
     The last is [h, w, 2], crop px of every pixel of the box.
@@ -103,11 +110,11 @@ def framed(head: Portrait, frames: list[Array], size: int) -> tuple[list[Array],
     shape = (max(2, round(width * scale)), max(2, round(height * scale)))
     pictures = [resize(frame, shape, reducing_gap=3.0) for frame in frames]
     scale = shape[0] / width
-    box = reconstruct.frame_of(head, scale, pictures[0], size + 1)
-    return pictures, scale, box, reconstruct.crop_pixels(head, scale, box)
+    box = render_box(head, scale, pictures[0], size + 1)
+    return pictures, scale, box, crop_pixels(head, scale, box)
 
 
-def in_box(picture: Array, box: Frame) -> Array:
+def in_box(picture: Array, box: RenderBox) -> Array:
     """What of a picture lies in the box."""
     return picture[box.top : box.top + box.height, box.left : box.left + box.width]
 
@@ -123,20 +130,18 @@ def avatar_arrays(
     maps: GeometryMaps,
     picture: Array,
     scale: float,
-    box: Frame,
+    box: RenderBox,
     played: ExpressionTrack,
-    models: pipeline.Models,
+    models: Models,
     overlap: bool = False,
 ) -> dict[str, Array]:
     """The avatar of a picture of `scale` px per photo px, and what it does in every moment of a track."""
-    basis, crop_px = models.expression, reconstruct.crop_pixels(head, scale, box)
-    surface, own = reconstruct.coarse_surface(head, maps), reconstruct.own_state(basis, head)
-    made = (head, maps, surface, nothing_learned(), own, picture, scale, box, models)
-    build = reconstruct.Builder(*made, overlap=overlap)
-    avatar = build.build()
-    behind = pipeline.backdrop(avatar)
-    plates = [pipeline.swayed(avatar, behind, body)[0] for body in played.torso]
-    now = list(pipeline.moments(avatar, models, played, relative=True))
+    basis = models.expression
+    surface, own = visible.coarse_surface(head, maps), expression.photo_state(basis, head)
+    avatar = assemble(PhotoStudy(head, maps, surface, nothing_learned(), own, picture, scale, box), models, overlap)
+    behind = animate.backdrop(avatar)
+    plates = [animate.sway_background(avatar, behind, body)[0] for body in played.torso]
+    now = list(animate.frame_poses(avatar, models, played, relative=True))
     g = avatar.gaussians
     inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
     fields = {name: getattr(g, name).numpy() for name in ("means", "quats", "scales", "colors")}
@@ -153,7 +158,7 @@ def avatar_arrays(
         "viewmat": avatar.camera.viewmat,
         "crop_K": head.camera.K,
         "image": resize(head.image, (SIZE, SIZE)),
-        "fade": reconstruct.motion_fade(build.edge(crop_px)).astype(np.float16),
+        "fade": learned.motion_fade(edge_distance(render_view(head, scale, box))).astype(np.float16),
         "inputs": inputs.astype(np.float16),
         "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
         "displacement": np.stack([m.displacement for m in now]).astype(np.float16),
@@ -168,7 +173,7 @@ def avatar_arrays(
     }
 
 
-def _look(frame: Array, track: dict[str, Array], index: int, models: pipeline.Models) -> tuple[Portrait, GeometryMaps]:
+def _look(frame: Array, track: dict[str, Array], index: int, models: Models) -> tuple[Portrait, GeometryMaps]:
     """A frame as if it were a photo, in the crop that all frames of the clip share."""
     crop, marks = crop_of(track), track["landmarks"][index]
     head = Portrait(cut(frame, crop), crop, marks, track["blendshapes"][index], crop_camera(*head_pose(marks)))
@@ -177,7 +182,7 @@ def _look(frame: Array, track: dict[str, Array], index: int, models: pipeline.Mo
 
 def _head(maps: GeometryMaps) -> Array:
     """[512, 512]: matte of head and neck."""
-    return np.asarray(maps.matte * (1 - torso.clothes_share(maps.labels)), np.float32)
+    return np.asarray(maps.matte * (1 - geometry.clothes_share(maps.labels)), np.float32)
 
 
 def choose_clips(rows: list[dict[str, str]], people: int | None) -> list[dict[str, str]]:
@@ -203,7 +208,7 @@ def main() -> None:
     parser.add_argument("--without", choices=["voxel"], help="for `ablation`")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    models = pipeline.load_models(HeadNet().eval().requires_grad_(False))
+    models = load_models(HeadNet().eval().requires_grad_(False))
     given.out.mkdir(parents=True, exist_ok=True)
     tracks = given.tracks / given.split
     rows = [row for row in clips(given.clips) if row["split"] == given.split and (tracks / _track(row)).exists()]

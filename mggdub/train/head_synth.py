@@ -20,19 +20,22 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mggdub import pipeline, reconstruct
-from mggdub.drive import relative_pose
+from mggdub.avatar import visible
 from mggdub.errors import InputError, MggdubError
+from mggdub.face import expression
+from mggdub.face.mesh import OVAL as FACE_OVAL
+from mggdub.face.mesh import inside
+from mggdub.face.portrait import choose_face, portrait
+from mggdub.geometry import sampling
 from mggdub.geometry.camera import head_mesh, project, project_with, unproject
 from mggdub.media.image import read_image
-from mggdub.models.deform import inside
-from mggdub.models.head import HeadNet, nothing_learned
-from mggdub.perception.face import choose_face, portrait
-from mggdub.perception.geometry import estimate_geometry
+from mggdub.models import Models, load_models
+from mggdub.motion.driving import relative_pose
+from mggdub.networks.geometry import estimate_geometry
+from mggdub.networks.head import HeadNet, nothing_learned
 from mggdub.train import head
 from mggdub.train.common import save_arrays
 from mggdub.train.flow import save_aim
-from mggdub.train.geometry_data import FACE_OVAL
 from mggdub.train.head_data import FAR, SIZE, avatar_arrays, box_px, framed, in_box
 from mggdub.types import BLENDSHAPES, CROP_SIZE, FOCAL, LIP_MODES, Array, Camera, Crop, ExpressionTrack, Photo, Portrait
 
@@ -41,14 +44,14 @@ STEEP = 0.6  # cm of depth between neighbouring pixels
 
 
 def prepare_views(
-    paths: list[Path], renders: list[dict[str, Array]], models: pipeline.Models
+    paths: list[Path], renders: list[dict[str, Array]], models: Models
 ) -> tuple[Portrait, dict[str, Array], dict[str, Array]]:
     """One head as it is found in its first picture, its pool and its avatar. Raises MggdubError without a face."""
     pictures = [read_image(path).pixels for path in paths]
     photo = Photo(pictures[0])
     found = portrait(photo, choose_face(models.faces.find(photo.pixels)), models.faces)
     maps = estimate_geometry(models.geometry, found)
-    rotations, translations = turned(found, reconstruct.coarse_surface(found, maps), renders)
+    rotations, translations = turned(found, visible.coarse_surface(found, maps), renders)
     small, scale, box, crop_px = framed(found, pictures, SIZE)
     mattes = [np.where(render["label"] == CLOTHES_LABEL, 0, render["alpha"])[..., None] for render in renders]
     heads, *_ = framed(found, [matte.repeat(3, 2) for matte in mattes], SIZE)
@@ -61,7 +64,7 @@ def prepare_views(
         "frames": np.arange(len(paths)),
     }
     count = len(paths)
-    own = reconstruct.own_state(models.expression, found)[-LIP_MODES:]
+    own = expression.photo_state(models.expression, found)[-LIP_MODES:]
     still = np.zeros((count, len(BLENDSHAPES)), np.float32), np.tile(own, (count, 1))
     played = ExpressionTrack(np.arange(count) * FAR, *still, *relative_pose(rotations, translations, 0))
     avatar = avatar_arrays(found, maps, small[0], scale, box, played, models)
@@ -88,7 +91,7 @@ def turned(found: Portrait, surface: Array, renders: list[dict[str, Array]]) -> 
     if not on_face.any():
         raise InputError("The face that was found is not where the render has skin.")
     deep = first["depth"][rows, columns].astype(np.float64)
-    deeper = reconstruct.sample(surface, skin) - translation[2] - size * deep
+    deeper = sampling.sample_crop(surface, skin) - translation[2] - size * deep
     off = np.array([0, 0, np.median(deeper[on_face])])
     motion = views @ np.linalg.inv(views[0])
     turns = pan @ motion[:, :3, :3] @ pan.T
@@ -139,7 +142,7 @@ def main() -> None:
     if not fronts:
         parser.error(f"there is no <head>_0.jpg in {given.views}")
     torch.set_num_threads(1)
-    models = pipeline.load_models(HeadNet().eval().requires_grad_(False))
+    models = load_models(HeadNet().eval().requires_grad_(False))
     given.out.mkdir(parents=True, exist_ok=True)
     for front in fronts:
         name = front.stem.removesuffix("_0")

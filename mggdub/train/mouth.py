@@ -18,21 +18,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from mggdub import weights
+from mggdub.avatar.mouth import BEHIND, UNSEEN_LIGHT, cheek_colour, chords, fit_code, mouth_inputs, nearest_people
+from mggdub.face.mesh import INNER_LIPS, inside
 from mggdub.geometry.camera import crop_matrix, project_with
 from mggdub.media.video import read_video
-from mggdub.models.deform import INNER_LIPS, inside
-from mggdub.models.mouth import (
-    BEHIND,
-    NAME,
-    UNSEEN_LIGHT,
-    MouthConfig,
-    MouthNet,
-    cheek_colour,
-    chords,
-    fit_code,
-    mouth_inputs,
-    nearest_people,
-)
+from mggdub.networks.mouth import NAME, MouthConfig, MouthNet
 from mggdub.train.common import cosine_rate, held_out, load_state, save_arrays, save_state, set_rate
 from mggdub.train.prepare import clips as prepared_clips
 from mggdub.train.prepare import crop_of, load_track

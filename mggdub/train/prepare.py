@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mggdub.drive import steadied
 from mggdub.errors import MggdubError
+from mggdub.face import clip
+from mggdub.face.clip import calm_frames, fit_person
+from mggdub.face.detector import FaceFinder
+from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.camera import crop_matrix, head_crop, head_meshes
 from mggdub.media.video import read_video
-from mggdub.perception import follow
-from mggdub.perception.face import FaceFinder
-from mggdub.perception.follow import INNER_LOWER_LIP, INNER_UPPER_LIP, calm_frames, fit_person
-from mggdub.perception.geometry import GeometryNet, load_geometry
+from mggdub.motion.driving import steady_poses
+from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.train.common import save_arrays
 from mggdub.types import Array, Crop, Face
 
@@ -47,7 +48,7 @@ def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet) -> dict[str, 
     landmarks = crop.to_crop(landmarks)
     neutral, rotations, translations = fit_person(landmarks)
     frames = (frame for _, frame in read_video(path))
-    poses = steadied(frames, crop, landmarks, rotations, translations, net)
+    poses = steady_poses(frames, crop, landmarks, rotations, translations, net)
     meshes = head_meshes(landmarks, *poses[:2], crop_matrix())
     blendshapes = np.stack([face.blendshapes for face in faces])
     gap = lip_gap(meshes)
@@ -82,7 +83,7 @@ def _follow(path: Path, finder: FaceFinder) -> tuple[list[float], list[Face], tu
 
     faces: list[Face] = []
     lost = 0
-    for face in follow.follow(frames(), finder):
+    for face in clip.follow_face(frames(), finder):
         if face is None and not faces:
             raise Unusable("no face in the first frame")
         lost += face is None
@@ -100,7 +101,7 @@ def lip_gap(meshes: Array) -> Array:
 def displacement(track: dict[str, Array]) -> tuple[Array, Array]:
     """(every frame's mesh minus rest [T, 478, 3] cm, rest [478, 3]) of a track."""
     calm = calm_frames(track["mesh"], track["blendshapes"])
-    return follow.displacement(track["mesh"], track["rotation"], calm)
+    return clip.displacement(track["mesh"], track["rotation"], calm)
 
 
 def load_track(path: Path) -> dict[str, Array]:

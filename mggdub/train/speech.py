@@ -23,18 +23,13 @@ from torch import Tensor
 
 from mggdub import weights
 from mggdub.errors import MggdubError
+from mggdub.face.expression import ExpressionBasis, gap_of_modes, lip_modes, load_expression
+from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.media.audio import read_audio
-from mggdub.metrics.face import correlation
-from mggdub.models.expression import (
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    ExpressionBasis,
-    gap_of_modes,
-    lip_modes,
-    load_expression,
-)
-from mggdub.models.speech import FRAME, RATE, LipMapConfig, around, frame_energy
-from mggdub.models.whisper import CONTEXT, SAMPLE_RATE, WhisperEncoder, level, load_whisper, token_windows
+from mggdub.metrics.landmarks import correlation
+from mggdub.motion.speech import frame_energy
+from mggdub.networks.speech import FRAME, RATE, LipMapConfig, around
+from mggdub.networks.whisper import CONTEXT, SAMPLE_RATE, WhisperEncoder, level, load_whisper, token_windows
 from mggdub.train.prepare import clips, displacement, load_track
 from mggdub.types import LIP_MODES, Array
 
@@ -72,9 +67,6 @@ class Section:
     voice: Array  # [n] 0 or 1
     seen: Array  # [n] 1 where the face was found
     weight: float  # how much it counts
-
-
-# --- sound -----------------------------------------------------------------------------------------------------------
 
 
 def voice_of(samples: Array) -> Array:
@@ -121,9 +113,6 @@ def noise(count: int, rng: np.random.Generator, steepest: float = 1.0) -> Array:
     if rng.random() < 0.4:
         sound = sound * (1.2 + np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * time + rng.uniform(0, 6)))
     return sound / max(sound.std(), 1e-9)
-
-
-# --- sections --------------------------------------------------------------------------------------------------------
 
 
 def cache_features(rows: list[dict[str, str]], folder: Path, cache: Path, encoder: WhisperEncoder) -> None:
@@ -256,9 +245,6 @@ def silent_sections(cache: Path, weight: float) -> list[Section]:
     return found
 
 
-# --- is the sound in step with the lips? -----------------------------------------------------------------------------
-
-
 def fold_of(people: list[str]) -> dict[str, int]:
     """A fold for every person, the same in every run."""
     order = np.random.default_rng(0).permutation(len(set(people)))
@@ -339,9 +325,6 @@ def find_lags(found: list[Section], basis: ExpressionBasis) -> dict[str, float]:
     usual = float(np.mean([np.mean(own) for own in by_person.values()]))
     print(f"lips usually follow {usual:+.2f} frames later than the first map hears them", flush=True)
     return {clip: lag - usual for clip, lag in lags.items()}
-
-
-# --- measuring, shipping ---------------------------------------------------------------------------------------------
 
 
 def by_clip(found: list[Section], values: list[Array]) -> dict[str, Array]:

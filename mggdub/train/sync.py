@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mggdub import weights
-from mggdub.metrics.judge import POINTS, RATE, REACH, Judge, JudgeConfig, distances, head_lips
-from mggdub.models.expression import load_expression
-from mggdub.models.whisper import CONTEXT, load_whisper
-from mggdub.perception.face import canonical_face
+from mggdub.evaluation.sync import distances, head_lips
+from mggdub.face.expression import load_expression
+from mggdub.face.mesh import canonical_face
+from mggdub.networks.sync import POINTS, RATE, REACH, Judge, JudgeConfig
+from mggdub.networks.whisper import CONTEXT, load_whisper
 from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.prepare import clips, load_track
 from mggdub.train.speech import PERSON_CAP, VARIANTS, cache_features, find_lags, sections

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mggdub import weights
-from mggdub.models.whisper import N_FFT, SAMPLE_RATE, WhisperConfig, WhisperEncoder, quantize
+from mggdub.networks.whisper import N_FFT, SAMPLE_RATE, WhisperConfig, WhisperEncoder, quantize
 from mggdub.types import Array
 
 DTYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)

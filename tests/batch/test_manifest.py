@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mggdub.batch.manifest import Problem, Row, read_rows
-from mggdub.config import RenderOptions
 from mggdub.errors import InputError, UsageError
+from mggdub.options import RenderOptions
 
 BASE: dict[str, Any] = {"preview": True, "crf": 30}
 

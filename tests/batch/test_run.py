@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from mggdub import pipeline
+from mggdub import jobs
+from mggdub.animation import animate as animation_animate
 from mggdub.batch import row
 from mggdub.batch.run import BatchOptions, run_batch
-from mggdub.config import RenderOptions
 from mggdub.errors import UsageError
 from mggdub.media.video import read_video
+from mggdub.models import Models
+from mggdub.options import RenderOptions
 
 BASE = {"preview": True, "size": 128}
 Log = list[tuple[str, str]]
@@ -51,7 +53,7 @@ def log(folder: Path) -> Log:
 
 
 @pytest.fixture
-def batch(folder: Path, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def batch(folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a batch in this process: its summary, and under "said" what was told."""
     monkeypatch.setattr(row, "_models", lambda: models)
 
@@ -84,7 +86,7 @@ def test_good_rows_are_rendered_once_and_bad_ones_told_before(
     assert (told["done"], told["failed"], told["rows"]) == (2, 4, 6) and (folder / "out/report.html").is_file()
     (head,) = (folder / "heads").glob("*.mgg")  # one for both
     plain = RenderOptions(**BASE, seed=3)
-    pipeline.render_file(head, folder / "s0.wav", folder / "plain.mp4", plain, lambda *_: None)
+    jobs.render_file(head, folder / "s0.wav", folder / "plain.mp4", plain, lambda *_: None)
     assert (folder / "out/sub/d.mp4").read_bytes() == (folder / "plain.mp4").read_bytes()
 
     again = batch(manifest(folder, lines[0], lines[3]))
@@ -113,19 +115,19 @@ def test_an_output_is_no_input_and_no_way_out(folder: Path, batch: Callable[...,
 def test_a_row_that_fails_late_stops_no_other(
     folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def odd(*given: Any) -> dict[str, Any]:
+    def odd(*given: Any) -> Any:
         if given[1].name == "s0.wav":
             raise RuntimeError("odd")
         return real(*given)
 
-    real = pipeline.render_file
-    monkeypatch.setattr(pipeline, "render_file", odd)
+    real = jobs.render_file
+    monkeypatch.setattr(jobs, "render_file", odd)
     source = manifest(folder, "p.png,s0.wav,a.mp4,", "p.png,s1.wav,b.mp4,")
     told = batch(source, fail_fast=True)
     assert told["states"] == ["failed", "left"] and "RuntimeError: odd" in told["said"][0]
     told = batch(source)
     assert told["states"] == ["failed", "done"] and told["results"][0]["exit_code"] == 1
-    monkeypatch.setattr(pipeline, "render_file", real)
+    monkeypatch.setattr(jobs, "render_file", real)
     assert batch(source)["states"] == ["done", "skipped"]
 
 
@@ -153,14 +155,14 @@ def test_a_long_row_goes_on_from_its_last_segment(
     drawn: list[int] = []
 
     def animate(*given: Any) -> Iterator[Any]:
-        for index, frame in enumerate(real(*given), given[-1]):
+        for index, frame in enumerate(real(*given), given[5]):
             if breaks and index == 12:
                 raise KeyboardInterrupt
             drawn.append(index)
             yield frame
 
-    real, breaks = pipeline.animate, True
-    monkeypatch.setattr(pipeline, "animate", animate)
+    real, breaks = animation_animate.animate, True
+    monkeypatch.setattr(jobs, "animate", animate)
     source = manifest(folder, "p.png,long.wav,a.mp4,")
     with pytest.raises(KeyboardInterrupt):
         batch(source)

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mggdub import pipeline, weights
+from mggdub import errors, jobs, weights
 from mggdub.batch import check, row
 from mggdub.batch.run import BatchOptions, run_batch
 from mggdub.errors import OutputError
@@ -28,9 +29,10 @@ Run = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def draw(head: Path, speech: Path, whole: Path, *more: Any) -> dict[str, Any]:  # noqa: ARG001
+def draw(head: Path, speech: Path, whole: Path, *more: Any) -> Any:  # noqa: ARG001
     whole.write_bytes(head.read_bytes() + b"|" + speech.read_bytes())
-    return {"output": str(whole), "frames": 1, "seconds": 1.0, "checks": {}}
+    said = {"output": str(whole), "frames": 1, "seconds": 1.0, "checks": {}}
+    return SimpleNamespace(as_dict=lambda: said)
 
 
 def build(photo: Path, output: Path, *more: Any) -> None:  # noqa: ARG001
@@ -48,10 +50,10 @@ def folder(tmp_path: Path) -> Path:
 def batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(row, "_models", lambda: None)
     monkeypatch.setattr(row, "_strip", lambda *_: [])
-    monkeypatch.setattr(check.pipeline, "check_head", lambda *_: None)
-    monkeypatch.setattr(check.pipeline, "playing_time", lambda *_: 1.0)
-    monkeypatch.setattr(pipeline, "render_file", draw)
-    monkeypatch.setattr(pipeline, "avatar_file", build)
+    monkeypatch.setattr(check, "check_head", lambda *_: None)
+    monkeypatch.setattr(check, "playing_time", lambda *_: 1.0)
+    monkeypatch.setattr(jobs, "render_file", draw)
+    monkeypatch.setattr(jobs, "avatar_file", build)
 
     def run(*lines: str, out: str = "out", **options: Any) -> dict[str, Any]:
         (folder / "rows.csv").write_text("\n".join(["photo,speech,output", *lines]))
@@ -65,7 +67,7 @@ def batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def during(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None], name: str = "render_file") -> None:
     """Something happens once, in the middle of the first render."""
-    real, happened = getattr(pipeline, name), list[bool]()
+    real, happened = getattr(jobs, name), list[bool]()
 
     def drawing(*given: Any) -> Any:
         if not happened:
@@ -73,7 +75,7 @@ def during(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None], name: str 
             what()
         return real(*given)
 
-    monkeypatch.setattr(pipeline, name, drawing)
+    monkeypatch.setattr(jobs, name, drawing)
 
 
 def video(photo: bytes, speech: bytes) -> bytes:
@@ -105,7 +107,7 @@ def test_what_changes_in_the_very_moment_of_reading_does_not_count(
 ) -> None:
     """Even if it is as it was afterwards."""
     before = {path: path.read_bytes() for path in (folder / "a.png", folder / "x.wav")}
-    real = getattr(pipeline, name)
+    real = getattr(jobs, name)
 
     def reading(*given: Any) -> Any:
         for path, data in before.items():
@@ -116,7 +118,7 @@ def test_what_changes_in_the_very_moment_of_reading_does_not_count(
             for path, data in before.items():
                 path.write_bytes(data)
 
-    monkeypatch.setattr(pipeline, name, reading)
+    monkeypatch.setattr(jobs, name, reading)
     assert batch("a.png,x.wav,1.mp4")["states"] == ["done"]
     assert (folder / "out/1.mp4").read_bytes() == video(*before.values())
 
@@ -133,7 +135,7 @@ def test_done_is_what_has_the_same_bytes(folder: Path, batch: Run) -> None:
 
 def test_anew_means_anew(batch: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr(pipeline, "render_file", lambda *given: drawn.append(given[2].name) or draw(*given))
+    monkeypatch.setattr(jobs, "render_file", lambda *given: drawn.append(given[2].name) or draw(*given))
     line = "a.png,x.wav,1.mp4"
     assert batch(line)["states"] == ["done"] and len(drawn) == 1
     assert batch(line, resume=False, force=True)["states"] == ["done"] and len(drawn) == 2
@@ -269,9 +271,9 @@ def other(folder: Path) -> None:
     """The other batch of the test above, in a process of its own."""
     row._models = lambda: None  # type: ignore[assignment]
     row._strip = lambda *_: []  # type: ignore[assignment]
-    check.pipeline.check_head = lambda *_: None  # type: ignore[assignment]
-    check.pipeline.playing_time = lambda *_: 1.0  # type: ignore[assignment]
-    pipeline.render_file, pipeline.avatar_file = draw, build  # type: ignore[assignment]
+    check.check_head = lambda *_: None  # type: ignore[assignment]
+    check.playing_time = lambda *_: 1.0  # type: ignore[assignment]
+    jobs.render_file, jobs.avatar_file = draw, build  # type: ignore[assignment]
     source = folder / "other.csv"
     source.write_text("photo,speech,output\na.png,x.wav,3.mp4")
     told = run_batch(source, None, folder / "out", BatchOptions(), {}, frozenset(), lambda *_: None, lambda _: None)
@@ -310,18 +312,18 @@ def test_a_thousand_rows_of_the_same_are_looked_at_once(
         return lambda *given: looked.append(name) or real(*given)
 
     def faceless(path: Path, *more: Any) -> None:  # noqa: ARG001
-        raise pipeline.InputError(f"{path}: no face")
+        raise errors.InputError(f"{path}: no face")
 
     weights.fingerprint()
     monkeypatch.setattr(check.weights, "digest", note("digest", weights.digest))
-    monkeypatch.setattr(check.pipeline, "playing_time", note("sound", lambda *_: 1.0))
-    monkeypatch.setattr(check.pipeline, "check_head", note("head", lambda *_: None))
+    monkeypatch.setattr(check, "playing_time", note("sound", lambda *_: 1.0))
+    monkeypatch.setattr(check, "check_head", note("head", lambda *_: None))
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes())  # the same under another name
     lines = [f"{'ac'[k % 2]}.png,x.wav,{k}.mp4" for k in range(1000)]
     assert set(batch(*lines, check=True)["states"]) == {"left"}
     assert sorted(looked) == ["digest"] * 3 + ["head", "sound"]
     looked.clear()
-    monkeypatch.setattr(check.pipeline, "check_head", note("head", faceless))
+    monkeypatch.setattr(check, "check_head", note("head", faceless))
     told = batch(*lines, check=True)
     assert told["failed"] == 1000 and looked.count("head") == 1
     assert all(f"{'ac'[k % 2]}.png: no face" in line for k, line in enumerate(told["said"]))

@@ -26,14 +26,16 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from mggdub import avatar as avatar_module
-from mggdub import pipeline
-from mggdub.avatar import load_avatar
-from mggdub.checks import Watch
-from mggdub.config import RenderOptions
+from mggdub.animation import animate
+from mggdub.avatar import build, file
+from mggdub.avatar.file import load_avatar
+from mggdub.avatar.values import HeadAvatar
+from mggdub.checks import FrameStats
 from mggdub.errors import InputError
 from mggdub.media.image import read_image
-from mggdub.types import ExpressionTrack, HeadAvatar
+from mggdub.models import Models, load_models
+from mggdub.options import RenderOptions
+from mggdub.types import ExpressionTrack
 
 ROOT = Path(__file__).resolve().parents[2]
 HANG = 120  # s, after which a single file counts as a hang and ends the process
@@ -241,28 +243,28 @@ FORGERIES: tuple[Forgery, ...] = (some_values, all_values, another_type, another
 
 
 @cache
-def models() -> pipeline.Models:
-    return pipeline.load_models()
+def models() -> Models:
+    return load_models()
 
 
 @cache
 def honest() -> tuple[Tensors, About]:
     """What a tiny avatar's file holds."""
     options = {"preview": True, "size": 64, "face": "largest", "background": "keep"}
-    head = pipeline.build_avatar(
+    head = build.build_avatar(
         read_image(ROOT / "tests" / "data" / "head.png"), models(), RenderOptions(size=64, preview=True)
     )
     with tempfile.TemporaryDirectory() as folder:
-        avatar_module.save_avatar(Path(folder) / "head.mgg", head, {"options": options})
-        about, tensors = avatar_module._read(Path(folder) / "head.mgg")
+        file.save_avatar(Path(folder) / "head.mgg", head, {"options": options})
+        about, tensors = file._read(Path(folder) / "head.mgg")
     del about["sha256"]
     return tensors, about
 
 
 def write(path: Path, tensors: Tensors, about: About) -> None:
     """A file with a right digest."""
-    about = {**about, "sha256": avatar_module._digest(about, tensors)}
-    path.write_bytes(save(tensors, {avatar_module.KEY: json.dumps(about, sort_keys=True)}))
+    about = {**about, "sha256": file._digest(about, tensors)}
+    path.write_bytes(save(tensors, {file.KEY: json.dumps(about, sort_keys=True)}))
 
 
 def play(avatar: HeadAvatar) -> None:
@@ -271,8 +273,8 @@ def play(avatar: HeadAvatar) -> None:
     units, modes = rng.uniform(0, 0.9, (2, 52)), rng.normal(size=(2, 8)) * models().expression.mode_std
     pose = [rng.normal(size=(2, size)) * spread for size, spread in ((3, 8.0), (3, 1.0), (4, 0.5))]
     track = ExpressionTrack(np.array([0.02, 0.5]), *(x.astype(np.float32) for x in (units, modes, *pose)))
-    watch = Watch.of(avatar, len(track))
-    for index, frame in enumerate(pipeline.animate(avatar, models(), track)):
+    watch = FrameStats.of(avatar, len(track))
+    for index, frame in enumerate(animate.animate(avatar, models(), track)):
         assert frame.shape == avatar.picture.shape and frame.dtype == np.uint8
         watch.see(index, frame)
 

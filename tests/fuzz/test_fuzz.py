@@ -28,16 +28,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from mggdub import pipeline, weights
-from mggdub.avatar import load_avatar, save_avatar
+from mggdub import models, weights
+from mggdub.avatar import build
+from mggdub.avatar.file import load_avatar, save_avatar
 from mggdub.batch.manifest import read_rows
-from mggdub.config import RenderOptions
 from mggdub.errors import MggdubError
 from mggdub.media import process
 from mggdub.media.audio import read_audio
 from mggdub.media.image import read_image
-from mggdub.media.track import COLUMNS, read_track
 from mggdub.media.video import read_video, write_video
+from mggdub.motion.track_file import COLUMNS, read_track
+from mggdub.options import RenderOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 HANG = 60  # s, after which a single file counts as a hang and ends the process
@@ -142,8 +143,8 @@ def read_manifest(path: Path) -> None:
 
 @cache
 def avatars() -> list[tuple[str, bytes]]:
-    head = pipeline.build_avatar(
-        read_image(ROOT / "tests" / "data" / "head.png"), pipeline.load_models(), RenderOptions(size=96, preview=True)
+    head = build.build_avatar(
+        read_image(ROOT / "tests" / "data" / "head.png"), models.load_models(), RenderOptions(size=96, preview=True)
     )
     about = {"options": {"preview": True, "size": 96, "face": "largest", "background": "keep"}}
     with tempfile.TemporaryDirectory() as folder:

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from mggdub.errors import InputError, UsageError
+from mggdub.media import audio, process
 from mggdub.media import audio as module
-from mggdub.media import process
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio
 from mggdub.media.video import probe
 
@@ -127,7 +127,7 @@ def test_playlists_open_nothing(tmp_path: Path, name: str) -> None:
 
 def test_the_container_says_rate_and_channels(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros((800, 2)), 44100)
-    assert probe_audio(tmp_path / "a.flac") == module.SoundInfo(44100, "stereo")
+    assert probe_audio(tmp_path / "a.flac") == audio.SoundInfo(44100, "stereo")
 
 
 def test_a_claim_of_many_hours_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

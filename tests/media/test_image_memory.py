@@ -16,7 +16,7 @@ import resource, sys
 from pathlib import Path
 from mggdub.errors import InputError
 from mggdub.media.image import read_image
-from mggdub.perception.face import FaceFinder
+from mggdub.face.detector import FaceFinder
 
 finder = FaceFinder()
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mggdub.config import RenderOptions
 from mggdub.errors import InputError, UsageError
 from mggdub.media import provenance
 from mggdub.media.provenance import SOURCE_TYPE, XMP_BOX, load_credentials
 from mggdub.media.video import read_video, write_video
+from mggdub.options import RenderOptions
 
 try:  # the [c2pa] extra, which brings cryptography along
     import c2pa

@@ -230,7 +230,7 @@ def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: sign
     program = (
         "import sys, time, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
-        "from mggdub import signals\nfrom mggdub.media.video import write_video\n"
+        "from mggdub.cli import signals\nfrom mggdub.media.video import write_video\n"
         "signals.install()\n"
         "def frames():\n    while True:\n        time.sleep(.002)\n        yield np.zeros((64, 64, 3), np.uint8)\n"
         "write_video(Path(sys.argv[1]), frames(), fps=Fraction(25), size=(64, 64))\n"

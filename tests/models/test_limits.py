@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mggdub.models import limits
+from mggdub.motion import limits
 from mggdub.types import Array, ExpressionTrack
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mggdub.face.detector import FaceFinder
+from mggdub.face.portrait import cut
 from mggdub.geometry.camera import face_height, face_turn, head_crop
-from mggdub.perception.face import FaceFinder, cut
 from mggdub.types import Array, Crop
 
 ROOT = Path(__file__).parents[2]

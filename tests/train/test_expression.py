@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mggdub.models.expression import BLINKS, LIDS, ExpressionBasis, lip_modes, load_expression, vertex_motion
+from mggdub.face.expression import BLINKS, ExpressionBasis, lip_modes, load_expression, vertex_motion
+from mggdub.face.mesh import LIDS
 from mggdub.train import expression
 from mggdub.train.expression import Talk
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array

@@ -8,9 +8,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from mggdub.metrics.perceptual import Vgg
-from mggdub.models.head import GRID, STATES, HeadConfig
-from mggdub.reconstruct import MIRRORED_RADIUS, SHELL_RADIUS, SOLID
+from mggdub import types
+from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS
+from mggdub.avatar.values import SOLID
+from mggdub.evaluation.perceptual import Vgg
+from mggdub.networks.head import GRID, STATES, HeadConfig, HeadNet
 from mggdub.train import flow, head
 from mggdub.train.head_data import MOST_CLIPS, choose_clips
 from mggdub.types import CROP_SIZE, Array
@@ -116,7 +118,7 @@ def test_cells_are_the_mean_of_their_children(data: Path) -> None:
     assert picture.shape == (3, SIDE, SIDE) and float(alpha.detach().mean()) > 0.9
 
 
-def a_trained_net() -> head.HeadNet:
+def a_trained_net() -> HeadNet:
     """One whose every part says something."""
     net = head.new_net(head.expression.load_expression(), SMALL)
     for last in (net.refine, net.motion, net.shade, net.sym[-1]):
@@ -125,7 +127,7 @@ def a_trained_net() -> head.HeadNet:
     return net.requires_grad_(False)
 
 
-def the_head(net: head.HeadNet, one: head.Sample) -> head.Gaussians:
+def the_head(net: HeadNet, one: head.Sample) -> types.Gaussians:
     return head.drawn(net, head.grids_of(net, one), one, 1)[0]
 
 

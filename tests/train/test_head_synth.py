@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mggdub.face.detector import FaceFinder
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.models.head import nothing_learned
-from mggdub.perception.face import FaceFinder
+from mggdub.networks.head import nothing_learned
 from mggdub.train import head, head_synth
 from mggdub.types import Array
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggdub import pipeline
 from mggdub.media.video import write_video
-from mggdub.train import head, head_data, prepare
+from mggdub.models import Models
+from mggdub.train import common, head, head_data, prepare
 from mggdub.types import LANDMARKS, Array
 
 COUNT, SIDE = 8, 384
@@ -35,7 +35,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, head_png: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def track(clip: Path, models: pipeline.Models) -> dict[str, Array]:
+def track(clip: Path, models: Models) -> dict[str, Array]:
     return prepare.prepare_clip(clip, models.faces, models.geometry)
 
 
@@ -60,7 +60,7 @@ def test_a_head_that_only_moves_shows_no_expression(track: dict[str, Array]) -> 
 
 
 def test_clips_that_cannot_be_used_say_why(
-    tmp_path: Path, head_png: Path, models: pipeline.Models, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, head_png: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = Image.open(head_png).convert("RGB")
     small = Image.new("RGB", (SIDE, SIDE), (120, 130, 140))
@@ -73,14 +73,14 @@ def test_clips_that_cannot_be_used_say_why(
         "in the first frame": [empty] * 4,
         "no face in": [np.array(picture)] * 3 + [empty] * 3,
     }
-    monkeypatch.setattr(prepare, "steadied", None)  # is not reached
+    monkeypatch.setattr(prepare, "steady_poses", None)  # is not reached
     for number, (words, frames) in enumerate(cases.items()):
         with pytest.raises(prepare.Unusable, match=words):
             prepare.prepare_clip(write(tmp_path / f"{number}.mp4", frames), models.faces, models.geometry)
 
 
 def test_a_clip_becomes_a_pool_and_avatars_that_play_it(
-    clip: Path, track: dict[str, Array], models: pipeline.Models, tmp_path: Path
+    clip: Path, track: dict[str, Array], models: Models, tmp_path: Path
 ) -> None:
     size = 96
     pool, avatar = head_data.prepare_head(clip, track, models, sources=(1,), size=size)
@@ -97,8 +97,8 @@ def test_a_clip_becomes_a_pool_and_avatars_that_play_it(
     assert np.corrcoef(avatar["translation"][:, 0], pixels)[0, 1] > 0.97
     assert np.isfinite(avatar["inputs"]).all() and avatar["states"].shape[0] == count
 
-    head_data.save_arrays(tmp_path / "anna_0.npz", avatar)
-    head_data.save_arrays(tmp_path / "anna.npz", pool | {"identity": np.array("anna")})
+    common.save_arrays(tmp_path / "anna_0.npz", avatar)
+    common.save_arrays(tmp_path / "anna.npz", pool | {"identity": np.array("anna")})
     one = head.load_sample(tmp_path, "anna", 0)
     net = head.new_net(models.expression)
     still, _ = head.picture(head.drawn(net, head.grids_of(net, one), one, 0)[0], one.camera, one.plates[0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.models.expression import gap_of_modes, load_expression
-from mggdub.models.speech import RATE, LipMap, LipMapConfig
+from mggdub.face.expression import gap_of_modes, load_expression
+from mggdub.networks.speech import RATE, LipMap, LipMapConfig
 from mggdub.train.speech import alter, calibrate, fold_of, lag_curve, voice_of
 from mggdub.types import Array
 

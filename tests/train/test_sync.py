@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.metrics.judge import POINTS, Judge, JudgeConfig
+from mggdub.networks.sync import POINTS, Judge, JudgeConfig
 from mggdub.train import sync
 from mggdub.train.sync import LENGTH, Talk, examine, make_batch, mirrored, shift_losses
 

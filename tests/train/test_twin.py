@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub import pipeline, reconstruct
+from mggdub.animation import animate
+from mggdub.avatar import build, learned
+from mggdub.avatar.values import HeadAvatar
+from mggdub.avatar.visible import coarse_surface
+from mggdub.face import expression
+from mggdub.face.portrait import portrait
 from mggdub.media.image import read_image
-from mggdub.models.head import Grids, HeadNet
-from mggdub.perception.face import portrait
-from mggdub.perception.geometry import estimate_geometry
-from mggdub.render.rasterize import rasterize, render_frame
-from mggdub.train import head, head_data
-from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Gaussians, HeadAvatar
+from mggdub.models import Models
+from mggdub.networks.geometry import estimate_geometry
+from mggdub.networks.head import Grids, HeadNet
+from mggdub.renderer.rasterize import rasterize, render_frame
+from mggdub.train import common, head, head_data
+from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Gaussians
 
 SIDE = 112
 MOMENTS = 4
@@ -45,42 +50,42 @@ def playing() -> ExpressionTrack:
 
 
 @pytest.fixture(scope="module")
-def twins(models: pipeline.Models, head_png: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+def twins(models: Models, head_png: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
     photo = read_image(head_png)
     face = portrait(photo, models.faces.find(photo.pixels)[0], models.faces)
     maps = estimate_geometry(models.geometry, face)
     pictures, scale, box, crop_px = head_data.framed(face, [photo.pixels], SIDE)
-    surface, own = reconstruct.coarse_surface(face, maps), reconstruct.own_state(models.expression, face)
-    told = reconstruct.learned(models, face, maps, surface, own)
-    nearer = surface + reconstruct._enlarged(told.depth[0, 0].numpy())
+    surface, own = coarse_surface(face, maps), expression.photo_state(models.expression, face)
+    told = learned.predict_grids(models, face, maps, surface, own)
+    nearer = surface + learned.enlarge_grid(told.depth[0, 0].numpy())
     flat, deep = (
-        reconstruct.Builder(face, maps, z, told, own, pictures[0], scale, box, models).build()
+        build.assemble(build.PhotoStudy(face, maps, z, told, own, pictures[0], scale, box), models)
         for z in (surface, nearer)
     )
     folder, track = tmp_path_factory.mktemp("twins"), playing()
     untrained = replace(models, head=HeadNet().eval().requires_grad_(False))
     arrays = head_data.avatar_arrays(face, maps, pictures[0], scale, box, track, untrained)
-    head_data.save_arrays(folder / "anna_0.npz", arrays | {"order": np.arange(MOMENTS)})
+    common.save_arrays(folder / "anna_0.npz", arrays | {"order": np.arange(MOMENTS)})
     boxes = np.stack([head_data.in_box(pictures[0], box)] * MOMENTS)
     marks = np.stack([head_data.box_px(face.landmarks[:, :2], crop_px)] * MOMENTS)
     pool = {"pictures": boxes, "heads": np.full(boxes.shape[:3], 255, np.uint8), "landmarks": marks}
-    head_data.save_arrays(folder / "anna.npz", pool | {"identity": np.array("anna")})
+    common.save_arrays(folder / "anna.npz", pool | {"identity": np.array("anna")})
     sample = head.load_sample(folder, "anna", 0)
     with torch.no_grad():
         return Twins(flat, deep, track, sample, head.grids_of(models.head, sample))
 
 
-def training_draws(twins: Twins, models: pipeline.Models, moment: int) -> Gaussians:
+def training_draws(twins: Twins, models: Models, moment: int) -> Gaussians:
     flat = twins.grids._replace(depth=torch.zeros_like(twins.grids.depth))
     with torch.no_grad():
         return head.drawn(models.head, flat, twins.sample, moment)[0]
 
 
-def test_training_moves_and_colours_points_as_the_product_does(twins: Twins, models: pipeline.Models) -> None:
+def test_training_moves_and_colours_points_as_the_product_does(twins: Twins, models: Models) -> None:
     """Where they differ is what the data file rounds to 16 bits, and the photo that hidden points are told of."""
     at_rest = twins.flat.gaussians.means.numpy()
-    for moment, fields in enumerate(pipeline.heads(twins.flat, models, twins.track, relative=True)):
-        means, quats, scales, opacities, colors = fields
+    for moment, posed in enumerate(animate.posed_gaussians(twins.flat, models, twins.track, relative=True)):
+        means, quats, scales, opacities, colors = posed.arrays
         drawn = training_draws(twins, models, moment)
         assert len(drawn) == len(means)
         move = np.abs(means - at_rest).max()
@@ -96,15 +101,15 @@ def test_training_moves_and_colours_points_as_the_product_does(twins: Twins, mod
         assert apart[~hidden].max() < 0.02 and apart[hidden].mean() < 0.01
 
 
-def test_training_renders_the_picture_that_the_product_renders(twins: Twins, models: pipeline.Models) -> None:
-    for moment, fields in enumerate(pipeline.heads(twins.flat, models, twins.track, relative=True)):
-        colors, alphas = render_frame(*fields, twins.flat.camera)
+def test_training_renders_the_picture_that_the_product_renders(twins: Twins, models: Models) -> None:
+    for moment, posed in enumerate(animate.posed_gaussians(twins.flat, models, twins.track, relative=True)):
+        colors, alphas = render_frame(posed, twins.flat.camera)
         seen = rasterize(training_draws(twins, models, moment), twins.sample.camera)
         assert float(np.abs(seen.alphas.numpy() - alphas).mean()) < 0.002
         assert float(np.abs(seen.colors.numpy() - colors).mean()) < 0.003, moment
 
 
-def test_the_learned_depth_lies_where_the_product_puts_it(twins: Twins, models: pipeline.Models) -> None:
+def test_the_learned_depth_lies_where_the_product_puts_it(twins: Twins, models: Models) -> None:
     """In the photo's own pose, visible points slide along their rays."""
     with torch.no_grad():
         weights, _ = models.head.weights(twins.sample.states[0], twins.sample.own)
@@ -116,9 +121,9 @@ def test_the_learned_depth_lies_where_the_product_puts_it(twins: Twins, models: 
     assert np.abs(means[visible] - there).max() < 0.15 * slid
 
 
-def test_a_change_of_the_drawing_would_be_noticed(twins: Twins, models: pipeline.Models) -> None:
+def test_a_change_of_the_drawing_would_be_noticed(twins: Twins, models: Models) -> None:
     """The bounds above are tight: a learned part left out on one side is far outside of them."""
     drawn: Array = training_draws(twins, models, 1).means.numpy()
     stiff = replace(twins.flat, bases=replace(twins.flat.bases, motion=0 * twins.flat.bases.motion))
-    means = list(pipeline.heads(stiff, models, twins.track, relative=True))[1][0]
+    means = list(animate.posed_gaussians(stiff, models, twins.track, relative=True))[1].means.numpy()
     assert np.abs(drawn - means).max() > 0.05

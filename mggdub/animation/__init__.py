@@ -1,0 +1,1 @@
+"""Act 3: a head and a track become frames."""

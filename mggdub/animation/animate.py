@@ -1,0 +1,151 @@
+"""Act 3: avatar and track become frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mggdub.animation import deform
+from mggdub.animation.backdrop import Backdrop, composite
+from mggdub.animation.retarget import ease_from_photo, retarget
+from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
+from mggdub.avatar.values import HeadAvatar
+from mggdub.face import expression, mesh
+from mggdub.geometry.camera import project
+from mggdub.geometry.sampling import add_sampled
+from mggdub.models import Models
+from mggdub.motion import torso
+from mggdub.networks.head import head_inputs_of_pose
+from mggdub.progress import Stopwatch
+from mggdub.renderer.rasterize import render_frame
+from mggdub.types import Array, ExpressionTrack, Gaussians
+
+LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
+
+
+@dataclass(frozen=True, eq=False)
+class FramePose:
+    """What a head does in one frame, before the learned bases play a part."""
+
+    displacement: Array  # [478, 3] cm, of the mesh from the photo's own
+    growth: Array  # [478] of the splats
+    rotation: Array  # [3] degrees
+    translation: Array  # [3] cm
+    sway: Array  # [3, 4] of `torso.sway`
+    state: Array  # [42] what weighs the bases
+    opacities: Array  # [N]
+    mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
+
+
+def frame_poses(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[FramePose]:
+    """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
+    basis = models.expression
+    photo_motion = expression.vertex_motion(basis, avatar.drivers)
+    gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
+    edges = deform.mesh_edges(mesh.open_triangles(basis.triangles))
+    resting = deform.lengths(avatar.mesh, edges)
+    opacities = avatar.gaussians.opacities.numpy()
+    played = retarget(basis, avatar.drivers, track) if relative else ease_from_photo(avatar, track)
+    frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
+    for drivers, rotation, translation, body in frames[start:]:
+        state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.drivers)
+        closing = drivers[list(expression.BLINKS)]
+        drivers[list(expression.BLINKS)] *= gains
+        displacement = expression.vertex_motion(basis, drivers) - photo_motion
+        shown = opacities.copy()
+        shown[avatar.own_mouth] *= photo_mouth_share(displacement)
+        for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
+            shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
+        growth = deform.stretch(resting, avatar.mesh + displacement, edges)
+        mouth = paint_mouth(models.mouth, avatar.painter, displacement)
+        sway = torso.sway(body, avatar.camera, avatar.angle)
+        yield FramePose(displacement, growth, rotation, translation, sway, state, shown, mouth)
+
+
+def posed_gaussians(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[Gaussians]:
+    """The head's Gaussians in every frame from `start` on; `relative` as in `animate`."""
+    means, quats, scales, _, photo_colors = avatar.gaussians.arrays
+    for now in frame_poses(avatar, models, track, relative, start):
+        motion, shade = blend_bases(avatar, models, now.state)
+        pushed, colors = means.copy(), photo_colors.copy()
+        add_sampled(motion, avatar.place, pushed)
+        add_sampled(shade, avatar.place[: avatar.hidden.stop], colors)
+        shares = (avatar.neck, avatar.body)
+        moved, grows = deform.move_points(
+            pushed, avatar.skin, shares, now.displacement, now.growth, now.rotation, now.translation, now.sway
+        )
+        grown = scales * grows[:, None]
+        colors[avatar.mouth], radius = now.mouth
+        grown[avatar.mouth] = radius[:, None]
+        turned = deform.turn_patches(quats, avatar.neck, now.rotation)
+        yield Gaussians.of(moved, turned, grown, now.opacities, colors)
+
+
+def animate(
+    avatar: HeadAvatar,
+    models: Models,
+    track: ExpressionTrack,
+    device: str = "cpu",
+    relative: bool = False,
+    start: int = 0,
+    clock: Stopwatch | None = None,
+) -> Iterator[Array]:
+    """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
+
+    `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
+    A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
+    `clock` hears how long deforming, rasterising and compositing take.
+    """
+    clock = clock or Stopwatch()
+    behind = backdrop(avatar)
+    heads = posed_gaussians(avatar, models, track, relative, start)
+    for body in track.torso[start:]:
+        with clock("deform"):
+            head = next(heads)
+        yield draw_frame(avatar, head, behind, body, device, clock)
+
+
+def backdrop(avatar: HeadAvatar) -> Backdrop:
+    """The picture without the head, ready to sway with the torso."""
+    box = avatar.frame
+    return Backdrop.of(avatar.picture, avatar.plate, box.left, box.top, avatar.sway)
+
+
+def draw_frame(
+    avatar: HeadAvatar,
+    head: Gaussians,
+    behind: Backdrop,
+    body: Array,
+    device: str = "cpu",
+    clock: Stopwatch | None = None,
+) -> Array:
+    """The picture [H, W, 3] uint8 with a head of `posed_gaussians` in it and the torso moved by `body` [4]."""
+    clock = clock or Stopwatch()
+    with clock("rasterise"):
+        rgb, alpha = render_frame(head.to(device), avatar.camera)
+    with clock("composite"):
+        return composite(rgb, alpha, *sway_background(avatar, behind, body), avatar.frame.left, avatar.frame.top)
+
+
+def sway_background(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[Array, Array]:
+    """Plate and picture with the torso moved by `body` [4]."""
+    camera, box = avatar.camera, avatar.frame
+    distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
+    size_turn, shift = torso.in_plane(body, distance, avatar.angle)
+    centre = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
+    return behind.moved(size_turn, shift * float(camera.K[0, 0]) / distance * ratio, complex(*centre))
+
+
+@torch.inference_mode()
+def blend_bases(avatar: HeadAvatar, models: Models, state: Array) -> tuple[Array, Array]:
+    """Motion [3, G, G] cm and change of colour [3, 2 G, 2 G] in one frame."""
+    weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.drivers))
+    motion, shade = (torch.from_numpy(basis) for basis in (avatar.bases.motion, avatar.bases.shade))
+    return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, (motion, shade), strict=True))

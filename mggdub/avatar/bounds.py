@@ -1,0 +1,188 @@
+"""What an avatar file must hold before anything of it is used: the shape, type and range of every tensor and number.
+
+A file of a stranger may have a right digest, and the kernels that animate a head check no index. So everything that
+they rely on, and the work that a head may ask for in a frame, is checked here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from mggdub import weights
+from mggdub.avatar import shares
+from mggdub.avatar.mouth import layer_points, paint_mouth
+from mggdub.avatar.values import HeadAvatar, MouthLayer
+from mggdub.networks import head, mouth
+from mggdub.options import SIZE_RANGE, AvatarOptions
+from mggdub.types import DRIVERS, LANDMARKS, Array
+
+MOST_GAUSSIANS = 1_500_000  # a head of the largest box has half of it
+MOST_TOUCHED = 200_000_000  # px that all splats cover in the photo's own pose; a large head has 26 million
+MOST_RENDERED = 1280  # px, longest side of what is rendered; the widest hair takes 934
+MOST_FOLLOWED = 8  # vertices that a point follows; mouths and lids take 4
+MOST_SHARE = 2.0  # sum of a point's sizes of weights; lids are drawn out to 1.4
+FAR = 500.0  # cm, from the middle of the head
+NEAREST, FARTHEST = 30.0, 2000.0  # cm, of the head from the camera; a crop's focal length makes it about 145
+IN_FRONT = 10.0  # cm, that every point must be in front of the camera
+LARGEST_RADIUS = 1.0  # cm, of the mouth's points
+SIGMAS = 3.33  # standard deviations that an opaque splat reaches: sqrt(2 ln 255)
+KINDS = {torch.float32: "float32", torch.int32: "int32", torch.int64: "int64", torch.uint8: "uint8"}
+# Name: type, shape, lowest and highest value. N points, S and T entries of sparse matrices, M points of the mouth's
+# inside, the other letters as in `letters`. Places and shares may lie a rounding beyond 0..1.
+TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
+    "gaussians.means": ("float32", ("N", 3), -FAR, FAR),
+    "gaussians.quats": ("float32", ("N", 4), -10, 10),
+    "gaussians.scales": ("float32", ("N", 3), 0, 100),
+    "gaussians.opacities": ("float32", ("N",), 0, 1),
+    "gaussians.colors": ("float32", ("N", 3), -1, 2),
+    "skin.data": ("float32", ("S",), -MOST_SHARE, MOST_SHARE),
+    "skin.indices": ("int32", ("S",), 0, LANDMARKS - 1),
+    "skin.indptr": ("int32", ("N+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
+    "neck": ("float32", ("N",), -0.01, 1.01),
+    "body": ("float32", ("N",), -0.01, 1.01),
+    "place": ("float32", ("N", 2), -100, 100),
+    "bases.motion": ("float32", ("motions", 3, head.GRID, head.GRID), -100, 100),
+    "bases.shade": ("float32", ("shades", 3, head.FINE, head.FINE), -100, 100),
+    "mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
+    "drivers": ("float32", (DRIVERS,), -100, 100),
+    "own_mouth": ("int64", ("O",), 0, MOST_GAUSSIANS),
+    "painter.means": ("float32", ("M", 3), -FAR, FAR),
+    "painter.skin.data": ("float32", ("T",), -MOST_SHARE, MOST_SHARE),
+    "painter.skin.indices": ("int32", ("T",), 0, LANDMARKS - 1),
+    "painter.skin.indptr": ("int32", ("M+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
+    "painter.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
+    "painter.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
+    "painter.code": ("float32", (1, "code"), -100, 100),
+    "painter.pictures": ("float32", (1, "features", "rows", "columns"), -1000, 1000),
+    "painter.light": ("float32", (3,), 0, 100),
+    "painter.residual": ("float32", ("M", 3), -100, 100),
+    "camera.K": ("float32", (3, 3), -1e6, 1e6),
+    "camera.viewmat": ("float32", (4, 4), -FARTHEST, FARTHEST),
+    "plate": ("float32", ("h", "w", 3), -0.01, 1.01),
+    "picture": ("uint8", ("H", "W", 3), 0, 255),
+    "sway": ("float32", ("y", "x"), -0.01, 1.01),
+}
+
+
+def check_tensors(tensors: dict[str, torch.Tensor], net: mouth.MouthNet) -> None:
+    """Raises ValueError where a tensor is missing, too many, of another type or shape, not finite or out of range.
+
+    `net` is the shipped painter, whose sizes the mouth must have.
+    """
+    _want(tensors.keys() == TENSORS.keys(), "it has other tensors than an avatar")
+    letters = _sizes(net)
+    for name, (kind, shape, low, high) in TENSORS.items():
+        tensor = tensors[name]
+        _want(KINDS.get(tensor.dtype) == kind, f"{name} is not {kind}")
+        _want(tensor.ndim == len(shape), f"{name} has a wrong shape")
+        for size, letter in zip(tensor.shape, shape, strict=True):
+            want = letter if isinstance(letter, int) else letters.setdefault(letter, size)
+            _want(size == want, f"{name} has a wrong shape")
+        if tensor.numel():
+            values = tensor.numpy()
+            _want(low <= values.min() and values.max() <= high, f"{name} is not finite or out of range")  # not so NaN
+        if name == "gaussians.means":
+            _want(0 < letters["N"] <= MOST_GAUSSIANS, f"{letters['N']} gaussians are none or too many")
+            letters["N+1"] = letters["N"] + 1
+    _want(letters["O"] <= letters["N"], "own_mouth has a wrong shape")
+    for name in ("skin", "painter.skin"):
+        _check_rows(name, *(tensors[f"{name}.{part}"].numpy() for part in ("indptr", "data")))
+
+
+def _sizes(net: mouth.MouthNet) -> dict[str, int]:
+    """What the shipped networks ask of an avatar's sizes."""
+    motions, shades = head.ranks(weights.settings(head.NAME))
+    c, points = net.config, layer_points()
+    known = {"motions": motions, "shades": shades, "M": points, "M+1": points + 1}
+    return known | {"code": c.code + 4, "features": 2 * c.features, "rows": c.rows, "columns": c.columns}
+
+
+def _check_rows(name: str, starts: Array, data: Array) -> None:
+    """Raises ValueError where rows of a sparse matrix are not in order, too long or too heavy."""
+    counts = np.diff(starts)
+    _want(starts[0] == 0 and starts[-1] == len(data), f"{name} has rows that do not fit its entries")
+    _want(bool(counts.min() >= 0 and counts.max() <= MOST_FOLLOWED), f"{name} has a row of a wrong length")
+    heavy = np.bincount(np.repeat(np.arange(len(counts)), counts), np.abs(data), len(counts))
+    _want(bool(heavy.max() <= MOST_SHARE), f"{name} has weights that are too large")
+
+
+def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
+    """Raises ValueError where fields of an avatar, whose tensors are checked, do not fit together."""
+    count = len(avatar.gaussians)
+    _want(isinstance(avatar.painter, MouthLayer), "painter is none")
+    for name, matrix, rows in (("skin", avatar.skin, count), ("painter.skin", avatar.painter.skin, None)):
+        _want(isinstance(matrix, csr_matrix) and matrix.shape[1] == LANDMARKS, f"{name} is none")
+        _want(rows in (None, matrix.shape[0]), f"{name} does not fit the gaussians")
+    _check_ranges(avatar, count)
+    _want(-180 <= avatar.angle <= 180, "angle is none")  # not so NaN
+    _check_box(avatar)
+    _check_camera(avatar)
+    _check_splats(avatar)
+    still = np.zeros((LANDMARKS, 3), np.float32)
+    colors, radius = paint_mouth(net, avatar.painter, still)
+    finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
+    _want(finite, "the mouth's points are not finite or too large")
+
+
+def _check_ranges(avatar: HeadAvatar, count: int) -> None:
+    """The points of a head lie one part after the other; the first are the photo's pixels."""
+    parts = (avatar.hidden, avatar.mouth, *avatar.lids)
+    whole = all(part.step is None and type(part.start) is int and type(part.stop) is int for part in parts)
+    _want(whole, "a range of points is none")
+    ends = [avatar.hidden.start, *(part.stop for part in parts)]
+    following = all(part.start == end for part, end in zip(parts, ends, strict=False))
+    _want(following and ends[0] >= 0 and ends == sorted(ends) and ends[-1] == count, "ranges of points do not follow")
+    _want(avatar.mouth.stop - avatar.mouth.start == layer_points(), "mouth does not fit its painter")
+    inner = avatar.own_mouth
+    ordered = bool((np.diff(inner) > 0).all()) and (len(inner) == 0 or int(inner[-1]) < avatar.hidden.start)
+    _want(ordered, "own_mouth is no list of the photo's points")
+
+
+def _check_box(avatar: HeadAvatar) -> None:
+    frame, camera = avatar.frame, avatar.camera
+    height, width = avatar.picture.shape[:2]
+    _want(min(width, height) >= 2 and max(width, height) <= SIZE_RANGE[1], "picture has a wrong size")
+    _want(min(avatar.sway.shape) >= 2 and max(avatar.sway.shape) <= shares.CELLS, "sway does not fit the picture")
+    _want(frame.left >= 0 and frame.left + frame.width <= width, "frame lies outside the picture")
+    _want(frame.top >= 0 and frame.top + frame.height <= height, "frame lies outside the picture")
+    _want(2 <= frame.render_width <= min(frame.width, MOST_RENDERED), "frame is empty or too large")
+    _want(2 <= frame.render_height <= min(frame.height, MOST_RENDERED), "frame is empty or too large")
+    _want((camera.width, camera.height) == (frame.render_width, frame.render_height), "camera does not fit the frame")
+
+
+def _check_camera(avatar: HeadAvatar) -> None:
+    K, view = avatar.camera.K, avatar.camera.viewmat.astype(np.float64)
+    turn = view[:3, :3]
+    _want(not K[[0, 1, 2, 2], [1, 0, 0, 1]].any() and K[2, 2] == 1, "camera.K is no pinhole's")
+    _want(bool(K[0, 0] >= 0 and K[1, 1] >= 0), "camera.K has no focal length")
+    _want(bool(np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3) and np.linalg.det(turn) > 0, "camera.viewmat is no turn")
+    _want(view[3].tolist() == [0, 0, 0, 1], "camera.viewmat is no turn")
+    _want(NEAREST <= view[2, 3] <= FARTHEST, "camera lies too near or too far")
+
+
+def _check_splats(avatar: HeadAvatar) -> None:
+    g, camera = avatar.gaussians, avatar.camera
+    view = camera.viewmat
+    depth = g.means.numpy() @ view[2, :3] + view[2, 3]
+    _want(float(depth.min()) >= IN_FRONT, "gaussians lie behind the camera")
+    _want(float(np.square(g.quats.numpy()).sum(1).min()) > 1e-6, "gaussians.quats has zeros")
+    reach = SIGMAS * g.scales.numpy().max(1) * float(max(camera.K[0, 0], camera.K[1, 1])) / depth  # px
+    touched = np.minimum(2 * reach + 1, camera.width) * np.minimum(2 * reach + 1, camera.height)
+    _want(float(touched.sum(dtype=np.float64)) <= MOST_TOUCHED, "gaussians are too large")
+
+
+def check_options(options: Any) -> None:
+    """Raises ValueError or UsageError where what a head was built with is not what it could be built with."""
+    kinds = {"preview": (bool,), "size": (int, type(None)), "face": (str,), "background": (str,)}
+    right = isinstance(options, dict) and options.keys() == kinds.keys()
+    _want(right and all(type(options[name]) in kind for name, kind in kinds.items()), "its options are incomplete")
+    AvatarOptions(**options)
+
+
+def _want(right: bool, otherwise: str) -> None:
+    if not right:
+        raise ValueError(otherwise)

@@ -1,0 +1,230 @@
+"""Act 1: a photo becomes an avatar. The paper's DSGR and SGP, and what is drawn around the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy import ndimage, sparse
+
+from mggdub.avatar import shares
+from mggdub.avatar.appearance import measure_face, warnings
+from mggdub.avatar.beyond import beyond_layer
+from mggdub.avatar.box import (
+    PREVIEW_SIZE,
+    RENDER_SIZE,
+    RenderView,
+    WiderView,
+    check_box,
+    edge_distance,
+    look_wider,
+    lowest_rows,
+    output_size,
+    render_box,
+    render_view,
+)
+from mggdub.avatar.eyelids import eyelid_layers
+from mggdub.avatar.hidden import color_hidden, hidden_layer
+from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
+from mggdub.avatar.mouth import build_mouth, mouth_points
+from mggdub.avatar.plate import behind_jaw, head_hole, make_plate, plate_alpha, veiled_opacity
+from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
+from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
+from mggdub.avatar.visible import (
+    DRAWN,
+    coarse_surface,
+    head_matte,
+    person_and_depth,
+    photo_mouth,
+    visible_gaussians,
+)
+from mggdub.face.expression import photo_state, vertex_motion
+from mggdub.face.mesh import INNER_LIPS
+from mggdub.face.portrait import check_face, choose_face, portrait
+from mggdub.face.skin import skin_weights
+from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
+from mggdub.geometry.sampling import resize_float, sample_crop
+from mggdub.media.image import WHITE, lay_over, resize
+from mggdub.models import Models
+from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
+from mggdub.networks.head import Grids
+from mggdub.options import AvatarOptions
+from mggdub.types import CLOTHES, CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
+
+
+def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
+    """The moving head of a photo. Raises InputError if no usable face is found."""
+    study = study_photo(photo, models, options)
+    return replace(assemble(study, models), advice=warnings(measure_face(study.head, study.maps)))
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoStudy:
+    """What is known of a photo before a point of its head is made."""
+
+    head: Portrait
+    maps: GeometryMaps
+    surface: Array  # [512, 512] camera z, cm
+    grids: Grids
+    drivers: Array  # [32] of `photo_state`
+    picture: Array  # [H, W, 3] uint8, at the size of the output
+    scale: float  # output px per photo px
+    box: RenderBox
+    wider: WiderView | None = None
+    veil: Veil | None = None
+
+
+def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoStudy:
+    """The face that is dubbed, its maps, surface and expression, and the box it is rendered in. Raises InputError."""
+    face = choose_face(models.faces.find(photo.pixels), options.face)
+    check_face(face)
+    size = output_size(photo.size, face_height(face.landmarks), options)
+    head = portrait(photo, face, models.faces)
+    maps = estimate_geometry(models.geometry, head)
+    picture, veil = resize(photo.pixels, size, reducing_gap=3.0), None
+    if photo.alpha is not None:
+        inside = cut_alpha(photo.alpha, head.crop)
+        head, maps = unveiled(inside, head, maps)
+        veil = Veil(resize(photo.alpha, size, reducing_gap=3.0), inside, options.background_color or WHITE)
+    scale = picture.shape[1] / photo.size[0]  # output px per photo px
+    wider = look_wider(photo, head, maps, models.geometry)
+    box = render_box(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wider)
+    check_box(box)
+    surface, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
+    grids = predict_grids(models, head, maps, surface, drivers)
+    surface = surface + enlarge_grid(grids.depth[0, 0].numpy())
+    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """What belongs to what: maps of the rendered box [h, w] and of the crop [512, 512], float32."""
+
+    person: Array  # [h, w] matte
+    depth: Array  # [h, w] cm
+    clothes: Array  # [h, w] probability
+    share: Array  # [512, 512] of the head's motion
+    head_share: Array  # [h, w] the same in the box
+    torso_share: Array  # [512, 512] of the torso's motion
+    matte: Array  # [h, w] of what is drawn as the head
+
+
+def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
+    """Person, head, clothes and torso, and the share that each place has of their motion."""
+    head, maps, px_cm = study.head, study.maps, cm_per_px(study.head.camera)
+    dressed = ndimage.zoom(maps.labels[..., CLOTHES], 2, order=1)
+    person, depth = person_and_depth(view, maps, study.surface, study.wider)
+    share = shares.neck_weights(head.landmarks, dressed, lowest_rows(view), px_cm)
+    torso = torso_matte(head.landmarks, clothes_share(maps.labels), maps.matte, px_cm)
+    head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
+    matte = head_matte(view, person, clothes, head_share)
+    return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte)
+
+
+def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
+    """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
+    head, basis = study.head, models.expression
+    view = render_view(head, study.scale, study.box)
+    target, regions = _target(study), find_regions(study, view)
+    hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
+    filled = hole & (regions.head_share > 0.02)
+    plate = make_plate(target, filled, regions.person, jaw)
+
+    mesh = head_mesh(head.landmarks, head.camera)
+    pixels = view.crop_px[regions.matte > DRAWN]  # [N, 2] crop px
+    mouth_pixels = photo_mouth(head, mesh, pixels)
+    maps = (regions.matte, regions.person, regions.clothes, regions.depth)
+    visible, colors = visible_gaussians(view, target, plate, *maps, mouth_pixels)
+
+    at_rest = mesh - vertex_motion(basis, study.drivers)
+    on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
+    mouth = build_mouth(models.mouth, head, mesh, at_rest, float(on_surface[list(INNER_LIPS), 2].max()))
+    hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap)
+    hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
+    if study.veil:
+        visible, hidden = _veiled(study, visible, pixels, hidden)
+    layers = [
+        beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
+        hidden,
+        mouth_points(models.mouth, mouth),
+        *eyelid_layers(head, mesh, on_surface),
+    ]
+    rest = join_layers(layers)
+    ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
+    hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[1:]))
+    skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
+    head_share = np.concatenate([regions.head_share[regions.matte > DRAWN], rest.neck]).astype(np.float32)
+    places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
+    picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate)
+    return HeadAvatar(
+        gaussians=_with_layer(visible, rest),
+        skin=sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
+        neck=head_share,
+        body=(1 - head_share) * sample_crop(regions.torso_share, places),
+        place=(places / CROP_SIZE).astype(np.float32),
+        hidden=hidden_at,
+        bases=motion_bases(study.grids, edge_distance(view)),
+        mesh=mesh,
+        drivers=study.drivers,
+        own_mouth=mouth_pixels,
+        lids=(left_lid, right_lid),
+        mouth=mouth_at,
+        painter=mouth,
+        camera=view.camera,
+        frame=study.box,
+        plate=plate,
+        picture=picture,
+        sway=_share_over_picture(study, regions.torso_share),
+        angle=head.crop.angle,
+    )
+
+
+def _target(study: PhotoStudy) -> Array:
+    """[h, w, 3] float32 0..1: the photo in the render box, at the size it is rendered at, opaque."""
+    box = study.box
+    size = (box.render_width, box.render_height)
+    target = resize(box.cut(study.picture), size, reducing_gap=3.0).astype(np.float32) / 255
+    return opaque_colors(target, study.veil.of(box)) if study.veil else target
+
+
+def _veiled(study: PhotoStudy, visible: Gaussians, pixels: Array, hidden: PointLayer) -> tuple[Gaussians, PointLayer]:
+    """Visible Gaussians, whose pixels [N, 2] crop px these are, and the hidden side as transparent as the photo."""
+    assert study.veil is not None
+    through = veiled_opacity(visible.opacities.numpy(), sample_crop(study.veil.inside, pixels))
+    beside = sample_crop(study.veil.inside, project(hidden.means, study.head.camera))
+    hidden = replace(hidden, opacity=veiled_opacity(hidden.opacity, beside))
+    return replace(visible, opacities=as_tensor(through)), hidden
+
+
+def _with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:
+    """Gaussians and a layer's points, which are round."""
+    return Gaussians(
+        torch.cat([visible.means, as_tensor(layer.means)]),
+        torch.cat([visible.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(layer), 1)))]),
+        torch.cat([visible.scales, as_tensor(np.repeat(layer.radius[:, None], 3, 1))]),
+        torch.cat([visible.opacities, as_tensor(layer.opacity)]),
+        torch.cat([visible.colors, as_tensor(layer.colors)]),
+    )
+
+
+def _over_background(
+    study: PhotoStudy, hole: Array, filled: Array, person: Array, jaw: Array, plate: Array
+) -> tuple[Array, Array]:
+    """The picture [H, W, 3] uint8 and the plate at the box's size, over the background of a transparent photo."""
+    picture, box = study.picture, study.box
+    touched = resize_float(hole.astype(np.float32)[..., None], (box.width, box.height))  # 0..1
+    if study.veil:
+        solid = plate_alpha(study.veil.of(box), filled, person, jaw)[..., None]
+        plate = plate * solid + (1 - solid) * np.array(study.veil.color, np.float32) / 255
+        picture = lay_over(Photo(picture, study.veil.alpha), study.veil.color)
+    original = box.cut(picture).astype(np.float32) / 255
+    return picture, original + (resize_float(plate, (box.width, box.height)) - original) * touched
+
+
+def _share_over_picture(study: PhotoStudy, torso_share: Array) -> Array:
+    """The torso's shares of motion all over the picture, in coarse cells."""
+    crop, scale = study.head.crop, study.scale
+    whole = replace(crop, left=crop.left * scale, top=crop.top * scale, side=crop.side * scale)
+    return shares.over_picture(torso_share, whole, study.picture.shape[1::-1], cm_per_px(study.head.camera))

@@ -1,0 +1,76 @@
+"""The side of the head that the photo does not show: mirrored points and a shell behind the rim."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from mggdub.avatar.learned import hidden_inputs
+from mggdub.avatar.values import SOLID, PointLayer
+from mggdub.avatar.visible import halved
+from mggdub.face.mesh import CHIN_TIP
+from mggdub.face.skin import skin_weights
+from mggdub.geometry.camera import cm_per_px, project
+from mggdub.geometry.sampling import sample_crop
+from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
+from mggdub.networks.head import HeadNet
+from mggdub.types import CLOTHES, CROP_SIZE, Array, GeometryMaps, Portrait
+
+HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
+MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
+
+
+def inner_colors(image: Array, mask: Array, rim: Array) -> Array:
+    """Colours [N, 3] a little inside the outline, where no background is mixed in; image [H * W, 3]."""
+    deep = ndimage.binary_erosion(mask, iterations=3)
+    if not deep.any():
+        return image[np.ravel_multi_index(tuple(rim.T), mask.shape)]
+    nearest = ndimage.distance_transform_edt(~deep, return_distances=False, return_indices=True)
+    rows, columns = nearest[:, rim[:, 0], rim[:, 1]]
+    return image[rows * mask.shape[1] + columns]
+
+
+def hidden_layer(
+    head: Portrait, maps: GeometryMaps, surface: Array, head_share: Array, triangles: Array, overlap: bool = False
+) -> PointLayer:
+    """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim.
+
+    surface [512, 512] cm; head_share [512, 512] of the crop. `overlap`: mirrored points stay where they overlap visible
+    ones, as if there were no voxel filter (for comparisons).
+    """
+    camera, depth = halved(head.camera), surface[::2, ::2]
+    solid = ndimage.binary_erosion(maps.matte[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
+    above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[CHIN_TIP, 1])[:, None]
+    mask = solid & (maps.labels[..., CLOTHES] < 0.5) & above
+    visible = surface_points(mask, depth, camera)
+    mirrored = mirror(visible)
+    behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
+    keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind) | overlap
+    shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
+    closes = visible_filter(shell.points, camera, solid, behind)
+    image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
+    colors = np.concatenate([image[mask.ravel()][keep], inner_colors(image, mask, shell.rim[closes])])
+    means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
+    at = project(means, head.camera)
+    return PointLayer(
+        means=means,
+        colors=colors.astype(np.float32),
+        radius=np.repeat([MIRRORED_RADIUS, SHELL_RADIUS], [keep.sum(), closes.sum()]).astype(np.float32),
+        skin=skin_weights(at, head.landmarks, triangles, cm_per_px(head.camera)),
+        neck=sample_crop(head_share, at),
+        opacity=np.full(len(means), SOLID, np.float32),
+    )
+
+
+@torch.inference_mode()
+def color_hidden(net: HeadNet, layer: PointLayer, features: Tensor, head: Portrait) -> PointLayer:
+    """The hidden side as the Sym-Gaussian decoder sees it; features [C, GRID, GRID]."""
+    if len(layer) == 0:
+        return layer
+    change = net.color_hidden(*hidden_inputs(features, head, layer.means, layer.colors)).numpy()
+    colors = np.clip(layer.colors + change[:, :3], 0, 1)
+    return replace(layer, colors=colors, opacity=np.clip(layer.opacity + change[:, 3], 0.02, 0.98))

@@ -1,0 +1,53 @@
+"""What the learned head says of a photo, and how points take it up."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mggdub.avatar import shares
+from mggdub.avatar.values import Bases
+from mggdub.geometry import sampling
+from mggdub.geometry.camera import project
+from mggdub.geometry.sampling import sample_crop, sample_grid
+from mggdub.geometry.symmetry import mirror
+from mggdub.models import Models
+from mggdub.networks.head import GRID, Grids, head_inputs
+from mggdub.types import CROP_SIZE, Array, GeometryMaps, Portrait, as_tensor
+
+
+@torch.inference_mode()
+def predict_grids(models: Models, head: Portrait, maps: GeometryMaps, surface: Array, drivers: Array) -> Grids:
+    """What the learned head says of a photo."""
+    basis = models.expression
+    seen = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
+    grids: Grids = models.head(torch.from_numpy(seen)[None], torch.from_numpy(drivers)[None])
+    return grids
+
+
+def hidden_inputs(
+    features: torch.Tensor, head: Portrait, means: Array, colors: Array
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the Sym-Gaussian decoder is told of hidden points [N, 3] with first colours [N, 3]."""
+    own, twin = (project(points, head.camera) for points in (means, mirror(means)))
+    photo = sample_crop(head.image.astype(np.float32) / 255, twin)
+    at, beside = (sample_grid(features, as_tensor(place / CROP_SIZE)) for place in (own, twin))
+    return at, beside, as_tensor(photo), as_tensor(colors), as_tensor(means)
+
+
+def motion_bases(grids: Grids, edge: Array) -> Bases:
+    """The bases of one photo; their motion fades before the edge of the rendered box, `edge` [512, 512] px away."""
+    motion = (grids.motion[0].numpy() * motion_fade(edge)).astype(np.float32)
+    return Bases(motion, np.ascontiguousarray(grids.shade[0].numpy()))
+
+
+def motion_fade(edge: Array) -> Array:
+    """[GRID, GRID] 0..1 of `edge_distance`."""
+    step = CROP_SIZE // GRID
+    return sampling.smoothstep((edge.reshape(GRID, step, GRID, step).mean((1, 3)) - 3) / shares.EDGE_FADE)
+
+
+def enlarge_grid(cells: Array) -> Array:
+    """[512, 512] of [GRID, GRID]."""
+    wide = torch.nn.functional.interpolate(torch.from_numpy(cells)[None, None], CROP_SIZE, mode="bilinear")
+    return wide[0, 0].numpy()

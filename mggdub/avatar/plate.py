@@ -1,0 +1,90 @@
+"""Body and background without the head."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from mggdub.avatar.box import RenderView
+from mggdub.avatar.visible import OVERLAP
+from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS
+from mggdub.geometry.camera import cm_per_px
+from mggdub.geometry.sampling import push_pull, smoothstep
+from mggdub.types import Array
+
+BAND = 0.3  # cm round the head that is filled, too
+NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
+FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
+SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
+
+
+def plate_alpha(alpha: Array, hole: Array, person: Array, neck: Array) -> Array:
+    """[H, W] float32 0..1: how opaque `make_plate`'s picture is, whose arguments these are.
+
+    A photo that was cut round, or has round corners, shows opaque pixels without a person: there the plate ends where
+    the photo does. Where the person was cut out, behind the head goes on what lies beside it.
+    """
+    opaque, free = alpha > 0.5, person < 0.05
+    faint = np.where(alpha < FAINT, 0, alpha)  # a fringe of the head itself, which would stay behind as its outline
+    shape = np.clip(((opaque & free).sum() / max(1, opaque.sum()) - SHAPE[0]) / (SHAPE[1] - SHAPE[0]), 0, 1)
+    background = push_pull(faint[..., None], free.astype(np.float32))[..., 0]
+    body = push_pull(alpha[..., None], (~hole & (person > 0.95)).astype(np.float32))[..., 0]
+    fill = background + (body - background) * neck
+    behind = np.clip(fill + (alpha - fill) * shape, 0, 1)
+    return np.where(hole & ~free, behind, np.where(hole, faint, alpha)).astype(np.float32)
+
+
+def veiled_opacity(opacity: Array, alpha: Array) -> Array:
+    """[N] float32: opacities of splats, so that they and their neighbours cover no more than alpha [N] 0..1."""
+    return np.minimum(opacity, 1 - (1 - np.clip(alpha, 0, 1)) ** OVERLAP).astype(np.float32)
+
+
+def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
+    """The picture with `hole` filled.
+
+    image [H, W, 3] float32 0..1; hole [H, W] bool, what the head covers and may uncover; person [H, W] float32,
+    the matte of the whole person; neck [H, W] float32 0..1, where the fill should show body, not background.
+    Returns [H, W, 3] float32, equal to the image outside the hole.
+    """
+    outside = ~hole
+    background = push_pull(image, (outside & (person < 0.05)).astype(np.float32))
+    body = push_pull(image, (outside & (person > 0.95)).astype(np.float32))
+    fill = background + (body - background) * neck[..., None]
+    edge = np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0)[..., None].astype(np.float32)
+    return image + (fill - image) * edge
+
+
+def neck_fill(width: Array, share: Array, cm: float, column: Array | None = None) -> Array:
+    """[H, W] 0..1: where the plate shows the neck rather than background, above the shoulders.
+
+    width [C] 0..1 is the neck's in the photo, share [H, W] what it has of the head's motion; cm of a pixel. Where it
+    goes along with the head, its sides leave background behind. column [H, W] is where in `width` a pixel lies, if the
+    neck does not stand upright.
+    """
+    deep = ndimage.distance_transform_edt(np.pad(width > 0.5, 1))[1:-1] * cm  # inside the neck
+    flank = min(NECK_TURNS, 0.6 * deep.max(initial=0.0)) * share
+    if column is not None:
+        width, deep = width[column], deep[column]
+    return np.asarray(width * np.clip((deep - flank) / 0.8 + 1 - np.minimum(flank, 1), 0, 1), np.float32)
+
+
+def head_hole(view: RenderView, matte: Array) -> Array:
+    """[h, w] bool: what the head covers, and a band for its soft edge."""
+    cm = cm_per_px(view.head.camera) * view.crop_px_per_px
+    return np.asarray(ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(BAND / cm))))
+
+
+def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Array) -> Array:
+    """[h, w] 0..1: where the plate shows body; the neck's sides turn with the head and leave background."""
+    marks, crop_px, cm = view.head.landmarks, view.crop_px, view.crop_px_per_px * cm_per_px(view.head.camera)
+    rows, per_px = crop_px[..., 1], cm_per_px(view.head.camera)
+    band = (rows > marks[CHIN_TIP, 1] + 0.6 / per_px) & (rows < marks[CHIN_TIP, 1] + 2.2 / per_px)
+    column = np.rint((crop_px[..., 0] - crop_px[..., 0].min()) * per_px / cm).astype(int)  # of an upright head
+    width = np.full(column.max() + 1, 2, np.float32)  # the neck's
+    np.minimum.at(width, column[band], person[band])
+    width[width > 1.5] = 0
+    bare = smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
+    throat = neck_fill(width, head_share * bare, cm, column)
+    below = np.clip((rows - marks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
+    under = below * throat * person  # outside the matte it can only be background
+    return np.asarray(under, np.float32)

@@ -1,0 +1,56 @@
+"""How much of the head's and of the torso's motion every place of the picture has."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from mggdub.geometry.sampling import smoothstep
+from mggdub.types import CROP_SIZE, Array, Crop
+
+EDGE_FADE = 40.0  # crop px
+NECK = 7.5  # cm from chin to collar
+FADE = 3.5  # cm over which what lies beside the torso moves along
+BLUR = 0.4  # cm
+CELLS = 160  # along the longest side of a picture
+REACH = 60.0  # cm beyond the crop in which a body's motion ends
+
+
+def neck_weights(landmarks: Array, clothes: Array, bottom: Array | float, cm_per_px: float) -> Array:
+    """[512, 512] float32: share of the head's motion at each crop pixel, 1 on the head, 0 at collar and shoulders.
+
+    clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn, or [512] of every column.
+    Fades over the neck's length, before the clothes begin, and before the bottom, below which the photo stands still.
+    """
+    rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
+    chin = landmarks[152, 1]
+    drop = smoothstep(1 - (rows - chin) * cm_per_px / NECK)
+    distance = ndimage.distance_transform_edt(clothes < 0.5) * cm_per_px
+    near_clothes = smoothstep(distance / 4.0)
+    under = smoothstep((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
+    share = drop * (1 - under * (1 - near_clothes)) * smoothstep((bottom - rows - 3) / EDGE_FADE)
+    return ndimage.gaussian_filter(share.astype(np.float32), 0.4 / cm_per_px)
+
+
+def torso_shares(torso: Array, cm_per_px: float) -> Array:
+    """[512, 512] of `torso_matte`: shares of the torso's motion, which fade beside it."""
+    inside = torso > 0.5
+    if not inside.any():
+        return np.zeros_like(torso)
+    distance = ndimage.distance_transform_edt(~inside) * cm_per_px
+    return ndimage.gaussian_filter(smoothstep(1 - distance / FADE).astype(np.float32), BLUR / cm_per_px)
+
+
+def over_picture(shares: Array, crop: Crop, size: tuple[int, int], cm_per_px: float) -> Array:
+    """[h, w] float32 coarse cells of a picture (width, height): `shares` of its crop, and beyond it ever less.
+
+    `crop` in px of the picture.
+    """
+    ratio = min(1.0, CELLS / max(size))
+    width, height = max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
+    x, y = (np.arange(width) + 0.5) * size[0] / width, (np.arange(height) + 0.5) * size[1] / height
+    at = crop.to_crop(np.stack(np.meshgrid(x, y), -1))
+    beyond = np.linalg.norm(at - np.clip(at, 0, CROP_SIZE), axis=-1) * cm_per_px
+    inside = np.clip(at, 2, CROP_SIZE - 2)
+    found = ndimage.map_coordinates(shares, [inside[..., 1] - 0.5, inside[..., 0] - 0.5], order=1, mode="nearest")
+    return (found * smoothstep(1 - beyond / REACH)).astype(np.float32)

@@ -1,0 +1,52 @@
+"""Photos with transparent parts: heads are built from opaque colours, the background comes last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mggdub.avatar.values import RenderBox
+from mggdub.face.portrait import cut
+from mggdub.geometry.sampling import push_pull
+from mggdub.media.image import resize
+from mggdub.types import Array, Crop, GeometryMaps, Portrait
+
+OPAQUE = (0.8, 0.98)  # of the highest alpha: from no to full trust in a pixel's colour
+
+
+def opaque_colors(image: Array, alpha: Array) -> Array:
+    """What a picture laid on white shows without the white: colours of opaque pixels, continued where it is not opaque.
+
+    image [H, W, 3], alpha [H, W] float32 0..1 -> [H, W, 3] float32. Where alpha is low a colour may be anything, and
+    files that were multiplied by their alpha once too often are dark there.
+    """
+    trust = np.clip((alpha / max(float(alpha.max()), 1e-6) - OPAQUE[0]) / (OPAQUE[1] - OPAQUE[0]), 0, 1)
+    straight = (image - (1 - alpha[..., None])) / np.maximum(alpha, 0.1)[..., None]
+    return np.clip(push_pull(np.clip(straight, 0, 1), trust), 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Veil:
+    """Where a picture is transparent, and what comes behind it when all else is done."""
+
+    alpha: Array  # [H, W] uint8, at the size of the output
+    inside: Array  # [512, 512] float32 0..1, of the head's crop
+    color: tuple[int, int, int]  # sRGB
+
+    def of(self, frame: RenderBox) -> Array:
+        """[h, w] float32 0..1 of the rendered box."""
+        small = resize(frame.cut(self.alpha), (frame.render_width, frame.render_height), reducing_gap=3.0)
+        return small.astype(np.float32) / 255
+
+
+def unveiled(alpha: Array, head: Portrait, maps: GeometryMaps) -> tuple[Portrait, GeometryMaps]:
+    """What the networks saw on white, with alpha [512, 512]: the head without white, the matte within alpha."""
+    colors = opaque_colors(head.image.astype(np.float32) / 255, alpha)
+    image = np.rint(colors * 255).astype(np.uint8)
+    return replace(head, image=image), replace(maps, matte=maps.matte * alpha)
+
+
+def cut_alpha(alpha: Array, crop: Crop) -> Array:
+    """[512, 512] float32 0..1 of alpha [H, W] uint8."""
+    return cut(np.broadcast_to(alpha[..., None], (*alpha.shape, 3)), crop)[..., 0].astype(np.float32) / 255

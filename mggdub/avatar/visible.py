@@ -1,0 +1,179 @@
+"""What the photo shows: its surface, its matte, and its pixels as Gaussians."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from mggdub.avatar.box import SEAM, RenderView, WiderView
+from mggdub.avatar.mouth import SEEN_GAP
+from mggdub.face import mesh
+from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, inside
+from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.geometry.sampling import push_pull, sample_crop
+from mggdub.geometry.surface import integrate_normals, surfels
+from mggdub.renderer.fit import fit_photo
+from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
+
+CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
+ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
+OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
+RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
+SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
+DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
+RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
+LOOSE = 0.8  # cm that loose hair may lie away from the head
+NOSE_TIP = 1  # landmark
+SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
+
+
+def rim(
+    image: Array, own: Array, matte: Array, background: Array, free: Array, bare: Array, width: int
+) -> tuple[Array, Array, Array]:
+    """The head's colours [H, W, 3] and opacities [H, W] near its outline, and how far colours may be fitted [H, W].
+
+    own [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no clothes
+    are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its colour is a
+    mixture of the background's and of the head's further in, the head has the latter, and the splat's opacity that
+    explains the photo.
+    """
+    deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
+    inside = ndimage.distance_transform_edt(~free)
+    if not deep.any() or not free.any():
+        return own, matte, np.ones_like(matte)
+    near = deep & (inside < 4 * width)
+    inner = push_pull(image, near.astype(np.float32))
+    away = inner - background
+    length = np.linalg.norm(away, axis=-1)
+    share = np.clip(((image - background) * away).sum(-1) / np.maximum(length**2, 1e-6), 0, 1)
+    off = np.linalg.norm(image - background - share[..., None] * away, axis=-1)
+    mixed = np.clip((length - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1) * np.exp(-((off / ON_THE_LINE) ** 2))
+    beside = np.clip(2 - inside / width, 0, 1) * np.clip(bare, 0, 1)
+    mixed *= np.clip((matte - share) / 0.1, 0, 1) * beside * ~deep
+    opacity = 1 - (1 - matte - (share - matte) * mixed) ** (1 - (1 - OVERLAP) * beside)
+    colors = own + (inner - own) * mixed[..., None]
+    return colors.astype(np.float32), opacity.astype(np.float32), (1 + (RIM_LEEWAY - 1) * mixed).astype(np.float32)
+
+
+def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
+    """[512, 512] float32 cm: camera z of the head's surface at every crop pixel (extended past its edge)."""
+    person = 1 - maps.labels[..., 0]
+    mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
+    prior = maps.depth + head.camera.viewmat[2, 3]
+    depth = integrate_normals(maps.normals, mask, halved(head.camera).K, prior)
+    nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+    return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
+
+
+def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:
+    """[N, 3] cm: eyeballs lie behind the lids, the photo's own open mouth behind the lips."""
+    offset = np.zeros((len(pixels), 3), np.float32)
+    offset[mouth, 2] = 0.25
+    for ring in (mesh.LEFT_EYE, mesh.RIGHT_EYE):
+        offset[mesh.inside(pixels, landmarks[list(ring), :2]), 2] = 0.3
+    return offset
+
+
+def connected_matte(matte: Array, start: tuple[int, int], reach: int) -> Array:
+    """The matte without what does not hang together with `start`; loose hair within `reach` px stays."""
+    parts, _ = ndimage.label(matte > 0.5)
+    if not parts[start]:
+        return matte
+    near = ndimage.distance_transform_edt(parts != parts[start])
+    return matte * np.clip(2 - near / max(reach, 1), 0, 1).astype(np.float32)
+
+
+def halved(camera: Camera) -> Camera:
+    """The same view with half the pixels."""
+    K = camera.K.copy()
+    K[:2] /= 2
+    return Camera(K, camera.viewmat, camera.width // 2, camera.height // 2)
+
+
+def foreground(image: Array, matte: Array, background: Array) -> Array:
+    """The head's own colour where hair is half transparent: solves image = matte * F + (1 - matte) * background.
+
+    image, background [H, W, 3] float32 0..1, matte [H, W] -> [H, W, 3] float32.
+    """
+    alpha = np.clip(matte, 0.1, 1.0)[..., None]
+    return np.clip((image - (1 - alpha) * background) / alpha, 0.0, 1.0).astype(np.float32)
+
+
+def person_and_depth(
+    view: RenderView, maps: GeometryMaps, surface: Array, wider: WiderView | None
+) -> tuple[Array, Array]:
+    """Matte of the person and camera z (cm) of the surface, [h, w] each of the box, which may reach beyond the crop."""
+    crop_px = view.crop_px
+    person, deep = sample_crop(maps.matte, crop_px), sample_crop(surface, crop_px)
+    if wider is None:
+        return person, deep
+    within = np.clip(crop_px, 0.5, CROP_SIZE - 0.5)
+    at, beside = (wider.crop.to_crop(view.head.crop.to_picture(px)) for px in (crop_px, within))
+    edge = np.minimum(crop_px, CROP_SIZE - crop_px)[..., 0]
+    mix = np.clip(1 - np.minimum(edge, crop_px[..., 1]) / SEAM, 0, 1)
+    person = person + (sample_crop(wider.matte, at) - person) * mix
+    return person, deep + sample_crop(wider.depth, at) - sample_crop(wider.depth, beside)
+
+
+def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Array) -> Array:
+    """[h, w]: the matte of what moves with the head, as far as it hangs together with the face; all [h, w] 0..1."""
+    matte = person * (1 - clothes) * np.clip(head_share / 0.05, 0, 1)
+    reach = round(LOOSE / cm_per_px(view.head.camera) * view.box.render_width / view.box.width)
+    return connected_matte(matte, _at_nose(view), reach)
+
+
+def _at_nose(view: RenderView) -> tuple[int, int]:
+    """Row and column of the rendered pixel nearest to the tip of the nose."""
+    distance = np.abs(view.crop_px - view.head.landmarks[NOSE_TIP, :2]).sum(-1)
+    row, column = np.unravel_index(distance.argmin(), distance.shape)
+    return int(row), int(column)
+
+
+def photo_mouth(head: Portrait, mesh: Array, pixels: Array) -> Array:
+    """[M] int64: which pixels [N, 2] crop px lie in the photo's own open mouth; none if it is closed. mesh [478, 3]."""
+    inner = inside(pixels, head.landmarks[list(INNER_LIPS), :2])
+    return np.nonzero(inner & (np.linalg.norm(mesh[INNER_UPPER_LIP] - mesh[INNER_LOWER_LIP]) > SEEN_GAP))[0]
+
+
+def visible_gaussians(
+    view: RenderView,
+    target: Array,
+    plate: Array,
+    matte: Array,
+    person: Array,
+    clothes: Array,
+    deep: Array,
+    mouth: Array,
+) -> tuple[Gaussians, Array]:
+    """A Gaussian for every pixel of the head, fitted to the photo, and the colours [h, w, 3] they began with.
+
+    target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; deep [h, w] cm;
+    mouth [M] of `photo_mouth`.
+    """
+    drawn = matte > DRAWN
+    inwards = max(1, round(RIM / view.cm_per_px))
+    raw = foreground(target, matte, plate)
+    colors, opacity, leeway = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
+    gaussians = _surface_gaussians(view, np.dstack([colors, opacity]), drawn, deep)
+    inset = inset_depth(view.head.landmarks, view.crop_px[drawn], mouth)
+    gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
+    near = as_tensor(leeway[drawn][:, None])
+    fitted = fit_photo(gaussians, view.camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
+    return fitted, colors
+
+
+def _surface_gaussians(view: RenderView, looks: Array, drawn: Array, deep: Array) -> Gaussians:
+    """A Gaussian for every pixel of `drawn` [h, w], in the surface; looks [h, w, 4] are colours and opacity."""
+    rows, columns = np.nonzero(drawn)
+    slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
+    depth = deep[rows, columns]
+    quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), view.camera)
+    return Gaussians(
+        as_tensor(unproject(view.crop_px[rows, columns], depth, view.head.camera)),
+        as_tensor(quats),
+        as_tensor(SPLAT * patches),
+        as_tensor(np.clip(looks[rows, columns, 3], 0.02, 0.98)),
+        as_tensor(looks[rows, columns, :3]),
+    )

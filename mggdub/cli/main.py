@@ -1,0 +1,114 @@
+"""Run the command line, and leave with its exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import click
+
+import mggdub.cli.batch
+import mggdub.cli.render
+import mggdub.cli.tools  # noqa: F401  these three register their commands
+from mggdub.cli import signals, streams
+from mggdub.cli.console import say
+from mggdub.cli.group import cli
+from mggdub.errors import InputError, MggdubError
+from mggdub.options import shortened
+
+LONGEST_COMPLAINT = 400  # characters
+# How libraries say that memory is short, where they do not raise MemoryError.
+SHORT_OF_MEMORY = (
+    *("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc"),
+    *("failed to map segment", "can't start new thread", "insufficient memory"),
+)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: see the README's table."""
+    code = 128 + signal.SIGINT
+    with suppress(KeyboardInterrupt):  # between two lines of what follows
+        signals.install()
+        streams.settle()
+        if not os.environ.get("MGGDUB_DEBUG"):
+            sys.unraisablehook = _unheard
+        code = run()
+        code = _deliver(code)
+    signals.ignore()
+    if not os.environ.get("MGGDUB_DEBUG"):
+        streams.finish()
+    sys.exit(code)
+
+
+def run() -> int:
+    """Run the command line; the exit code, after one sentence for what went wrong."""
+    try:
+        return int(cli.main(prog_name="mggdub", standalone_mode=False) or 0)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as error:
+        said = error.format_message()
+        if len(said) > LONGEST_COMPLAINT:
+            error = click.UsageError(f"{said[:LONGEST_COMPLAINT]} ...", error.ctx)
+        error.show()
+        return 2
+    except MggdubError as error:
+        say(f"Error: {error}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        stop = error if isinstance(error, signals.Interrupted) else error.__cause__
+        stop = stop if isinstance(stop, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+        say(stop.sentence)
+        return stop.exit_code
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Tell of what no part of the program expects: what the system refused is no bug."""
+    if os.environ.get("MGGDUB_DEBUG"):
+        traceback.print_exc()
+    if _short_of_memory(error):
+        say("Error: There is not enough memory; close other programs, or try --preview, --size 512 or a smaller input.")
+        return InputError.exit_code
+    if isinstance(error, OSError) and error.errno:
+        file = shortened(os.fsdecode(error.filename), 200) if isinstance(error.filename, (str, bytes)) else "A file"
+        say(f"Error: {file} could not be read or written ({error.strerror}); mend that and try again.")
+        return 4
+    say(f"Error: this is a bug of mggdub, not yours ({type(error).__name__}: {error}).")
+    say("MGGDUB_DEBUG=1 shows where; please report it with the command you ran.")
+    return 1
+
+
+def _short_of_memory(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    named = isinstance(error, (RuntimeError, ImportError, OSError)) and any(
+        w in str(error).lower() for w in SHORT_OF_MEMORY
+    )
+    return named or _short_of_memory(error.__cause__ or error.__context__)
+
+
+def _deliver(code: int) -> int:
+    """The exit code, once the results are with who reads them."""
+    try:
+        sys.stdout.flush()
+    except MggdubError as error:
+        say(f"Error: {error}")
+        return code or error.exit_code
+    return code
+
+
+def _unheard(_: Any) -> None:
+    """What goes wrong where nobody can be told, as in a library's destructor, is not told."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Kinds of options, and options from a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mggdub.cli.console import working_folder
+from mggdub.errors import InputError, UsageError
+from mggdub.options import parse_fps, shortened
+
+LARGEST_CONFIG = 1 << 16  # bytes
+MOST_DOTS = 100  # in a line of it; keys of more parts keep the parser busy for minutes
+
+
+class FilePath(click.Path):
+    """A path as it is given; /dev/stdin that comes from a file means that file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Raises UsageError for what is no path, or a relative one in a folder that is gone."""
+        try:
+            path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        except ValueError as error:  # a NUL, or letters that the locale does not know
+            raise UsageError(f"{shortened(str(value))!r} cannot be the name of a file; check the path.") from error
+        if not path.is_absolute() and working_folder() is None:
+            raise UsageError(f"{path} is sought in a folder that is gone; change to another one or give a whole path.")
+        if str(path).startswith("/dev/"):
+            real = os.path.realpath(path)
+            return Path(real) if os.path.isfile(real) else path  # noqa: PTH113  raises nothing
+        return path
+
+
+PATH = FilePath(path_type=Path, readable=False)
+
+
+class Rate(click.ParamType[Fraction]):
+    """Frames per second as an exact fraction."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:  # noqa: ARG002
+        """`25`, `29.97` or `30000/1001`."""
+        return value if isinstance(value, Fraction) else parse_fps(str(value))
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    """Make the options in a TOML file the command's defaults, but for those that the environment may not set."""
+    if path is None:
+        return
+    given = _toml(path)
+    options = {
+        max(option.opts, key=len).removeprefix("--"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.allow_from_autoenv and option is not param
+    }
+    defaults = {}
+    for key, value in given.items():
+        option = options.get(key.replace("_", "-"))
+        if option is None:
+            raise UsageError(
+                f"{path}: {shortened(key)!r} cannot be set there; choose from {', '.join(sorted(options))}."
+            )
+        if option.name in defaults:
+            raise UsageError(f"{path} sets {key} twice; remove one.")
+        defaults[option.name or key] = _typed(f"{path}: {key}", option, value, ctx)
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """What a small file of options holds. Raises UsageError or InputError."""
+    from mggdub.media.files import check_input
+
+    try:
+        with check_input(path).open("rb") as file:
+            data = file.read(LARGEST_CONFIG + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if len(data) > LARGEST_CONFIG:
+        raise UsageError(f"{path} is larger than {LARGEST_CONFIG >> 10} KiB; a file of options has a few lines.")
+    try:
+        text = data.decode("utf-8-sig")
+        if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+            raise ValueError("a line has too many dots")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a ValueError, too: numbers of thousands of digits, wrong letters
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else shortened(str(error))
+        raise UsageError(f"{path} is not a TOML file ({why}); write lines such as fps = 30.") from error
+
+
+def _typed(name: str, option: click.Option, value: Any, ctx: click.Context) -> Any:
+    """A TOML value, if it is of the option's kind."""
+    kinds: dict[str, tuple[type, ...]] = {"boolean": (bool,), "integer": (int,), "float": (int, float)}
+    allowed = kinds.get(option.type.name, (str, int, float) if isinstance(option.type, Rate) else (str,))
+    value = _digits(value) if option.name == "face" and type(value) is int else value
+    if type(value) not in allowed:
+        wanted = {"boolean": "true or false", "integer": "a whole number", "float": "a number"}
+        given = shortened(repr(value)) if not isinstance(value, (dict, list)) else "a table or a list"
+        raise UsageError(f"{name} is {given}; give {wanted.get(option.type.name, 'a text in quotes')}.")
+    if isinstance(option.type, click.Path):
+        value = os.fsdecode(value.encode())  # TOML is UTF-8, whatever the locale
+    try:
+        return option.type.convert(_digits(value) if type(value) is int else value, option, ctx)
+    except click.BadParameter as error:
+        raise UsageError(f"{name}: {error.message.replace(str(value), shortened(str(value)))}") from error
+
+
+def _digits(value: int) -> str:
+    return str(value) if value.bit_length() < 4096 else "9" * 100
+
+
+CONFIG = click.option(
+    "--config", type=PATH, is_eager=True, expose_value=False, callback=_read_config, metavar="FILE.toml",
+    help="Options as keys; the command line and the environment count more.",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Videos measured: against a true clip, a photo, other methods."""

@@ -1,0 +1,1 @@
+"""What is known of faces: mesh, detector, portrait, skin, expression."""

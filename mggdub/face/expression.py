@@ -1,0 +1,199 @@
+"""The expression basis: 8 lip modes, the mesh motion of the 32 drivers, a photo's own state, exchange units.
+
+Drivers are the 24 eye, brow, cheek and nose units, then the 8 lip modes; zero is that person's face at rest
+with lips closed. Meshes and motions are in head space, cm. numpy; leading dimensions are free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from mggdub.errors import InputError
+from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP, LIDS
+from mggdub.geometry.camera import head_mesh
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array, Portrait
+from mggdub.weights import load
+
+NAME = "expression"
+EMPTY = torch.zeros(())
+INDICES = ("triangles", "mirror", "region")  # of vertices; everything else is float32
+BLINKS = tuple(i for i, unit in enumerate(DRIVING_UNITS) if BLENDSHAPES[unit].startswith("eyeBlink"))  # left, right
+OWN_WAY = 0.25  # of a unit, in which two people at rest may differ; more is an expression
+SHRINKING = 25.0  # frames; the rest of a shot of so many is believed by half
+CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
+
+
+@dataclass(frozen=True, eq=False)
+class ExpressionBasis:
+    """Fitted by `mggdub.train.expression`. V = 478 vertices, R vertices of the mouth region, F triangles."""
+
+    triangles: Array  # [F, 3] int64, irises included
+    mirror: Array  # [V] int64, the vertex on the other side
+    canonical: Array  # [V, 3] canonical face; the irises' vertices are people's mean
+    mean_rest: Array  # [V, 3] people's mean face at rest, placed like the canonical one
+    motion: Array  # [32, V, 3] cm per driver
+    region: Array  # [R] int64, the mouth region: only the lip modes move it
+    analysis: Array  # [R * 3, 8] displacement of the region to modes (x and y only; depth follows)
+    mode_std: Array  # [8] in talking faces
+    opening: Array  # [8] modes per cm of inner-lip gap, as mouths open
+    unit_rest: Array  # [52] what the face runtime says of a face at rest
+    unit_gain: Array  # [24] makes a closed eye's blink 1; 1 elsewhere
+    units_to_modes: Array  # [28, 8]
+    modes_to_units: Array  # [8, 28]
+    closed_gap: Array  # [] cm, inner-lip landmarks of closed lips
+    rest_mesh_weights: Array  # [V * 3, 8] the rest estimate: mesh minus mean_rest ...
+    rest_unit_weights: Array  # [104, 8] ... units minus their rest, and their squares
+    rest_bias: Array  # [8]
+
+
+def load_expression() -> ExpressionBasis:
+    """The shipped basis. Raises InputError if it is missing or damaged."""
+    return from_tensors(load(NAME)[0])
+
+
+def from_tensors(tensors: dict[str, torch.Tensor]) -> ExpressionBasis:
+    """A basis from what `mggdub.weights` keeps."""
+    rows = {
+        name: int(tensors[name].shape[0]) if tensors.get(name, EMPTY).ndim else 0 for name in ("triangles", "region")
+    }
+    wanted = _shapes(rows["triangles"], rows["region"])
+    for field in fields(ExpressionBasis):
+        if field.name not in tensors:
+            raise InputError(f"The weight file {NAME} has no {field.name!r}; reinstall mggdub.")
+        tensor = tensors[field.name]
+        index = field.name in INDICES
+        fits = tuple(tensor.shape) == wanted[field.name] and tensor.dtype == (torch.int64 if index else torch.float32)
+        if not fits or (index and not bool(((tensor >= 0) & (tensor < LANDMARKS)).all())):
+            raise InputError(f"The weight file {NAME} is damaged at {field.name!r}; reinstall mggdub.")
+    return ExpressionBasis(**{field.name: tensors[field.name].numpy() for field in fields(ExpressionBasis)})
+
+
+def _shapes(triangles: int, region: int) -> dict[str, tuple[int, ...]]:
+    """Of a basis's fields."""
+    drivers, units = DRIVERS, len(BLENDSHAPES)
+    return {
+        "triangles": (triangles, 3),
+        "mirror": (LANDMARKS,),
+        "canonical": (LANDMARKS, 3),
+        "mean_rest": (LANDMARKS, 3),
+        "motion": (drivers, LANDMARKS, 3),
+        "region": (region,),
+        "analysis": (3 * region, LIP_MODES),
+        "mode_std": (LIP_MODES,),
+        "opening": (LIP_MODES,),
+        "unit_rest": (units,),
+        "unit_gain": (len(DRIVING_UNITS),),
+        "units_to_modes": (len(MOUTH_UNITS), LIP_MODES),
+        "modes_to_units": (LIP_MODES, len(MOUTH_UNITS)),
+        "closed_gap": (),
+        "rest_mesh_weights": (3 * LANDMARKS, LIP_MODES),
+        "rest_unit_weights": (2 * units, LIP_MODES),
+        "rest_bias": (LIP_MODES,),
+    }
+
+
+def vertex_motion(basis: ExpressionBasis, drivers: Array) -> Array:
+    """Displacement from rest [..., 478, 3] cm of drivers [..., 32]."""
+    return np.tensordot(np.asarray(drivers, np.float32), basis.motion, 1)
+
+
+def lip_modes(basis: ExpressionBasis, displacement: Array) -> Array:
+    """Modes [..., 8] of a displacement from rest [..., 478, 3] cm."""
+    mouth = displacement[..., basis.region, :]
+    return mouth.reshape(*mouth.shape[:-2], -1) @ basis.analysis
+
+
+def gap_of_modes(basis: ExpressionBasis) -> Array:
+    """[8]: cm of inner-lip gap per unit of each mode."""
+    modes = basis.motion[len(DRIVING_UNITS) :]
+    return modes[:, INNER_LOWER_LIP, 1] - modes[:, INNER_UPPER_LIP, 1]
+
+
+def lip_gap(basis: ExpressionBasis, modes: Array) -> Array:
+    """Height of the mouth's opening [...] cm; 0 is closed, less is pressed together. Linear in the modes."""
+    return np.asarray(modes) @ gap_of_modes(basis)
+
+
+def close_lips(basis: ExpressionBasis, modes: Array, minimum: float = 0.0) -> Array:
+    """Modes whose gap is at least `minimum` cm, moved the way mouths open."""
+    return modes + np.maximum(minimum - lip_gap(basis, modes), 0)[..., None] * basis.opening
+
+
+def driving_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
+    """The 24 driving units [..., 24], 0 at rest and blink 1 closed, of what the face runtime measures [..., 52]."""
+    units = list(DRIVING_UNITS)
+    return (blendshapes[..., units] - basis.unit_rest[units]) * basis.unit_gain
+
+
+def from_rest(units: Array, first: Array) -> Array:
+    """Units [T, 52] of a shot, counted from its own rest as the `first` shot's [T', 52] are from theirs.
+
+    Another person's brows lie elsewhere at rest. How far eyes are closed is absolute at its end: 1 stays 1.
+    """
+    believed = len(units) / (len(units) + SHRINKING)
+    rest, other = np.median(first, 0), np.median(units, 0)
+    offset = believed * np.clip(rest - other, -OWN_WAY, OWN_WAY)
+    blinks = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
+    share = np.where(blinks, np.clip((1 - units) / np.maximum(1 - other, 0.1), 0, 1), 1)
+    mouth = np.isin(np.arange(len(BLENDSHAPES)), MOUTH_UNITS)
+    return (units + np.where(mouth, 0, offset * share)).astype(np.float32)
+
+
+def rest_drivers(basis: ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:
+    """The photo's own state [32]: mesh [478, 3] (placed like the canonical face) and units [52] of one picture.
+
+    The modes are estimated, then moved the way mouths open until they account for the gap that is measured.
+    """
+    modes = estimate_modes(basis, mesh, blendshapes)
+    gap = mesh[..., INNER_LOWER_LIP, 1] - mesh[..., INNER_UPPER_LIP, 1] - basis.closed_gap
+    modes = modes + (gap - lip_gap(basis, modes))[..., None] * basis.opening
+    return np.concatenate([driving_units(basis, blendshapes), modes], -1).astype(np.float32)
+
+
+def estimate_modes(basis: ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:
+    """Lip modes [..., 8] of single pictures, by regression over people."""
+    shape = (mesh - basis.mean_rest).reshape(*mesh.shape[:-2], -1)
+    return (
+        shape @ basis.rest_mesh_weights + unit_features(basis, blendshapes) @ basis.rest_unit_weights + basis.rest_bias
+    )
+
+
+def unit_features(basis: ExpressionBasis, blendshapes: Array) -> Array:
+    """[..., 104]: units minus their rest, and the squares."""
+    units = blendshapes - basis.unit_rest
+    return np.concatenate([units, units**2], -1)
+
+
+def lid_gains(basis: ExpressionBasis, rest: Array) -> Array:
+    """[2], left and right: how far the blink units must go to close the eyes of a mesh at rest [478, 3]."""
+    gains = []
+    for blink, pairs in zip(BLINKS, LIDS, strict=True):
+        upper, lower = pairs[3]
+        closing = basis.motion[blink, upper, 1] - basis.motion[blink, lower, 1]
+        gains.append((rest[lower, 1] - rest[upper, 1]) / closing)
+    return np.array(gains, np.float32)
+
+
+def modes_from_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
+    """Lip modes [..., 8] for a track that has only units [..., 52], zero at rest."""
+    return (blendshapes[..., list(MOUTH_UNITS)] @ basis.units_to_modes).astype(np.float32)
+
+
+def units_from_modes(basis: ExpressionBasis, modes: Array) -> Array:
+    """The 28 jaw, mouth and tongue units [..., 28] in 0..1 that come nearest to lip modes."""
+    assert modes.shape[-1] == LIP_MODES, modes.shape
+    return np.clip(modes @ basis.modes_to_units, 0, 1).astype(np.float32)
+
+
+def photo_state(basis: ExpressionBasis, head: Portrait) -> Array:
+    """[32] drivers of the photo. Closed lips are that person's lips at rest, whatever their shape."""
+    drivers = rest_drivers(basis, head_mesh(head.landmarks, head.camera), head.blendshapes)
+    modes = drivers[-LIP_MODES:]
+    gap = float(lip_gap(basis, modes))
+    closed, shaped = CLOSED_PHOTO
+    opened = float(np.clip((gap - closed) / (shaped - closed), 0, 1))
+    drivers[-LIP_MODES:] = opened * (modes + (1 - opened) * gap * basis.opening)
+    return drivers

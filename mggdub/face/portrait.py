@@ -1,0 +1,119 @@
+"""From the faces of a picture to the one that is dubbed: choice, limits, crop, pose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from mggdub.errors import InputError, UsageError
+from mggdub.face.detector import FaceFinder
+from mggdub.face.mesh import canonical_face
+from mggdub.face.views import Region, affine
+from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, head_crop, solve_pose
+from mggdub.geometry.rotation import matrix_to_euler
+from mggdub.types import Array, Crop, Face, Photo, Portrait
+
+SMALLEST_FACE = 48.0  # px, hairline to chin
+LARGEST_YAW = 50.0  # degrees
+
+
+def choose_face(faces: list[Face], which: str = "largest") -> Face:
+    """'largest' or an index as text. Raises InputError without a face, UsageError for a wrong index."""
+    if not faces:
+        raise InputError("No human face was found in the picture; use one that shows a face from the front.")
+    if which == "largest":
+        return faces[0]
+    if not which.isdigit() or int(which) >= len(faces):
+        known = "1 face (index 0)" if len(faces) == 1 else f"{len(faces)} faces (0 to {len(faces) - 1}, largest first)"
+        raise UsageError(f"There is no face {which!r}: the picture has {known}.")
+    return faces[int(which)]
+
+
+def check_face(face: Face) -> None:
+    """Raises InputError if a head cannot be built from this face."""
+    height = face_height(face.landmarks)
+    if height < SMALLEST_FACE:
+        raise InputError(
+            f"The face is too small ({height:.0f} pixels high, at least {SMALLEST_FACE:.0f} are needed); "
+            "use a larger picture or one taken from nearer."
+        )
+    rotation, _ = head_pose(head_crop(face.landmarks).to_crop(face.landmarks))
+    yaw = float(matrix_to_euler(rotation)[1])
+    if abs(yaw) > LARGEST_YAW:
+        raise InputError(
+            f"The face is turned away too far ({abs(yaw):.0f} degrees, at most {LARGEST_YAW:.0f} work); "
+            "use a picture taken more from the front."
+        )
+
+
+def portrait(photo: Photo, face: Face, finder: FaceFinder) -> Portrait:
+    """The head crop of a photo, its landmarks found again inside the crop, and the head's pose."""
+    crop = head_crop(face.landmarks)
+    image = cut(photo.pixels, crop)
+    again = finder.track(image, replace(face, landmarks=crop.to_crop(face.landmarks))) or replace(
+        face, landmarks=crop.to_crop(face.landmarks)
+    )
+    camera = crop_camera(*head_pose(again.landmarks))
+    return Portrait(image, crop, again.landmarks, again.blendshapes, camera)
+
+
+def head_pose(landmarks: Array) -> tuple[Array, Array]:
+    """Rotation [3, 3] and translation [3] cm of a head in crop px, against the canonical face."""
+    vertices, _ = canonical_face()
+    rotation, translation = solve_pose(vertices[list(RIGID)], landmarks[None, list(RIGID), :2], crop_matrix())
+    return rotation[0], translation[0]
+
+
+def cut(pixels: Array, crop: Crop) -> Array:
+    """The crop's pixels [size, size, 3] uint8, resampled without aliasing; quarter turns are exact.
+
+    Beyond the photo it is mirrored, ever more blurred away from the edge, so that no second face appears.
+    """
+    if crop.angle:
+        return cut_turned(pixels, crop)
+    height, width = pixels.shape[:2]
+    left, top = int(np.floor(crop.left)) - 1, int(np.floor(crop.top)) - 1
+    side = int(np.ceil(crop.side)) + 3
+    columns, rows = left + np.arange(side), top + np.arange(side)
+    picture = pixels[_mirrored(rows, height)[:, None], _mirrored(columns, width)]
+    start = (crop.left - left, crop.top - top)
+    box = (*start, start[0] + crop.side, start[1] + crop.side)
+    image = Image.fromarray(picture).resize((crop.size, crop.size), Image.Resampling.LANCZOS, box=box)
+    outside = np.hypot(_beyond(crop.left, crop, width)[None], _beyond(crop.top, crop, height)[:, None])
+    if outside.max() == 0:
+        return np.asarray(image)
+    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(crop.size / 24)), np.float32)
+    mix = np.clip(outside / (crop.size / 12), 0, 1)[..., None]
+    return np.rint(np.asarray(image) * (1 - mix) + soft * mix).astype(np.uint8)
+
+
+def cut_turned(pixels: Array, crop: Crop) -> Array:
+    """`cut` of a crop that does not stand upright: first the quarters, then what is left."""
+    quarters = round(crop.angle / 90)
+    height, width = pixels.shape[:2]
+    half = crop.side / 2
+    x, y = crop.left + half, crop.top + half
+    x, y = ((x, y), (y, width - x), (width - x, height - y), (height - y, x))[quarters % 4]
+    upright = np.rot90(pixels, quarters)
+    lean = crop.angle - 90.0 * quarters
+    if lean == 0:
+        return cut(upright, Crop(x - half, y - half, crop.side, crop.size))
+    size = int(np.ceil(crop.size * (abs(np.cos(np.radians(lean))) + abs(np.sin(np.radians(lean)))))) + 4
+    half *= size / crop.size
+    around = Image.fromarray(cut(upright, Crop(x - half, y - half, 2 * half, size)))
+    a, b, c, d, e, f = affine(Region(size / 2, size / 2, crop.size, crop.size, float(np.radians(lean))), crop.size)
+    turned = around.transform((crop.size,) * 2, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC)
+    return np.asarray(turned)
+
+
+def _beyond(start: float, crop: Crop, limit: int) -> Array:
+    """How far each crop pixel of one axis lies outside a picture of `limit` px, in crop px."""
+    place = start + (np.arange(crop.size) + 0.5) / crop.scale
+    return np.maximum(np.maximum(-place, place - limit), 0) * crop.scale
+
+
+def _mirrored(index: Array, length: int) -> Array:
+    folded = np.mod(index, 2 * length)
+    return np.minimum(folded, 2 * length - 1 - folded)

@@ -1,0 +1,90 @@
+"""Values of grids and pictures between their cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import prange
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+from torch.nn import functional as F
+
+from mggdub.compiled import compiled
+from mggdub.types import Array
+
+
+def smoothstep(x: Array) -> Array:
+    """0 up to 0, 1 from 1 on, smooth between."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
+    """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
+    found = F.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
+    return found[0, :, 0].T
+
+
+@compiled(parallel=True, boundscheck=False, fastmath=True)
+def add_sampled(field, place, out):  # type: ignore[no-untyped-def]
+    """Add to out [N, 3] the bilinear samples of a field [3, S, S] at place [N, 2] in 0..1."""
+    size = field.shape[1]
+    for i in prange(place.shape[0]):
+        x = min(max(place[i, 0] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
+        y = min(max(place[i, 1] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
+        column, row = int(x), int(y)
+        u, v = x - column, y - row
+        a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
+        for k in range(3):
+            out[i, k] += (
+                a * field[k, row, column]
+                + b * field[k, row, column + 1]
+                + c * field[k, row + 1, column]
+                + d * field[k, row + 1, column + 1]
+            )
+
+
+def push_pull(image: Array, known: Array) -> Array:
+    """Fill where `known` is 0 from ever coarser averages of what is known.
+
+    image [H, W, C] float32, known [H, W] float32 weights 0..1 -> [H, W, C] float32; known pixels stay.
+    Without any known pixel the picture is returned as it is. After Gortler et al., The Lumigraph, 1996.
+    """
+    if not known.any():
+        return image.astype(np.float32)
+    weight = torch.from_numpy(np.ascontiguousarray(known, np.float32))[None, None]
+    colour = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None] * weight
+    return _fill(colour, weight)[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _fill(colour: Tensor, weight: Tensor) -> Tensor:
+    """Premultiplied colours and weights to full colours."""
+    height, width = weight.shape[-2:]
+    if height == 1 and width == 1:
+        return colour / weight.clamp_min(1e-6)
+    padding = (0, width % 2, 0, height % 2)
+    down_colour = functional.avg_pool2d(functional.pad(colour, padding), 2)
+    down_weight = functional.avg_pool2d(functional.pad(weight, padding), 2)
+    gain = down_weight.clamp(1e-6, 0.25) * 4 / down_weight.clamp_min(1e-6)  # a quarter known counts as known
+    coarse = _fill(down_colour * gain, down_weight * gain)
+    smooth = functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return colour + (1 - weight) * smooth[..., :height, :width]
+
+
+def sample_crop(image: Array, points: Array) -> Array:
+    """Bilinear samples of a 512² crop image [512, 512(, C)] at crop px [..., 2]."""
+    at = [points[..., 1] - 0.5, points[..., 0] - 0.5]
+    if image.ndim == 2:
+        return ndimage.map_coordinates(image, at, order=1, mode="nearest").astype(np.float32)
+    channels = [ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[2])]
+    return np.stack(channels, -1).astype(np.float32)
+
+
+def resize_float(image: Array, size: tuple[int, int]) -> Array:
+    """An image [H, W, C] float32 0..1 at (width, height), bicubic."""
+    if image.shape[1::-1] == size:
+        return image
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    wide = torch.nn.functional.interpolate(tensor, size=size[::-1], mode="bicubic", align_corners=False)
+    return wide[0].permute(1, 2, 0).clamp(0, 1).numpy()

@@ -1,0 +1,311 @@
+"""Files become files: a photo and a recording a video, a photo an avatar file, a video a track."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from mggdub import checks
+from mggdub.animation.animate import animate
+from mggdub.avatar.box import PREVIEW_SIZE, output_size
+from mggdub.avatar.build import build_avatar
+from mggdub.avatar.file import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
+from mggdub.avatar.values import HeadAvatar
+from mggdub.errors import InputError, MggdubError, UsageError
+from mggdub.face import expression
+from mggdub.face.detector import FaceFinder
+from mggdub.face.portrait import check_face, choose_face
+from mggdub.geometry.camera import face_height, project
+from mggdub.media.audio import read_audio, sound_notes
+from mggdub.media.files import check_output
+from mggdub.media.image import read_image
+from mggdub.media.provenance import Credentials, load_credentials
+from mggdub.media.video import probe, read_video, write_in_segments, write_video
+from mggdub.models import Eyes, Models, choose_device, load_models
+from mggdub.motion.driving import read_drive, track_video
+from mggdub.motion.limits import held_back
+from mggdub.motion.speech import make_track
+from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
+from mggdub.motion.track_file import TrackFile, read_track, write_track
+from mggdub.networks.geometry import load_geometry
+from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
+from mggdub.progress import Progress, Stage, Stopwatch
+from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
+from mggdub.types import Array, ExpressionTrack, Photo, Waveform
+
+
+def _read_head(path: Path, options: AvatarOptions, named: frozenset[str] = frozenset()) -> Photo | HeadAvatar:
+    """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted.
+
+    Those that were `named`, or are not the defaults, may be repeated, but not changed.
+    """
+    if is_avatar(path):
+        avatar, about = load_avatar(path)
+        values = {name: getattr(options, name) for name in AVATAR_OPTIONS}
+        given = {k: v for k, v in values.items() if k in named or v != getattr(AvatarOptions, k)}
+        check_given(path, about, given)
+        return avatar
+    return _read_picture(path, options)
+
+
+def _read_picture(path: Path, options: AvatarOptions) -> Photo:
+    picture = read_image(path)
+    if options.background_color and picture.alpha is None:
+        raise UsageError(f"{path} has nothing transparent that a colour could fill; leave out --background.")
+    return picture
+
+
+def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: AvatarOptions) -> HeadAvatar:
+    if isinstance(read, HeadAvatar):
+        return read
+    try:
+        return build_avatar(read, models, options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions) -> list[str]:
+    """What to say of a preview whose size is not the usual one."""
+    height, width = avatar.picture.shape[:2]
+    if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
+        return []
+    box = avatar.frame
+    marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
+    high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
+    return [
+        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another."
+    ]
+
+
+def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
+    """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
+    read = _read_head(path, options)
+    if isinstance(read, Photo):
+        try:
+            face = choose_face(faces.find(read.pixels), options.face)
+            check_face(face)
+            output_size(read.size, face_height(face.landmarks), options)
+        except MggdubError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def playing_time(speech: Path | None, drive: Path | None) -> float:
+    """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
+    heard = read_audio(speech).duration if speech else 0.0
+    if drive is None:
+        return heard
+    if drive.suffix.lower() == ".csv":
+        return float(read_track(drive).track.times[-1])
+    next(read_video(drive))
+    return probe(drive).duration
+
+
+def avatar_file(
+    photo: Path,
+    output: Path,
+    ply: Path | None,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+) -> AvatarReport:
+    """Write the head of `photo` as an avatar file and its Gaussians as `ply`; the report. Raises MggdubError."""
+    clock = time.perf_counter()
+    check_output(output, options.force, (photo,), (SUFFIX,))
+    if ply:
+        check_output(ply, options.force, (photo, output), (".ply",))
+    picture = _read_picture(photo, options)
+    progress(Stage.LOAD, 0, 1)
+    models = models or load_models()
+    progress(Stage.PHOTO, 0, 1)
+    avatar = _as_avatar(picture, photo, models, options)
+    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
+    splats = write_ply(ply, avatar, options.force) if ply else None
+    height, width = avatar.picture.shape[:2]
+    return AvatarReport(
+        output=str(output),
+        ply=str(ply) if ply else None,
+        gaussians=len(avatar.gaussians),
+        splats=splats,
+        advice=avatar.advice,
+        size=(width, height),
+        bytes=output.stat().st_size,
+        seconds=round(time.perf_counter() - clock, 3),
+    )
+
+
+def _drive(
+    sound: Waveform | None,
+    models: Models,
+    options: MotionOptions,
+    progress: Progress,
+    played: TrackFile | None = None,
+) -> Performance:
+    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate.
+
+    `played` is the track file of `options.drive`, if it is one and has been read.
+    """
+    if options.drive:
+        drive = play_file(played, models.expression) if played else read_drive(options.drive, models.eyes, progress)
+        limited = held_back(drive.track) if options.pose == "natural" else 0
+        return replace(drive, track=apply_options(resample(drive, float(options.fps)), options), limited=limited)
+    assert sound is not None, "neither speech nor a driving video"
+    return Performance(make_track(sound, models, options), sound.duration)
+
+
+def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> TrackReport:
+    """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
+    check_output(output, options.force, (source,), (".csv",))
+    progress(Stage.LOAD, 0, 1)
+    notes: list[str] = []
+    if _has_picture(source):
+        eyes = Eyes(FaceFinder(), load_geometry(), expression.load_expression())
+        progress(Stage.DRIVE, 0, 1)
+        drive = track_video(source, eyes, progress)
+    else:
+        sound, models = read_audio(source), load_models()
+        notes = sound_notes(source, sound)
+        progress(Stage.SPEECH, 0, 1)
+        drive = _drive(sound, models, options, progress)
+        drive = replace(drive, track=fill_mouth_units(drive.track, models.expression))
+    write_track(output, drive.track, options.force)
+    cuts = len(drive.cuts)
+    return TrackReport(
+        output=str(output),
+        frames=len(drive.track),
+        seconds=round(drive.seconds, 3),
+        held=drive.held,
+        cuts=cuts,
+        notes=tuple(notes),
+        remarks=remarks(source, cuts, drive.held, 0, (), tuple(notes)),
+    )
+
+
+def _has_picture(path: Path) -> bool:
+    try:
+        return bool(probe(path))
+    except InputError:  # if it is no sound either, reading it as such will say so
+        return False
+
+
+def render_file(
+    photo: Path,
+    speech: Path | None,
+    output: Path,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+    parts: Path | None = None,
+    named: frozenset[str] = frozenset(),
+) -> RenderReport:
+    """Dub `photo` with `speech`, or move it like `options.drive`, into the video `output`; returns the report.
+
+    An avatar file may stand for the photo. A driven video lasts as long as what drives it and has its sound, if
+    `speech` names no other. `models` are loaded unless they are given; in the folder `parts`, which is for this one
+    video only, the work is kept if it is interrupted. `named` are the options that somebody gave, defaults included.
+    Raises MggdubError.
+    """
+    clock = [time.perf_counter()]
+    check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
+    device = choose_device(options.device)
+    credentials = _credentials(options)
+    picture = _read_head(photo, options, named)
+    sound = read_audio(speech) if speech else None
+    played = read_track(options.drive) if options.drive and options.drive.suffix.lower() == ".csv" else None
+    progress(Stage.LOAD, 0, 1)
+    models = models or load_models()
+    clock.append(time.perf_counter())
+    progress(Stage.PHOTO, 0, 1)
+    avatar = _as_avatar(picture, photo, models, options)
+    clock.append(time.perf_counter())
+    progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
+    drive = _drive(sound, models, options, progress, played)
+    track = add_orbit(drive.track, options.orbit, drive.seconds)
+    playing = speech or drive.sound
+    notes = (*_notes(picture, avatar, options), *(sound_notes(playing, sound) if playing else ()))
+    clock.append(time.perf_counter())
+    watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
+    frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)
+    height, width = avatar.picture.shape[:2]
+    write = partial(write_in_segments, frames=frames, folder=parts) if parts else partial(write_video, frames=frames())
+    write(
+        output,
+        fps=options.fps,
+        size=(width, height),
+        audio=playing,
+        duration=drive.seconds,
+        crf=options.crf,
+        force=options.force,
+        credentials=credentials,
+    )
+    clock.append(time.perf_counter())
+    spoken = None if options.drive else sound
+    checked = checks.run_checks(watch, output, float(options.fps), track, models.expression, spoken)
+    return _report(output, options, device, avatar, replace(drive, track=track), notes, checked, clock, stopwatch)
+
+
+def _credentials(options: VideoOptions) -> Credentials | None:
+    """Those that sign the video, if it is to be signed. Raises InputError or UsageError."""
+    cert, key = options.c2pa_cert, options.c2pa_key
+    return load_credentials(cert, key) if cert and key else None
+
+
+def _watched(
+    avatar: HeadAvatar,
+    models: Models,
+    track: ExpressionTrack,
+    device: str,
+    relative: bool,
+    watch: checks.FrameStats,
+    stopwatch: Stopwatch,
+    progress: Progress,
+    start: int = 0,
+) -> Iterator[Array]:
+    """The frames from `start` on; every one is seen by the checks and told."""
+    frames = animate(avatar, models, track, device, relative, start, stopwatch)
+    for index, frame in enumerate(frames, start):
+        watch.see(index, frame)
+        progress(Stage.RENDER, index + 1, len(track))
+        yield frame
+
+
+def _report(
+    output: Path,
+    options: RenderOptions,
+    device: str,
+    avatar: HeadAvatar,
+    drive: Performance,
+    notes: tuple[str, ...],
+    checked: dict[str, Check],
+    clock: list[float],
+    stopwatch: Stopwatch,
+) -> RenderReport:
+    """`clock`: when the job began, and when it had loaded, built, listened and rendered."""
+    height, width = avatar.picture.shape[:2]
+    cuts = len(drive.cuts)
+    parts = zip(("load", "photo", "speech", "render"), pairwise(clock), strict=True)
+    times = {name: end - start for name, (start, end) in parts} | stopwatch.seconds
+    return RenderReport(
+        output=str(output),
+        frames=len(drive.track),
+        fps=float(options.fps),
+        seconds=round(drive.seconds, 3),
+        size=(width, height),
+        gaussians=len(avatar.gaussians),
+        device=device,
+        silent=not options.drive and not bool(drive.track.lip_modes.any()),
+        held=drive.held,
+        cuts=cuts,
+        limited=drive.limited,
+        missing=tuple(drive.missing),
+        advice=avatar.advice,
+        notes=notes,
+        remarks=remarks(options.drive, cuts, drive.held, drive.limited, tuple(drive.missing), notes),
+        checks=checked,
+        times={name: round(seconds, 3) for name, seconds in times.items()},
+    )

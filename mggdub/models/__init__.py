@@ -1,1 +1,0 @@
-"""Networks and the linear models that stand beside them."""

@@ -1,0 +1,1 @@
+"""Act 2: sound, a video or a file becomes a track."""

@@ -1,0 +1,97 @@
+"""Speech becomes a track: lips from the lip map, blinks and head motion from gestures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
+from mggdub.models import Models
+from mggdub.motion import gestures, torso
+from mggdub.motion.voice import mouth_gate, phrases
+from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, RATE, SpeechModel, predict
+from mggdub.networks.whisper import SAMPLE_RATE, level
+from mggdub.options import MotionOptions
+from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Waveform
+
+TOUCH, TOUCH_REACH = 0.15, 0.35  # cm: lips heard nearly closed close; from twice the reach on nothing changes
+
+
+def speech_track(
+    model: SpeechModel,
+    waveform: Waveform,
+    fps: float,
+    frames: int,
+    *,
+    mouth_scale: float = 1.0,
+    blink: str = "natural",
+    pose: str = "natural",
+    seed: int = 0,
+) -> ExpressionTrack:
+    """The face while `waveform` (16 kHz) is spoken: frame i's mid-time is (i + 0.5) / fps.
+
+    `blink` is natural or none, `pose` natural or still. Without speech in it, a sound gives lip modes of exactly
+    zero. The seed decides blinks and head motion only.
+    """
+    assert waveform.sample_rate == SAMPLE_RATE, waveform.sample_rate
+    assert blink in ("natural", "none") and pose in ("natural", "still"), (blink, pose)
+    times = (np.arange(frames) + 0.5) / fps
+    samples = level(waveform.samples)
+    energy = frame_energy(samples)
+    spoken: list[tuple[float, float]] = []
+    lips = np.zeros((frames, LIP_MODES))
+    if np.any(energy > QUIETEST):
+        modes, voice = predict(model, samples)
+        modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
+        spoken = phrases(np.where(energy > QUIETEST, voice, 0.0))
+        gate = mouth_gate(spoken, times)[:, None]
+        lips = close_lips(model.basis, mouth_scale * resample(touching(model.basis, modes), times)) * gate
+    units = np.zeros((frames, len(BLENDSHAPES)), np.float32)
+    rotation = np.zeros((frames, 3), np.float32)
+    if blink == "natural":
+        units += gestures.blinks(spoken, times, seed)
+    if pose == "natural":
+        rotation, brows = gestures.head_motion(spoken, gestures.stresses(energy, spoken), times, seed)
+        units += brows
+    return ExpressionTrack(times, units.clip(0.0, 1.0), lips.astype(np.float32), rotation)
+
+
+def touching(basis: ExpressionBasis, modes: Array) -> Array:
+    """Modes [n, 8] whose small openings are smaller: a map that is unsure of p, b and m stays a little open."""
+    gap = lip_gap(basis, modes)
+    return modes - TOUCH * np.exp(-np.square(gap / TOUCH_REACH))[:, None] * basis.opening
+
+
+def frame_energy(samples: Array) -> Array:
+    """Mean power [n] of a sound's frames of 40 ms."""
+    frames = np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
+    return np.square(frames, dtype=np.float64).mean(1)
+
+
+def resample(values: Array, times: Array) -> Array:
+    """Predictions [n, C] at 25 a second, smoothly interpolated at `times` [T] s."""
+    own = (np.arange(len(values)) + 0.5) / RATE
+    if len(values) < 2:
+        return np.broadcast_to(values, (len(times), values.shape[1]))
+    from scipy.interpolate import CubicSpline  # a third of a second to import
+
+    return CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
+
+
+def make_track(speech: Waveform, models: Models, options: MotionOptions) -> ExpressionTrack:
+    """What the head does while this is said."""
+    frames = max(1, round(speech.duration * float(options.fps)))
+    track = speech_track(
+        models.speech,
+        speech,
+        float(options.fps),
+        frames,
+        mouth_scale=options.mouth_scale,
+        blink=options.blink,
+        pose=options.pose,
+        seed=options.seed,
+    )
+    scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
+    return replace(torso.add_torso(track), blendshapes=(track.blendshapes * scale).astype(np.float32))

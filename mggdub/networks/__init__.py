@@ -1,0 +1,1 @@
+"""What a trained thing is; `mggdub.train` has how it came to be."""

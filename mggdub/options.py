@@ -1,0 +1,160 @@
+"""Options of a render, as data. No heavy imports: the command line reads this before anything else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from mggdub.errors import UsageError
+
+POSES = ("natural", "still")
+BLINKS = ("natural", "none")
+DEVICES = ("auto", "cpu", "cuda")
+FPS_RANGE = (10, 120)
+SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slower than the renderer
+SCALE_RANGE = (0.0, 2.0)
+ORBIT_RANGE = (0.0, 45.0)  # degrees
+CRF_RANGE = (0, 40)
+# What ffmpeg and people write when they mean n * 1000 / 1001.
+NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
+    f"{n / 1.001:.3f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)
+}
+# Bounded, since Fraction works out 1e9999999 digit by digit.
+RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,12})?([eE][+-]?\d{1,2})?)", re.ASCII)
+SHOWN = 60  # characters of a wrong value
+
+
+@dataclass(frozen=True)
+class AvatarOptions:
+    """What a head is built with. Raises UsageError when made with a value that has no meaning, as all of these."""
+
+    preview: bool = False  # head at 256 px, small output
+    size: int | None = None  # px, longest side of the output; None is the photo's own
+    face: str = "largest"  # or the number of a face, the largest is 0
+    background: str = "keep"  # or #rrggbb; a name, 00FF00 or #0f0 become that
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            _within("--size", self.size, *SIZE_RANGE)
+        if self.face != "largest" and not re.fullmatch(r"\d{1,4}", self.face):
+            given = shortened(self.face)
+            raise UsageError(f"--face is {given!r}; give 'largest' or the number of a face (the largest is 0).")
+        object.__setattr__(self, "background", _color(self.background))
+
+    @property
+    def background_color(self) -> tuple[int, int, int] | None:
+        """sRGB 0..255, or None to keep the photo's own."""
+        if self.background == "keep":
+            return None
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """How a head moves."""
+
+    fps: Fraction = Fraction(25)
+    pose: str = "natural"
+    orbit: float = 0.0  # degrees: how far the view goes round the head, to either side
+    blink: str = "natural"
+    mouth_scale: float = 1.0
+    expression_scale: float = 1.0
+    seed: int = 0
+    drive: Path | None = None  # a driving video or a track (.csv)
+
+    def __post_init__(self) -> None:
+        _one_of("--pose", self.pose, POSES)
+        _one_of("--blink", self.blink, BLINKS)
+        _within("--fps", self.fps, *FPS_RANGE)
+        _within("--orbit", self.orbit, *ORBIT_RANGE)
+        _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
+        _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
+        _within("--seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Where frames are drawn and how they are written."""
+
+    device: str = "auto"
+    crf: int = 18  # x264: lower is better and bigger
+    force: bool = False
+    c2pa_cert: Path | None = None  # PEM chain that signs the video's C2PA manifest, and its key
+    c2pa_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("--device", self.device, DEVICES)
+        _within("--crf", self.crf, *CRF_RANGE)
+        if bool(self.c2pa_cert) != bool(self.c2pa_key):
+            raise UsageError("--c2pa-cert and --c2pa-key belong together; give both or neither.")
+
+
+@dataclass(frozen=True)
+class RenderOptions(VideoOptions, MotionOptions, AvatarOptions):
+    """What `mggdub render` may be asked for: all three. What builds, moves or writes takes its own share of it."""
+
+    def __post_init__(self) -> None:
+        for part in (AvatarOptions, MotionOptions, VideoOptions):
+            part.__post_init__(self)
+
+
+AVATAR_OPTIONS = tuple(field.name for field in fields(AvatarOptions))
+
+
+def parse_fps(text: str) -> Fraction:
+    """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
+    text = text.strip()
+    if text in NTSC:
+        return NTSC[text]
+    if not RATE.fullmatch(text):
+        raise UsageError(f"--fps is {shortened(text)!r}; give a number such as 25, 29.97 or 30000/1001.")
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def _color(text: str) -> str:
+    """'keep' or #rrggbb of a colour's name (CSS) or of its digits. Raises UsageError."""
+    word = re.sub(r"[\s_-]", "", text).lower()
+    if word == "keep":
+        return word
+    digits = word.removeprefix("#")
+    if not re.fullmatch(r"[0-9a-f]{3}|[0-9a-f]{6}", digits):
+        from PIL.ImageColor import colormap, getrgb
+
+        if word not in colormap:  # the names of CSS
+            raise UsageError(
+                f"--background is {shortened(text)!r}; give keep, a colour's name such as white, or '#00ff00'."
+            )
+        digits = bytes(getrgb(word)[:3]).hex()
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    return f"#{digits}"
+
+
+def shortened(text: str, most: int = SHOWN) -> str:
+    """A value for a sentence, without what would fill the screen."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} is {shortened(value)!r}; choose {' or '.join(allowed)}.")
+
+
+def _within(name: str, value: float | Fraction, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} is {_plain(value)}; choose from {low:g} to {high:g}.")
+
+
+def _plain(value: Any) -> str:
+    """A number as people write it: no powers of ten, not all of thousands of digits."""
+    if 1e60 < abs(value) < float("inf"):
+        return "a number of more than 60 digits"
+    text = str(value) if isinstance(value, int) else f"{float(value):.6f}".rstrip("0").rstrip(".")
+    return shortened(text)

@@ -1,1 +1,0 @@
-"""What a photo shows: face, geometry, plate. Adapters around small networks."""

@@ -1,0 +1,87 @@
+"""Gaussians that reproduce a photo: a few gradient steps through the renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mggdub.renderer.rasterize import rasterize
+from mggdub.types import Array, Camera, Gaussians, as_tensor
+
+# How a field is stepped: into an unbounded space and back, with Adam's step there.
+_SPACES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], float]] = {
+    "colors": (torch.clone, torch.clone, 0.04),
+    "scales": (torch.log, torch.exp, 0.03),
+    "opacities": (lambda o: torch.logit(o, 1e-4), torch.sigmoid, 0.1),
+}
+
+
+def fit_photo(
+    gaussians: Gaussians,
+    camera: Camera,
+    target: Array,
+    mask: Array,
+    steps: int = 20,
+    background: Array | None = None,
+    min_scale: float = 0.7,
+    fields: tuple[str, ...] = ("colors", "scales", "opacities"),
+    leeway: Tensor | None = None,
+) -> Gaussians:
+    """Step `fields` (colors, scales, opacities) so that the picture over `background` is the photo within the mask.
+
+    target, background [H, W, 3] float32 0..1 (no background is black), mask [H, W] bool or weights. No scale falls
+    below `min_scale` times what it was, or moved skin would crack; colours stay in 0..1
+    and within `leeway` [N, 1] of what they were.
+    """
+    goal, weight = as_tensor(target), as_tensor(mask)[..., None]
+    weight = weight / weight.sum().clamp(min=1)
+    behind = torch.zeros_like(goal) if background is None else as_tensor(background)
+    parameters = {name: _SPACES[name][0](getattr(gaussians, name).detach()).requires_grad_() for name in fields}
+    floor = torch.log(gaussians.scales * min_scale)
+    reach = torch.ones(len(gaussians), 1) if leeway is None else leeway
+    darkest, brightest = (gaussians.colors - reach).clamp_min(0), (gaussians.colors + reach).clamp_max(1)
+    groups = [{"params": [parameters[name]], "lr": _SPACES[name][2]} for name in fields]
+    adam = torch.optim.Adam(groups, betas=(0.8, 0.95), fused=True)
+    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.8 * step / max(1, steps))
+
+    def current() -> Gaussians:
+        return replace(gaussians, **{name: _SPACES[name][1](parameters[name]) for name in fields})
+
+    for _ in range(steps):
+        drawn = rasterize(current(), camera)
+        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
+        adam.zero_grad()
+        ((picture - goal).square() * weight).sum().backward()
+        adam.step()
+        decay.step()
+        with torch.no_grad():
+            if "scales" in fields:
+                parameters["scales"].copy_(torch.maximum(parameters["scales"], floor))
+            if "colors" in fields:
+                parameters["colors"].clamp_(darkest, brightest)
+    with torch.no_grad():
+        return current()
+
+
+def fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate: Array, passes: int = 12) -> Tensor:
+    """[N, 3]: what to add to the colours of one head in several states, so that they come nearest to `targets`.
+
+    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. One state makes one step.
+    """
+    change = torch.zeros_like(heads[0].colors, requires_grad=True)
+    adam = torch.optim.Adam([change], lr=0.02, betas=(0.9, 0.95))
+    steps = passes * len(heads)
+    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.95 * step / steps)
+    behind = as_tensor(plate)
+    for step in range(steps):
+        head, goal = heads[step % len(heads)], as_tensor(targets[step % len(heads)])
+        drawn = rasterize(replace(head, colors=(head.colors + change).clamp(0, 1)), camera)
+        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
+        adam.zero_grad()
+        ((picture - goal).square() * drawn.alphas.detach()[..., None]).sum().backward()
+        adam.step()
+        decay.step()
+    return change.detach()

@@ -1,0 +1,624 @@
+"""Gaussian splatting on the CPU: projection, sorting, tiles and blending, forward and backward.
+
+The two inner loops are explicit vector instructions: a strip is LANES neighbouring columns of one tile, a call adds one
+Gaussian to the rows of one strip. LLVM legalises the lanes to what the machine has (SSE, AVX2, AVX-512, NEON). All of
+it lives in this one file because numba's disk cache watches only the file of the function that it compiles.
+
+A projected Gaussian is a row of 16 floats: u, v, a, b, c, log2 opacity, red, green, blue, z, x0, x1, y0, y1, -, -;
+its exponent in base 2 at (dx, dy) from (u, v) is l - a dx² - b dx dy - c dy². Results do not depend on the number of
+threads: a pixel is blended by one thread, and each Gaussian adds the gradients of its tiles in one order.
+"""
+
+# ruff: noqa: ARG001 (an intrinsic names its arguments only so that numba can count them)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import extending, prange, types
+from numba.core import cgutils
+
+from mggdub.compiled import compiled
+
+# gsplat 1.5.3's constants.
+BLUR = 0.3  # px², added to the diagonal of the 2-D covariance
+ALPHA_MAX = 0.999
+ALPHA_MIN = 1 / 255  # weaker contributions are skipped
+TRANSMITTANCE_MIN = 1e-4  # a pixel ends before the Gaussian that would take it there
+NEAR = 0.01
+CLAMP = 0.15  # of the picture's size: how far outside of it the projection is still linearised where it is
+LANES = 16
+TILE = 32
+ROW = 16  # floats of a projected Gaussian
+PITCH = TILE + LANES  # a strip may overhang its tile
+BACKWARD_CHANNELS = 7  # transmittance, what is behind, the gradients of red, green, blue, depth, alpha
+SUMS = 10  # of dp · (1, dx, dy, dx², dx dy, dy²), red, green, blue, z
+_F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_VF, _VI = ir.VectorType(_F, LANES), ir.VectorType(_I32, LANES)
+_LOG2_ALPHA_MIN = float(np.log2(ALPHA_MIN))
+_LN2 = np.float32(np.log(2.0))
+f4 = np.float32
+intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, which lack its first argument
+
+
+def _kernel(parallel: bool) -> Callable[[Any], Any]:
+    """A compiled function; NaN keeps its meaning, or bad inputs would pass."""
+    math = {"contract", "arcp", "afn", "nsz", "reassoc"}
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": math, "error_model": "numpy"}
+
+    return compiled(**options)
+
+
+class _Vector:
+    """Arithmetic on LANES floats."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def _other(self, other: Any) -> Any:
+        return other.value if isinstance(other, _Vector) else ir.Constant(_VF, [float(other)] * LANES)
+
+    def _apply(self, name: str, other: Any) -> _Vector:
+        return _Vector(self.builder, getattr(self.builder, name)(self.value, self._other(other), flags=("fast",)))
+
+    def __add__(self, other: Any) -> _Vector:
+        return self._apply("fadd", other)
+
+    def __sub__(self, other: Any) -> _Vector:
+        return self._apply("fsub", other)
+
+    def __mul__(self, other: Any) -> _Vector:
+        return self._apply("fmul", other)
+
+    def __truediv__(self, other: Any) -> _Vector:
+        return self._apply("fdiv", other)
+
+    def compare(self, sign: str, other: Any) -> Any:
+        return self.builder.fcmp_ordered(sign, self.value, self._other(other))
+
+    def minimum(self, other: Any) -> _Vector:
+        return self.where(self.compare("<", other), other)
+
+    def maximum(self, other: Any) -> _Vector:
+        return self.where(self.compare(">", other), other)
+
+    def where(self, mask: Any, other: Any = 0.0) -> _Vector:
+        return _Vector(self.builder, self.builder.select(mask, self.value, self._other(other)))
+
+
+def _constant(builder: Any, value: float) -> _Vector:
+    return _Vector(builder, ir.Constant(_VF, [value] * LANES))
+
+
+def _splat(builder: Any, scalar: Any) -> _Vector:
+    undefined = ir.Constant(_VF, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return _Vector(builder, builder.shuffle_vector(first, undefined, ir.Constant(_VI, [0] * LANES)))
+
+
+def _load(builder: Any, pointer: Any) -> _Vector:
+    value = builder.load(builder.bitcast(pointer, ir.PointerType(_VF)))
+    value.align = 4
+    return _Vector(builder, value)
+
+
+def _store(builder: Any, vector: _Vector, pointer: Any) -> None:
+    builder.store(vector.value, builder.bitcast(pointer, ir.PointerType(_VF))).align = 4
+
+
+def _exp2(builder: Any, power: _Vector) -> _Vector:
+    """2 ** power for power of -20 and more, within 3e-7 of itself: the whole part goes into the exponent's bits."""
+    whole = builder.fptosi((power - 0.5).value, _VI)  # towards zero, so to the nearest below zero
+    fraction = power - _Vector(builder, builder.sitofp(whole, _VF))
+    value = fraction * 0.00132765 + 0.00967554  # minimax of the relative error on -0.5..0.5
+    for factor in (0.05550713, 0.2402212, 0.69314697, 1.00000007):
+        value = value * fraction + factor
+    shifted = builder.shl(whole, ir.Constant(_VI, [23] * LANES))
+    return _Vector(builder, builder.bitcast(builder.add(builder.bitcast(value.value, _VI), shifted), _VF))
+
+
+class _Strip:
+    """What both loops share: the Gaussian's coefficients in every lane and the walk down the rows.
+
+    Arguments of an intrinsic: the tile's buffer [(row * channels + channel) * PITCH + column] and its offset, channels,
+    first and last row, column, dx and dy of the first pixel, width in columns, the Gaussians and the row's offset.
+    """
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        self.builder = builder
+
+        def data(index: int, offset: Any) -> Any:
+            array = context.make_array(signature.args[index])(context, builder, value=arguments[index])
+            return builder.gep(array.data, [offset])
+
+        self.data = data
+        self.tile, self.gaussian = data(0, arguments[1]), data(9, arguments[10])
+        channels, self.first, self.last, self.column, dx, dy, width = arguments[2:9]
+        self.row_pitch = builder.mul(channels, ir.Constant(_I64, PITCH))
+        lane = _Vector(builder, ir.Constant(_VF, [float(i) for i in range(LANES)]))
+        self.dx = lane + _splat(builder, dx)
+        self.inside = lane.compare("<", _splat(builder, width))
+        a, self.b, self.c, opacity, *self.color = (
+            _splat(builder, builder.load(builder.gep(self.gaussian, [ir.Constant(_I64, i)]))) for i in range(2, 10)
+        )
+        self.constant = opacity - a * self.dx * self.dx
+        self.linear = self.b * self.dx
+        self.dy = cgutils.alloca_once(builder, _F)
+        builder.store(dy, self.dy)
+
+    def rows(self) -> Any:
+        return cgutils.for_range_slice(self.builder, self.first, self.last, ir.Constant(_I64, 1))
+
+    def start_row(self, row: Any) -> tuple[_Vector, _Vector, _Vector, Any]:
+        """(dy, exponent, transmittance, mask of the lanes that are touched); the next row is one further down."""
+        builder = self.builder
+        scalar = builder.load(self.dy)
+        builder.store(builder.fadd(scalar, ir.Constant(_F, 1.0)), self.dy)
+        dy = _splat(builder, scalar)
+        self.place = builder.add(builder.mul(row, self.row_pitch), self.column)
+        power = self.constant - dy * (self.c * dy + self.linear)
+        transmittance = _load(builder, self.channel(0))
+        strong = builder.and_(self.inside, power.compare(">=", _LOG2_ALPHA_MIN))
+        return dy, power, transmittance, builder.and_(strong, transmittance.compare(">", 0.0))
+
+    def channel(self, index: int) -> Any:
+        return self.builder.gep(self.tile, [self.builder.add(self.place, ir.Constant(_I64, index * PITCH))])
+
+    def touched(self, mask: Any) -> Any:
+        bits = self.builder.bitcast(mask, ir.IntType(LANES))
+        return self.builder.if_then(self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=True)
+
+    def pass_through(self, transmittance: _Vector, alpha: _Vector, mask: Any) -> tuple[_Vector, Any]:
+        """(weight, mask of lanes blended); stores the new transmittance, negative where a pixel has just ended."""
+        builder = self.builder
+        weight = alpha * transmittance
+        rest = transmittance - weight
+        open_ = rest.compare(">", TRANSMITTANCE_MIN)
+        ended = (transmittance * -1.0).where(mask, transmittance)
+        _store(builder, rest.where(builder.and_(mask, open_), ended), self.channel(0))
+        blended = builder.and_(mask, open_)
+        return weight.where(blended), blended
+
+
+def _signature(buffer: Any, gaussians: Any, *more: Any) -> Any:
+    whole, real = types.int64, types.float32
+    return types.void(buffer, *[whole] * 5, *[real] * 3, gaussians, whole, *more)
+
+
+@intrinsic
+def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width, gaussians, row):  # type: ignore[no-untyped-def]
+    """Blend one Gaussian into the rows of one strip; with 4 channels there is no depth."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        strip = _Strip(context, builder, signature, arguments)
+
+        def walk(colors: list[_Vector]) -> None:
+            with strip.rows() as (y, _):
+                _, power, transmittance, mask = strip.start_row(y)
+                with strip.touched(mask):
+                    alpha = _exp2(builder, power.maximum(-20.0)).minimum(ALPHA_MAX)
+                    weight, _ = strip.pass_through(transmittance, alpha, mask)
+                    for index, color in enumerate(colors):
+                        pointer = strip.channel(index + 1)
+                        _store(builder, _load(builder, pointer) + weight * color, pointer)
+
+        with builder.if_else(builder.icmp_signed("==", arguments[2], ir.Constant(_I64, 5))) as (deep, flat):
+            with deep:
+                walk(strip.color)
+            with flat:
+                walk(strip.color[:3])
+        return context.get_dummy_value()
+
+    return _signature(buffer, gaussians), generate
+
+
+@intrinsic
+def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, width, gaussians, row, sums, sums_at):  # type: ignore[no-untyped-def]
+    """Add one Gaussian's gradients over one strip to sums [SUMS * LANES]; walks front to back as the forward did.
+
+    With g the gradient of what the Gaussian adds, the gradient of its alpha is T g - (what is behind) / (1 - alpha).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        strip = _Strip(context, builder, signature, arguments)
+        base = strip.data(11, arguments[12])
+        totals = [cgutils.alloca_once(builder, _VF) for _ in range(7)]
+        for total in totals:
+            builder.store(ir.Constant(_VF, [0.0] * LANES), total)
+
+        def add(total: Any, value: _Vector) -> None:
+            builder.store((_Vector(builder, builder.load(total)) + value).value, total)
+
+        with strip.rows() as (y, _):
+            dy, power, transmittance, mask = strip.start_row(y)
+            with strip.touched(mask):
+                raw = _exp2(builder, power.maximum(-20.0))
+                alpha = raw.minimum(ALPHA_MAX)
+                weight, blended = strip.pass_through(transmittance, alpha, mask)
+                incoming = [_load(builder, strip.channel(index)) for index in range(2, 7)]
+                gradient = incoming[4]
+                for color, into in zip(strip.color, incoming[:4], strict=True):
+                    gradient = gradient + color * into
+                for total, into in zip(totals[3:], incoming[:4], strict=True):
+                    add(total, weight * into)
+                behind = _load(builder, strip.channel(1)) - weight * gradient
+                _store(builder, behind, strip.channel(1))
+                of_alpha = transmittance * gradient - behind / (_constant(builder, 1.0) - alpha)
+                free = builder.and_(blended, raw.compare("<", ALPHA_MAX))
+                of_power = (of_alpha * alpha).where(free)
+                tilted = of_power * dy
+                for total, value in zip(totals, (of_power, tilted, tilted * dy), strict=False):
+                    add(total, value)
+        s0, s1, s2, *colors = (_Vector(builder, builder.load(total)) for total in totals)
+        dx = strip.dx
+        for index, value in enumerate((s0, s0 * dx, s1, s0 * dx * dx, s1 * dx, s2, *colors)):
+            pointer = builder.gep(base, [ir.Constant(_I64, index * LANES)])
+            _store(builder, _load(builder, pointer) + value, pointer)
+        return context.get_dummy_value()
+
+    return _signature(buffer, gaussians, sums, types.int64), generate
+
+
+@intrinsic
+def _prefetch(context, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of array[index] ahead of its use."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        base = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
+        byte = ir.PointerType(ir.IntType(8))
+        pointer = builder.bitcast(builder.gep(base, [arguments[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@_kernel(parallel=False)
+def _rotation(quats: Any, i: Any) -> Any:
+    """Rows of the rotation of a quaternion of any length, then the quaternion normalised and 1 / its length."""
+    w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+    n = f4(1) / np.sqrt(w * w + x * x + y * y + z * z)
+    w, x, y, z, two, one = w * n, x * n, y * n, z * n, f4(2), f4(1)
+    first = (one - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y))
+    second = (two * (x * y + w * z), one - two * (x * x + z * z), two * (y * z - w * x))
+    third = (two * (x * z - w * y), two * (y * z + w * x), one - two * (x * x + y * y))
+    return first, second, third, (w, x, y, z), n
+
+
+@_kernel(parallel=False)
+def _view(means: Any, i: Any, c: Any, width: Any, height: Any) -> Any:
+    """Camera z, x/z and y/z as they are and as linearised, and the 2x3 Jacobian of the projection from head space."""
+    mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
+    X = c[4] * mx + c[5] * my + c[6] * mz + c[13]
+    Y = c[7] * mx + c[8] * my + c[9] * mz + c[14]
+    Z = c[10] * mx + c[11] * my + c[12] * mz + c[15]
+    iz = f4(1) / Z
+    tx, ty = X * iz, Y * iz
+    w, h = f4(width), f4(height)
+    cx = min(max(tx, -(c[2] + f4(CLAMP) * w) / c[0]), (w - c[2] + f4(CLAMP) * w) / c[0])
+    cy = min(max(ty, -(c[3] + f4(CLAMP) * h) / c[1]), (h - c[3] + f4(CLAMP) * h) / c[1])
+    jx, jy = c[0] * iz, c[1] * iz
+    jxz, jyz = -jx * cx, -jy * cy
+    across = (jx * c[4] + jxz * c[10], jx * c[5] + jxz * c[11], jx * c[6] + jxz * c[12])
+    down = (jy * c[7] + jyz * c[10], jy * c[8] + jyz * c[11], jy * c[9] + jyz * c[12])
+    return Z, iz, (tx, ty), (cx, cy), (jx, jy, jxz, jyz), across, down
+
+
+@_kernel(parallel=False)
+def _times(row: Any, first: Any, second: Any, third: Any) -> Any:
+    """A row vector times a 3x3 matrix of rows."""
+    a, b, c = row
+    return (
+        a * first[0] + b * second[0] + c * third[0],
+        a * first[1] + b * second[1] + c * third[1],
+        a * first[2] + b * second[2] + c * third[2],
+    )
+
+
+@_kernel(parallel=True)
+def project(  # type: ignore[no-untyped-def]
+    means, quats, scales, opacities, colors, camera, width, height, rows, keys
+):
+    """Fill rows [N * ROW] and keys [N]: camera z, or -1 for what is not drawn (behind, outside, faint, not finite)."""
+    one, half, zero = f4(1), f4(0.5), f4(0)
+    w, h = f4(width), f4(height)
+    for i in prange(means.shape[0]):
+        first, second, third, _, _ = _rotation(quats, i)
+        Z, _, (tx, ty), _, _, across, down = _view(means, i, camera, width, height)
+        a, b = _times(across, first, second, third), _times(down, first, second, third)
+        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+        a0, a1, a2, b0, b1, b2 = a[0] * s0, a[1] * s1, a[2] * s2, b[0] * s0, b[1] * s1, b[2] * s2
+        c00 = a0 * a0 + a1 * a1 + a2 * a2 + f4(BLUR)
+        c01 = a0 * b0 + a1 * b1 + a2 * b2
+        c11 = b0 * b0 + b1 * b1 + b2 * b2 + f4(BLUR)
+        inverse = one / (c00 * c11 - c01 * c01) / _LN2
+        u, v = camera[0] * tx + camera[2], camera[1] * ty + camera[3]
+        strength = np.log2(opacities[i])
+        reach = max(strength - f4(_LOG2_ALPHA_MIN), zero) * f4(2) * _LN2  # squared, in standard deviations
+        rx, ry = np.sqrt(reach * c00), np.sqrt(reach * c11)
+        x0, x1 = max(np.ceil(u - rx - half), zero), min(np.floor(u + rx - half) + one, w)
+        y0, y1 = max(np.ceil(v - ry - half), zero), min(np.floor(v + ry - half) + one, h)
+        g = np.int64(i) * ROW
+        rows[g], rows[g + 1] = u, v
+        rows[g + 2], rows[g + 3], rows[g + 4] = half * c11 * inverse, -c01 * inverse, half * c00 * inverse
+        rows[g + 5], rows[g + 9] = strength, Z
+        rows[g + 6], rows[g + 7], rows[g + 8] = colors[i, 0], colors[i, 1], colors[i, 2]
+        rows[g + 10], rows[g + 11], rows[g + 12], rows[g + 13] = x0, x1, y0, y1
+        finite = zero
+        for k in range(10):
+            finite += abs(rows[g + k])
+        drawn = f4(NEAR) <= Z and x0 < x1 and y0 < y1 and opacities[i] >= f4(ALPHA_MIN) and finite < f4(1e30)
+        keys[i] = Z if drawn else f4(-1)
+
+
+@_kernel(parallel=False)
+def sort_by_depth(keys, order):  # type: ignore[no-untyped-def]
+    """Fill the front of order [N] with what is drawn, near to far, equal depths by index; returns how many.
+
+    A radix sort of the bits: positive floats order as their bits do, and a head spans few of them.
+    """
+    count = keys.shape[0]
+    bits = keys.view(np.uint32)
+    low, high, drawn = np.uint32(0xFFFFFFFF), np.uint32(0), 0
+    for i in range(count):
+        if keys[i] > 0:
+            low, high, drawn = min(low, bits[i]), max(high, bits[i]), drawn + 1
+    digits = np.empty(drawn, np.uint32)
+    swap_digits, swap = np.empty(drawn, np.uint32), np.empty(drawn, np.int32)
+    starts = np.zeros((3, 2048), np.int64)
+    mask, k = np.uint32(2047), 0
+    for i in range(count):
+        if keys[i] > 0:
+            value = bits[i] - low
+            digits[k], order[k] = value, i
+            for p in range(3):
+                starts[p, (value >> np.uint32(11 * p)) & mask] += 1
+            k += 1
+    shift, p = np.uint32(0), 0
+    while p < 3 and drawn > 0 and (high - low) >> shift != 0:
+        total = 0
+        for d in range(2048):
+            here = starts[p, d]
+            starts[p, d] = total
+            total += here
+        for j in range(drawn):
+            d = (digits[j] >> shift) & mask
+            at = starts[p, d]
+            starts[p, d] = at + 1
+            swap_digits[at], swap[at] = digits[j], order[j]
+        digits, swap_digits = swap_digits, digits
+        order[:drawn] = swap
+        shift, p = shift + np.uint32(11), p + 1
+    return drawn
+
+
+@_kernel(parallel=False)
+def _tiles(rows: Any, g: Any) -> Any:
+    """First and last tile of a Gaussian, across and down."""
+    x0, x1 = np.int64(rows[g + 10]) // TILE, (np.int64(rows[g + 11]) - 1) // TILE
+    return x0, x1, np.int64(rows[g + 12]) // TILE, (np.int64(rows[g + 13]) - 1) // TILE
+
+
+@_kernel(parallel=True)
+def bin_tiles(rows, order, drawn, across, down, sorted_rows, ends, threads):  # type: ignore[no-untyped-def]
+    """Copy rows in depth order and list, tile by tile, the Gaussians of each; ends [tiles + 1] parts the list."""
+    tiles = across * down
+    counts = np.zeros(threads * tiles, np.int32)
+    for t in prange(threads):
+        start, stop = drawn * t // threads, drawn * (t + 1) // threads
+        for i in range(start, stop):
+            if i + 8 < stop:
+                _prefetch(rows, np.int64(order[i + 8]) * ROW)
+            source, g = np.int64(order[i]) * ROW, np.int64(i) * ROW
+            for k in range(ROW):
+                sorted_rows[g + k] = rows[source + k]
+            x0, x1, y0, y1 = _tiles(sorted_rows, g)
+            for y in range(y0, y1 + 1):
+                for x in range(x0, x1 + 1):
+                    counts[t * tiles + y * across + x] += 1
+    total = 0
+    for tile in range(tiles):
+        ends[tile] = total
+        for t in range(threads):
+            here = counts[t * tiles + tile]
+            counts[t * tiles + tile] = total
+            total += here
+    ends[tiles] = total
+    listed = np.empty(total, np.int32)
+    for t in prange(threads):
+        for i in range(drawn * t // threads, drawn * (t + 1) // threads):
+            x0, x1, y0, y1 = _tiles(sorted_rows, np.int64(i) * ROW)
+            for y in range(y0, y1 + 1):
+                for x in range(x0, x1 + 1):
+                    slot = t * tiles + y * across + x
+                    listed[counts[slot]] = i
+                    counts[slot] += 1
+    return listed
+
+
+@_kernel(parallel=False)
+def _first_open(buffer: Any, base: Any, pitch: Any, y: Any, rows: Any, columns: Any) -> Any:
+    """The first row from y on with a pixel that has not ended, or -1; open rows end from the top, so y only grows."""
+    while y < rows:
+        for x in range(columns):
+            if buffer[base + y * pitch + x] > 0:
+                return y
+        y += 1
+    return np.int64(-1)
+
+
+@_kernel(parallel=True)
+def blend(rows, listed, ends, across, width, height, colors, alphas, depths, deep, threads):  # type: ignore[no-untyped-def]
+    """Fill colors [H, W, 3] premultiplied, alphas [H, W] and, where deep, depths [H, W]."""
+    channels = 5 if deep else 4
+    pitch, size = channels * PITCH, TILE * channels * PITCH
+    buffers = np.empty(threads * size, np.float32)
+    for tile in prange(ends.shape[0] - 1):
+        left, top = (tile % across) * TILE, (tile // across) * TILE
+        tall, wide = min(TILE, height - top), min(TILE, width - left)
+        base = np.int64(numba.get_thread_id()) * size
+        for i in range(size):
+            buffers[base + i] = 0
+        for y in range(tall):
+            for x in range(wide):
+                buffers[base + y * pitch + x] = 1
+        begin, end, open_row = ends[tile], ends[tile + 1], np.int64(0)
+        for k in range(begin, end):
+            if (k - begin) & 63 == 63:
+                open_row = _first_open(buffers, base, pitch, open_row, tall, wide)
+                if open_row < 0:
+                    break
+            if k + 4 < end:
+                _prefetch(rows, np.int64(listed[k + 4]) * ROW)
+            g = np.int64(listed[k]) * ROW
+            x, x1 = max(np.int64(rows[g + 10]) - left, 0), min(np.int64(rows[g + 11]) - left, TILE)
+            y0, y1 = max(np.int64(rows[g + 12]) - top, 0), min(np.int64(rows[g + 13]) - top, TILE)
+            dy = f4(top + y0) + f4(0.5) - rows[g + 1]
+            while x < x1:
+                dx = f4(left + x) + f4(0.5) - rows[g]
+                _add_strip(buffers, base, channels, y0, y1, x, dx, dy, f4(x1 - x), rows, g)
+                x += LANES
+        for y in range(tall):
+            at = base + y * pitch
+            for x in range(wide):
+                alphas[top + y, left + x] = f4(1) - abs(buffers[at + x])
+                for k in range(3):
+                    colors[top + y, left + x, k] = buffers[at + (k + 1) * PITCH + x]
+                if deep:
+                    depths[top + y, left + x] = buffers[at + 4 * PITCH + x]
+
+
+@_kernel(parallel=True)
+def blend_backward(  # type: ignore[no-untyped-def]
+    rows,
+    listed,
+    ends,
+    across,
+    width,
+    height,
+    colors,
+    alphas,
+    depths,
+    of_colors,
+    of_alphas,
+    of_depths,
+    slots,
+    threads,
+):
+    """Fill slots [len(listed), SUMS]: what each tile says of each of its Gaussians."""
+    pitch, size = BACKWARD_CHANNELS * PITCH, TILE * BACKWARD_CHANNELS * PITCH
+    buffers = np.empty(threads * size, np.float32)
+    totals = np.empty(threads * SUMS * LANES, np.float32)
+    for tile in prange(ends.shape[0] - 1):
+        left, top = (tile % across) * TILE, (tile // across) * TILE
+        tall, wide = min(TILE, height - top), min(TILE, width - left)
+        base, sums = np.int64(numba.get_thread_id()) * size, np.int64(numba.get_thread_id()) * SUMS * LANES
+        for k in range(size):
+            buffers[base + k] = 0
+        for y in range(tall):
+            for x in range(wide):
+                i, py, px = base + y * pitch + x, top + y, left + x
+                behind = depths[py, px] * of_depths[py, px] + alphas[py, px] * of_alphas[py, px]
+                for k in range(3):
+                    behind += colors[py, px, k] * of_colors[py, px, k]
+                    buffers[i + (k + 2) * PITCH] = of_colors[py, px, k]
+                buffers[i], buffers[i + PITCH] = 1, behind
+                buffers[i + 5 * PITCH], buffers[i + 6 * PITCH] = of_depths[py, px], of_alphas[py, px]
+        begin, end, open_row = ends[tile], ends[tile + 1], np.int64(0)
+        for k in range(begin, end):
+            if (k - begin) & 63 == 63 and open_row >= 0:
+                open_row = _first_open(buffers, base, pitch, open_row, tall, wide)
+            if open_row < 0:
+                slots[k, :] = 0
+                continue
+            g = np.int64(listed[k]) * ROW
+            x, x1 = max(np.int64(rows[g + 10]) - left, 0), min(np.int64(rows[g + 11]) - left, TILE)
+            y0, y1 = max(np.int64(rows[g + 12]) - top, 0), min(np.int64(rows[g + 13]) - top, TILE)
+            dy = f4(top + y0) + f4(0.5) - rows[g + 1]
+            for slot in range(SUMS * LANES):
+                totals[sums + slot] = 0
+            while x < x1:
+                dx = f4(left + x) + f4(0.5) - rows[g]
+                _gather_strip(buffers, base, BACKWARD_CHANNELS, y0, y1, x, dx, dy, f4(x1 - x), rows, g, totals, sums)
+                x += LANES
+            for s in range(SUMS):
+                total = f4(0)
+                for lane in range(LANES):
+                    total += totals[sums + s * LANES + lane]
+                slots[k, s] = total
+
+
+@_kernel(parallel=True)
+def project_backward(  # type: ignore[no-untyped-def]
+    means, quats, scales, camera, width, height, order, rows, listed, slots,
+    drawn, of_means, of_quats, of_scales, of_opacities, of_colors, threads,
+):  # fmt: skip
+    """Sum the slots of each Gaussian in the order of its tiles and carry them to its parameters."""
+    two, half = f4(2), f4(0.5)
+    sums = np.zeros((drawn, SUMS), np.float32)
+    for t in prange(threads):
+        start, stop = drawn * t // threads, drawn * (t + 1) // threads
+        for k in range(listed.shape[0]):
+            if start <= listed[k] < stop:
+                for s in range(SUMS):
+                    sums[listed[k], s] += slots[k, s]
+    for j in prange(drawn):
+        g, i = np.int64(j) * ROW, np.int64(order[j])
+        p, px, py, pxx, pxy, pyy = sums[j, 0], sums[j, 1], sums[j, 2], sums[j, 3], sums[j, 4], sums[j, 5]
+        A, B, C = two * rows[g + 2] * _LN2, rows[g + 3] * _LN2, two * rows[g + 4] * _LN2  # the inverse covariance
+        of_u, of_v = A * px + B * py, B * px + C * py
+        of_opacities[i] = p * np.exp2(-rows[g + 5])
+        for k in range(3):
+            of_colors[i, k] = sums[j, 6 + k]
+
+        gA, gB, gC = -half * pxx, -half * pxy, -half * pyy  # of the inverse covariance, gB for each off-diagonal
+        u0, u1, v0, v1 = A * gA + B * gB, A * gB + B * gC, B * gA + C * gB, B * gB + C * gC
+        g00, g01, g11 = -(u0 * A + u1 * B), -two * (u0 * B + u1 * C), -(v0 * B + v1 * C)
+
+        first, second, third, (w, x, y, z), n = _rotation(quats, i)
+        _, iz, (tx, ty), (cx, cy), (jx, jy, jxz, jyz), across, down = _view(means, i, camera, width, height)
+        a, b = _times(across, first, second, third), _times(down, first, second, third)
+        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+        a0, a1, a2 = two * g00 * a[0] + g01 * b[0], two * g00 * a[1] + g01 * b[1], two * g00 * a[2] + g01 * b[2]
+        b0, b1, b2 = two * g11 * b[0] + g01 * a[0], two * g11 * b[1] + g01 * a[1], two * g11 * b[2] + g01 * a[2]
+        of_scales[i, 0] = (a0 * a[0] + b0 * b[0]) * s0
+        of_scales[i, 1] = (a1 * a[1] + b1 * b[1]) * s1
+        of_scales[i, 2] = (a2 * a[2] + b2 * b[2]) * s2
+        q0, q1, q2 = s0 * s0, s1 * s1, s2 * s2
+        a0, a1, a2, b0, b1, b2 = a0 * q0, a1 * q1, a2 * q2, b0 * q0, b1 * q1, b2 * q2
+
+        r00, r01, r02 = a0 * across[0] + b0 * down[0], a1 * across[0] + b1 * down[0], a2 * across[0] + b2 * down[0]
+        r10, r11, r12 = a0 * across[1] + b0 * down[1], a1 * across[1] + b1 * down[1], a2 * across[1] + b2 * down[1]
+        r20, r21, r22 = a0 * across[2] + b0 * down[2], a1 * across[2] + b1 * down[2], a2 * across[2] + b2 * down[2]
+        qw = two * (x * (r21 - r12) + y * (r02 - r20) + z * (r10 - r01))
+        qx = two * (w * (r21 - r12) + y * (r01 + r10) + z * (r02 + r20) - two * x * (r11 + r22))
+        qy = two * (w * (r02 - r20) + x * (r01 + r10) + z * (r12 + r21) - two * y * (r00 + r22))
+        qz = two * (w * (r10 - r01) + x * (r02 + r20) + y * (r12 + r21) - two * z * (r00 + r11))
+        along = w * qw + x * qx + y * qy + z * qz
+        of_quats[i, 0], of_quats[i, 1] = (qw - w * along) * n, (qx - x * along) * n
+        of_quats[i, 2], of_quats[i, 3] = (qy - y * along) * n, (qz - z * along) * n
+
+        h0 = first[0] * a0 + first[1] * a1 + first[2] * a2, first[0] * b0 + first[1] * b1 + first[2] * b2
+        h1 = second[0] * a0 + second[1] * a1 + second[2] * a2, second[0] * b0 + second[1] * b1 + second[2] * b2
+        h2 = third[0] * a0 + third[1] * a1 + third[2] * a2, third[0] * b0 + third[1] * b1 + third[2] * b2
+        c = camera
+        gjx = h0[0] * c[4] + h1[0] * c[5] + h2[0] * c[6]
+        gjxz = h0[0] * c[10] + h1[0] * c[11] + h2[0] * c[12]
+        gjy = h0[1] * c[7] + h1[1] * c[8] + h2[1] * c[9]
+        gjyz = h0[1] * c[10] + h1[1] * c[11] + h2[1] * c[12]
+        gx, gy = of_u * jx, of_v * jy
+        gz = sums[j, 9] - gx * tx - gy * ty - (gjx * jx + gjy * jy + gjxz * jxz + gjyz * jyz) * iz
+        if tx == cx:
+            gx -= gjxz * jx * iz
+            gz += gjxz * jx * tx * iz
+        if ty == cy:
+            gy -= gjyz * jy * iz
+            gz += gjyz * jy * ty * iz
+        for k in range(3):
+            of_means[i, k] = gx * c[4 + k] + gy * c[7 + k] + gz * c[10 + k]

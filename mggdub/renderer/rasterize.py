@@ -1,0 +1,158 @@
+"""Gaussians to a picture: `rasterize` is differentiable, `render_frame` is the same picture for animation.
+
+CPU tensors are drawn by our own kernels, CUDA tensors by gsplat; both keep gsplat 1.5.3's constants. The kernels run on
+numba's threads: set GOMP_SPINCOUNT (2000) before torch is imported, or idle OpenMP threads spin and double the time of
+a frame. A lock keeps one picture at a time in the kernels, since not every threading layer can be entered twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from mggdub.renderer import kernels
+from mggdub.types import Array, Camera, Gaussians, Rendering
+
+_ONE_AT_A_TIME = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class _Splats:
+    """Gaussians of one picture after projection, sorting and binning. M drawn, P pairs of a tile and a Gaussian."""
+
+    rows: Array  # [N * 16] float32, the first M in depth order
+    order: Array  # [N] int32, where the first M came from
+    drawn: int  # M
+    listed: Array  # [P] int32
+    ends: Array  # [tiles + 1] int32
+    across: int  # tiles
+
+
+def rasterize(gaussians: Gaussians, camera: Camera, *, backend: str | None = None) -> Rendering:
+    """Splat Gaussians; gradients of colours, alphas and depths reach every field.
+
+    backend is "numba" or "gsplat", by default what the tensors' device can use. Pixel centres are at .5. Gaussians that
+    are behind the camera, fainter than 1/255 or not finite are not drawn and get zero gradients. The same values give
+    the same bytes on the same machine, whatever the number of threads. Raises ValueError for an unknown backend.
+    """
+    chosen = backend or ("gsplat" if gaussians.means.is_cuda else "numba")
+    if chosen == "gsplat":
+        from mggdub.renderer.gsplat import rasterize_gsplat
+
+        return rasterize_gsplat(gaussians, camera)
+    if chosen != "numba":
+        raise ValueError(f"backend is {chosen!r}, expected 'numba' or 'gsplat'")
+    g = gaussians
+    fields = (t.to("cpu", torch.float32).contiguous() for t in (g.means, g.quats, g.scales, g.opacities, g.colors))
+    return Rendering(*_Rasterize.apply(*fields, camera))
+
+
+def render_frame(gaussians: Gaussians, camera: Camera) -> tuple[Array, Array]:
+    """The picture without depth and gradients: premultiplied colours [H, W, 3] and alphas [H, W], float32.
+
+    Drawn where the tensors are; on the CPU by the same kernels as `rasterize`.
+    """
+    if gaussians.means.is_cuda:
+        drawn = rasterize(gaussians, camera)
+        return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
+    fields = [_ready(field) for field in gaussians.arrays]
+    with _ONE_AT_A_TIME:
+        return _draw(_splats(fields, camera), camera, deep=False)[:2]
+
+
+def warm_up() -> None:
+    """Compile (or load from the disk cache) everything that a render needs."""
+    ones = torch.ones(1, 3)
+    tensors = [torch.tensor([[0.0, 0, 9]]), torch.ones(1, 4), ones, torch.ones(1), ones]
+    camera = Camera(np.diag([9, 9, 1]).astype(np.float32), np.eye(4, dtype=np.float32), 8, 8)
+    gaussians = Gaussians(*(tensor.requires_grad_() for tensor in tensors))
+    rasterize(gaussians, camera, backend="numba").colors.sum().backward()
+
+
+def _ready(array: Array) -> Array:
+    return np.require(array, np.float32, ["C", "W"])  # a read-only array is another type to numba: a recompile
+
+
+def _camera_row(camera: Camera) -> Array:
+    K, view = camera.K, camera.viewmat
+    return np.concatenate([[K[0, 0], K[1, 1], K[0, 2], K[1, 2]], view[:3, :3].ravel(), view[:3, 3]]).astype(np.float32)
+
+
+def _splats(fields: list[Array], camera: Camera) -> _Splats:
+    count, width, height = len(fields[0]), camera.width, camera.height
+    across, down = -(-width // kernels.TILE), -(-height // kernels.TILE)
+    rows, keys = np.empty(count * kernels.ROW, np.float32), np.empty(count, np.float32)
+    order, ends = np.empty(count, np.int32), np.empty(across * down + 1, np.int32)
+    kernels.project(*fields, _camera_row(camera), width, height, rows, keys)
+    drawn = kernels.sort_by_depth(keys, order)
+    in_order = np.empty(drawn * kernels.ROW, np.float32)
+    listed = kernels.bin_tiles(rows, order, drawn, across, down, in_order, ends, numba.get_num_threads())
+    return _Splats(in_order, order, drawn, listed, ends, across)
+
+
+def _draw(splats: _Splats, camera: Camera, deep: bool) -> tuple[Array, Array, Array]:
+    height, width = camera.height, camera.width
+    colors, alphas = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
+    depths = np.empty((height, width) if deep else (0, 0), np.float32)
+    kernels.blend(
+        splats.rows,
+        splats.listed,
+        splats.ends,
+        splats.across,
+        width,
+        height,
+        colors,
+        alphas,
+        depths,
+        deep,
+        numba.get_num_threads(),
+    )
+    return colors, alphas, depths
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        *tensors, camera = inputs
+        with _ONE_AT_A_TIME:
+            splats = _splats([_ready(t.detach().numpy()) for t in tensors], camera)
+            pictures = [torch.from_numpy(picture) for picture in _draw(splats, camera, deep=True)]
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(*tensors[:3], *pictures)
+            ctx.splats, ctx.camera = splats, camera
+        return tuple(pictures)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        means, quats, scales, *pictures = (_ready(t.detach().numpy()) for t in ctx.saved_tensors)
+        splats, camera, count = ctx.splats, ctx.camera, len(means)
+        width, height = camera.width, camera.height
+        incoming = [_ready(g.contiguous().numpy()) for g in gradients]
+        slots = np.empty((len(splats.listed), kernels.SUMS), np.float32)
+        out = [np.zeros((count, *shape), np.float32) for shape in ((3,), (4,), (3,), (), (3,))]
+        threads = numba.get_num_threads()
+        with _ONE_AT_A_TIME:
+            kernels.blend_backward(
+                splats.rows,
+                splats.listed,
+                splats.ends,
+                splats.across,
+                width,
+                height,
+                *pictures,
+                *incoming,
+                slots,
+                threads,
+            )
+            kernels.project_backward(
+                means, quats, scales, _camera_row(camera), width, height,
+                splats.order, splats.rows, splats.listed, slots, splats.drawn, *out, threads,
+            )  # fmt: skip
+        return *(torch.from_numpy(array) for array in out), None

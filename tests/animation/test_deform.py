@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mggdub.animation import deform
+from mggdub.avatar import shares
+from mggdub.face.mesh import (
+    CHIN,
+    INNER_LIPS,
+    LEFT_EYE,
+    PIVOT,
+    RIGHT_EYE,
+    canonical_face,
+    inside,
+    open_triangles,
+    outline,
+)
+from mggdub.face.skin import skin_weights
+
+ZERO = np.zeros(3, np.float32)
+NO_SWAY = np.zeros((3, 4), np.float32)
+CHIN_FOLLOWER = np.isin(np.arange(478), CHIN).astype(np.float32)[None] / len(CHIN)
+SAME = np.ones(478, np.float32)  # no growth
+
+
+@pytest.fixture(scope="module")
+def mesh() -> tuple[np.ndarray, np.ndarray]:
+    vertices, triangles = canonical_face()
+    vertices = np.concatenate([vertices, np.repeat(vertices[[468 - 1]], 10, 0)])
+    return vertices * 14 + 256, triangles  # px
+
+
+@pytest.fixture(scope="module")
+def grid() -> np.ndarray:
+    x, y = np.meshgrid(np.arange(60, 450, 3) + 0.5, np.arange(60, 450, 3) + 0.5)
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+def test_the_mesh_has_one_outline_and_three_openings(mesh: tuple[np.ndarray, np.ndarray]) -> None:
+    _, triangles = mesh
+    assert len(outline(triangles)) == 36
+    assert len(triangles) - len(open_triangles(triangles)) == 14 + 14 + 18
+
+
+def test_skin_reproduces_the_points_it_covers(mesh: tuple[np.ndarray, np.ndarray], grid: np.ndarray) -> None:
+    vertices, triangles = mesh
+    skin = skin_weights(grid, vertices, triangles, 1 / 14)
+    total = np.asarray(skin.sum(1)).ravel()
+    assert total.min() >= 0 and total.max() <= 1 + 1e-5
+    face = inside(grid, vertices[outline(triangles), :2])
+    holes = [inside(grid, vertices[list(ring), :2]) for ring in (LEFT_EYE, RIGHT_EYE)]
+    mouth = inside(grid, vertices[list(INNER_LIPS), :2])
+    covered = face & ~holes[0] & ~holes[1] & ~mouth
+    assert (skin @ vertices[:, :2])[covered] == pytest.approx(grid[covered], abs=0.1)
+    assert (total[holes[0] | holes[1]] == 0).all()
+    assert total[np.linalg.norm(grid - 256, axis=1) > 260].max() < 0.05  # far hair stands still
+
+
+def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(50, 3)).astype(np.float32) * 5
+    skin = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 50, 0))
+    still = np.zeros((478, 3), np.float32)
+    neck = np.linspace(0, 1, 50).astype(np.float32)
+    moved, grown = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, NO_SWAY)
+    assert moved == pytest.approx(means, abs=1e-5) and (grown == 1).all()
+    turned, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, np.array([3.0, 10, 2]), ZERO, NO_SWAY)
+    assert turned[0] == pytest.approx(means[0], abs=1e-5)
+    down = np.zeros((3, 4), np.float32)
+    down[1, 3] = 2
+    swayed, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, down)
+    assert swayed - means == pytest.approx((1 - neck)[:, None] * [0, 2, 0], abs=1e-5)
+    pivot = np.array(PIVOT)
+    assert np.linalg.norm(turned[-1] - pivot) == pytest.approx(np.linalg.norm(means[-1] - pivot), rel=1e-4)
+
+
+def test_followers_go_where_the_chin_goes() -> None:
+    down = np.zeros((478, 3), np.float32)
+    down[list(CHIN), 1] = 2
+    points = np.zeros((4, 3), np.float32)
+    follow, whole = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 4, 0)), np.ones(4, np.float32)
+    moved, grown = deform.move_points(points, follow, (whole, 0 * whole), down, SAME * 1.5, ZERO, ZERO, NO_SWAY)
+    assert grown == pytest.approx(1.5)
+    assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
+
+
+def test_stretched_skin_is_noticed_where_it_is(mesh: tuple[np.ndarray, np.ndarray]) -> None:
+    vertices, triangles = mesh
+    vertices = (vertices - 256) / 14
+    opened = vertices.copy()
+    opened[152, 1] += 1
+    edges = deform.mesh_edges(open_triangles(triangles))
+    grown = deform.stretch(deform.lengths(vertices, edges), opened, edges)
+    assert grown[152] > 1.2
+    assert grown[10] == 1
+
+
+def test_the_neck_fades_down_and_before_clothes() -> None:
+    marks = np.zeros((478, 3), np.float32)
+    marks[152, 1] = 300
+    share = shares.neck_weights(marks, np.zeros((512, 512), np.float32), 512.0, 0.07)
+    assert share[200].min() > 0.99 and share[450].max() < 0.01
+    assert min(share[0].min(), share[:200, 0].min()) > 0.99  # a head that the picture cuts off moves as one
+    assert (np.diff(share[:, 256]) <= 1e-4).all()
+    clothes = np.zeros((512, 512), np.float32)
+    clothes[340:] = 1
+    assert shares.neck_weights(marks, clothes, 512.0, 0.07)[338].max() < 0.2

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from mggdub.avatar.plate import make_plate, neck_fill, plate_alpha
+from mggdub.avatar.transparency import opaque_colors
+from mggdub.avatar.visible import foreground, rim
+from mggdub.geometry.sampling import push_pull
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 64)])
+def test_a_plain_wall_is_filled_with_itself(size: tuple[int, int]) -> None:
+    wall = np.full((*size, 3), (0.2, 0.5, 0.7), np.float32)
+    known = np.zeros(size, np.float32)
+    known[0, 0] = 1
+    broken = wall * known[..., None]
+    assert push_pull(broken, known) == pytest.approx(wall, abs=1e-5)
+
+
+def test_known_pixels_stay_and_the_fill_lies_between_them() -> None:
+    picture = np.zeros((40, 60, 1), np.float32)
+    picture[:, 30:] = 1
+    known = np.ones((40, 60), np.float32)
+    known[10:30, 20:40] = 0
+    filled = push_pull(picture, known)
+    assert np.array_equal(filled[known == 1], picture[known == 1])
+    inside = filled[known == 0]
+    assert inside.min() >= 0 and inside.max() <= 1
+    assert filled[20, 21, 0] < filled[20, 38, 0]
+
+
+def test_nothing_known_leaves_the_picture() -> None:
+    picture = np.random.default_rng(0).random((9, 9, 3)).astype(np.float32)
+    assert np.array_equal(push_pull(picture, np.zeros((9, 9), np.float32)), picture)
+
+
+def test_the_plate_is_the_photo_outside_the_hole_and_has_no_head_inside() -> None:
+    picture = np.full((64, 64, 3), 0.8, np.float32)
+    picture[16:48, 16:48] = (0.9, 0.1, 0.1)  # the head
+    person = (picture[..., 1] < 0.5).astype(np.float32)
+    hole = np.zeros((64, 64), bool)
+    hole[12:52, 12:52] = True
+    plate = make_plate(picture, hole, person, np.zeros((64, 64), np.float32))
+    assert np.array_equal(plate[~hole], picture[~hole])
+    assert plate[20:44, 20:44] == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_rim_has_the_colour_of_the_hair_not_of_the_old_background() -> None:
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    distance = 30 - np.hypot(rows, columns)
+    truth, told = np.clip(distance / 6, 0, 1), np.clip(distance / 2, 0, 1)  # the matte takes the rim for solid
+    white, hair = np.ones((96, 96, 3), np.float32), np.full((96, 96, 3), 0.2, np.float32)
+    photo = (white + (hair - white) * truth[..., None]).astype(np.float32)
+    own = foreground(photo, told, white)
+    at_rim = (distance > 2) & (distance < 4)
+    assert own[at_rim].max() > 0.5
+    colors, opacity, leeway = rim(photo, own, told.astype(np.float32), white, told < 0.05, np.ones((96, 96)), 5)
+    assert colors[at_rim].max() < 0.3 and leeway[at_rim].max() < 0.5
+    assert opacity[at_rim].max() < truth[at_rim].max() and leeway[distance > 15].min() == 1
+    same = rim(hair, hair, told.astype(np.float32), hair, told < 0.05, np.ones((96, 96)), 5)
+    assert np.abs(same[0] - hair).max() < 1e-6 and same[2].min() == 1
+
+
+def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> None:
+    width = np.zeros(100, np.float32)
+    width[20:80] = 1
+    fill = neck_fill(width, np.repeat([[1.0], [0.0]], 100, 1), 0.2)
+    assert fill[0, [21, 25, 74, 78]].max() < 0.05 and fill[0, 50] == 1
+    assert (fill[1] == width).all()
+    assert neck_fill(np.zeros(100, np.float32), np.ones((2, 100)), 0.2).max() == 0
+
+
+def test_colours_come_from_opaque_pixels_only() -> None:
+    """Under a soft edge a colour may be anything: right, dark since it was multiplied twice, or left over."""
+    size, hair = 48, np.array([0.3, 0.2, 0.1], np.float32)
+    away = np.hypot(*(np.mgrid[:size, :size] - size / 2 + 0.5))
+    alpha = np.clip((16 - away) / 6, 0, 1).astype(np.float32)
+    for below in (hair, hair * alpha[..., None], np.array([0.0, 1.0, 0.0])):
+        colours = np.where(alpha[..., None] > 0.8, hair, below)
+        found = opaque_colors((colours * alpha[..., None] + 1 - alpha[..., None]).astype(np.float32), alpha)
+        assert np.abs(found - hair).max() < 0.02
+    even = np.full((size, size, 3), 0.5, np.float32)
+    assert opaque_colors(even, np.full((size, size), 0.6, np.float32)) == pytest.approx((0.5 - 0.4) / 0.6, abs=1e-4)
+
+
+def test_a_plate_is_as_transparent_as_what_lies_beside_the_head() -> None:
+    size = 64
+    away = np.hypot(*(np.mgrid[:size, :size] - size / 2 + 0.5))
+    person = (away < 14).astype(np.float32)
+    hole, none = away < 18, np.zeros((size, size), np.float32)
+    assert plate_alpha(person, hole, person, none)[hole].max() < 0.05  # cut out: nothing behind the head
+    cut_round = (away < 28).astype(np.float32)
+    np.testing.assert_array_equal(plate_alpha(cut_round, hole, person, none), cut_round)
+    assert plate_alpha(person, hole, person, np.ones_like(none))[hole & (person > 0)].min() > 0.95  # the neck goes on

@@ -1,0 +1,90 @@
+"""The learned head: nothing at the photo's own state, refinement along rays, bases at their place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mggdub.animation import animate
+from mggdub.animation.deform import turn_patches
+from mggdub.avatar.values import HeadAvatar
+from mggdub.geometry import sampling
+from mggdub.geometry.camera import crop_camera, project, unproject
+from mggdub.models import Models
+from mggdub.networks import head
+from mggdub.types import DRIVERS, ExpressionTrack
+
+
+@pytest.fixture(scope="module")
+def net() -> head.HeadNet:
+    """A network that says something."""
+    torch.manual_seed(1)
+    net = head.HeadNet(head.HeadConfig(widths=(8, 8, 16, 16), motion_rank=3, shade_rank=2))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return net.eval().requires_grad_(False)
+
+
+def test_nothing_is_added_at_the_photos_own_state(net: head.HeadNet) -> None:
+    own = torch.rand(DRIVERS)
+    motion, shade = net.weights(torch.zeros(head.STATES), own)
+    assert motion.shape == (3,) and shade.shape == (2,)
+    assert motion.abs().max() < 1e-6 and shade.abs().max() < 1e-6
+    turned = torch.zeros(head.STATES)
+    turned[1] = 10.0
+    assert net.weights(turned, own)[0].abs().max() > 1e-3
+
+
+def test_an_untrained_network_leaves_heads_as_they_are() -> None:
+    net = head.HeadNet(head.HeadConfig(widths=(8, 8, 16, 16))).requires_grad_(False)
+    grids = net(torch.rand(1, net.config.inputs, head.GRID, head.GRID), torch.rand(1, DRIVERS))
+    assert all(float(grid.abs().max()) == 0 for grid in (grids.depth, grids.motion, grids.shade))
+    told = net.color_hidden(*(torch.rand(5, width) for width in (8, 8, 3, 3, 3)))
+    assert float(told.abs().max()) == 0
+
+
+def test_spread_equals_its_slow_twin() -> None:
+    rng = np.random.default_rng(0)
+    field = rng.normal(size=(3, 16, 16)).astype(np.float32)
+    place = rng.uniform(0.04, 0.96, (200, 2)).astype(np.float32)
+    out = np.ones((200, 3), np.float32)
+    sampling.add_sampled(field, place, out)
+    twin = sampling.sample_grid(torch.from_numpy(field), torch.from_numpy(place)).numpy() + 1
+    assert out == pytest.approx(twin, abs=1e-5)
+
+
+def test_points_move_along_their_rays() -> None:
+    camera = crop_camera(np.eye(3), np.array([1.0, -2, 60]))
+    place = np.array([[100.0, 200], [256, 256], [500, 20]])
+    near, far = (unproject(place, np.full(3, depth), camera) for depth in (58.0, 59.0))
+    assert near + head.rays(place, camera) == pytest.approx(far, abs=1e-4)
+    assert project(near + 3 * head.rays(place, camera), camera) == pytest.approx(place, abs=1e-3)
+
+
+def test_bases_move_and_colour_what_lies_at_their_place(models: Models, avatar: HeadAvatar) -> None:
+    still = np.zeros((1, 52), np.float32)
+    turned = np.array([[0.0, 5, 0]], np.float32)
+    track = ExpressionTrack(np.zeros(1), still, avatar.drivers[None, 24:], turned)
+    motion = np.zeros_like(avatar.bases.motion)
+    shade = np.zeros_like(avatar.bases.shade)
+    plain = replace(avatar, bases=replace(avatar.bases, motion=motion, shade=shade))
+    motion, shade = motion.copy(), shade.copy()
+    motion[:, 0, :, : head.GRID // 2] = 1.0
+    shade[:, 1, head.GRID :] = 0.05
+    pushed = replace(avatar, bases=replace(avatar.bases, motion=motion, shade=shade))
+    (before,), (after,) = (list(animate.posed_gaussians(a, models, track)) for a in (plain, pushed))
+    left, low = avatar.place[:, 0] < 0.49, avatar.place[:, 1] > 0.51
+    moved = (after.means - before.means).abs().amax(1).numpy()
+    assert moved[left].min() > 1e-4 and moved[avatar.place[:, 0] > 0.51].max() < 1e-6
+    solid = np.arange(len(low)) < avatar.hidden.stop
+    recoloured = (after.colors - before.colors).abs().amax(1).numpy()
+    assert recoloured[solid & low].min() > 1e-6 and recoloured[~solid].max() == 0
+
+
+def test_patches_turn_with_the_head_and_not_with_the_collar() -> None:
+    quats = np.tile(np.array([[1.0, 0, 0, 0]], np.float32), (2, 1))
+    turned = turn_patches(quats, np.array([0.0, 1.0], np.float32), np.array([0.0, 90, 0]))
+    assert turned[0] == pytest.approx([1, 0, 0, 0])
+    assert np.abs(turned[1]) == pytest.approx([np.sqrt(0.5), 0, np.sqrt(0.5), 0], abs=1e-6)
+    assert turn_patches(quats, np.ones(2, np.float32), np.zeros(3)) is quats

@@ -1,0 +1,58 @@
+"""A few steps make the Gaussians reproduce a photo."""
+
+import numpy as np
+import torch
+
+from mggdub.renderer.fit import fit_photo
+from mggdub.renderer.rasterize import render_frame
+from mggdub.types import Array, Camera, Gaussians, as_tensor
+
+SIZE, FOCAL = 96, 384.0
+
+
+def photo() -> Array:
+    """Edges and fine texture, the same every time."""
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    stripes = 0.5 + 0.4 * np.sin(60 * x + 25 * y)
+    return np.stack([stripes, (x > y) * 0.8 + 0.1, 0.5 + 0.3 * np.cos(40 * y)], -1).astype(np.float32)
+
+
+def per_pixel(image: Array, mask: Array) -> tuple[Gaussians, Camera]:
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    z = np.full_like(x, 40.0)
+    points = np.stack([(x - SIZE / 2) / FOCAL * z, (y - SIZE / 2) / FOCAL * z, z], -1)[mask]
+    count = len(points)
+    quats = torch.tensor([[1.0, 0, 0, 0]]).expand(count, 4)
+    scales = torch.full((count, 3), 0.62 * 40 / FOCAL)
+    K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]], np.float32)
+    gaussians = Gaussians(as_tensor(points), quats, scales, torch.full((count,), 0.95), as_tensor(image[mask]))
+    return gaussians, Camera(K, np.eye(4, dtype=np.float32), SIZE, SIZE)
+
+
+def psnr(gaussians: Gaussians, camera: Camera, image: Array, mask: Array, background: Array) -> float:
+    colors, alphas = render_frame(gaussians, camera)
+    picture = colors + (1 - alphas[..., None]) * background
+    return float(-10 * np.log10(np.mean((picture - image)[mask] ** 2)))
+
+
+def test_the_photo_is_reproduced_and_scales_stay_above_their_floor() -> None:
+    image, background = photo(), np.full((SIZE, SIZE, 3), 0.3, np.float32)
+    mask = np.hypot(*(np.mgrid[:SIZE, :SIZE] - SIZE / 2)) < 40
+    gaussians, camera = per_pixel(image, mask)
+    fitted = fit_photo(gaussians, camera, image, mask, steps=20, background=background, min_scale=0.8)
+    before, after = (psnr(g, camera, image, mask, background) for g in (gaussians, fitted))
+    assert after > before + 6
+    assert (fitted.scales >= 0.8 * gaussians.scales * 0.9999).all()
+    assert fitted.colors.min() >= 0
+    assert fitted.colors.max() <= 1
+    assert fitted.means is gaussians.means
+    assert not fitted.colors.requires_grad
+
+
+def test_only_the_named_fields_move() -> None:
+    image, mask = photo(), np.ones((SIZE, SIZE), bool)
+    gaussians, camera = per_pixel(image, mask)
+    fitted = fit_photo(gaussians, camera, image, mask, steps=2, fields=("colors",))
+    assert torch.equal(fitted.scales, gaussians.scales)
+    assert torch.equal(fitted.opacities, gaussians.opacities)
+    assert not torch.equal(fitted.colors, gaussians.colors)
