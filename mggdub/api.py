@@ -1,0 +1,220 @@
+"""What `import mggdub` offers. Every function here is a few lines around what the commands call, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from fractions import Fraction
+from itertools import chain
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mggdub import jobs
+from mggdub.animation import animate as animation
+from mggdub.avatar import build, file
+from mggdub.avatar.values import HeadAvatar
+from mggdub.errors import InputError, UsageError
+from mggdub.evaluation.summary import Measurement
+from mggdub.evaluation.video import evaluate_file
+from mggdub.inspection import inspect_file
+from mggdub.media.audio import read_audio
+from mggdub.media.image import read_image
+from mggdub.media.video import write_video as write_frames
+from mggdub.models import Models, choose_device, load_models
+from mggdub.motion import speech as speaking
+from mggdub.motion import track_file
+from mggdub.motion.driving import track_video
+from mggdub.motion.track import play_file
+from mggdub.options import RenderOptions, parse_fps
+from mggdub.progress import Progress, silent
+from mggdub.reports import AvatarReport, RenderReport
+from mggdub.types import Array, ExpressionTrack, Photo, Waveform
+
+__all__ = [
+    "animate",
+    "build_avatar",
+    "evaluate",
+    "inspect",
+    "load_avatar",
+    "load_models",
+    "read_track",
+    "render",
+    "speech_track",
+    "video_track",
+    "write_avatar",
+    "write_video",
+]
+AnyPath = str | PathLike[str]
+Rate = str | float | Fraction  # frames per second: 25, 29.97, "30000/1001"
+
+
+def render(
+    photo: AnyPath,
+    speech: AnyPath | None,
+    output: AnyPath,
+    *,
+    models: Models | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> RenderReport:
+    """Dub a photo with speech, or move it like a driver (`drive=`), into a video; what `mggdub render` does.
+
+    photo is a picture or an avatar file, speech a recording or a video with sound, None with a driver; options are
+    those of the command with underscores. `progress(stage, done, total)` is told how far it is. Raises MggdubError.
+
+        >>> report = mggdub.render("photo.jpg", "speech.wav", "render.mp4", size=128, pose="still", force=True)
+        >>> report.frames, report.size, report.checks["ends"].ok
+        (6, (128, 128), True)
+    """
+    heard = Path(speech) if speech is not None else None
+    return jobs.render_file(Path(photo), heard, Path(output), _options(options), progress or silent, models)
+
+
+def write_avatar(
+    photo: AnyPath, output: AnyPath, *, ply: AnyPath | None = None, models: Models | None = None, **options: Any
+) -> AvatarReport:
+    """Build the head of a photo once, as an `.mgg` file, and its Gaussians as a PLY; what `mggdub avatar` does.
+
+    options: preview, size (px), face, background, force. Raises MggdubError.
+
+        >>> mggdub.write_avatar("photo.jpg", "head.mgg", size=128, force=True).size
+        (128, 128)
+    """
+    splats = Path(ply) if ply is not None else None
+    return jobs.avatar_file(Path(photo), Path(output), splats, _options(options), silent, models)
+
+
+def build_avatar(photo: AnyPath | Photo, models: Models, **options: Any) -> HeadAvatar:
+    """The moving head of a photo. options: preview, size (px), face, background. Raises MggdubError.
+
+    >>> models = mggdub.load_models()
+    >>> avatar = mggdub.build_avatar("photo.jpg", models, size=128)
+    >>> avatar.picture.shape
+    (128, 128, 3)
+    """
+    chosen = _options(options)
+    picture = photo if isinstance(photo, Photo) else read_image(Path(photo))
+    if chosen.background_color and picture.alpha is None:
+        raise UsageError("The photo has no transparent background to fill; leave out background.")
+    return build.build_avatar(picture, models, chosen)
+
+
+def load_avatar(path: AnyPath) -> HeadAvatar:
+    """The head of an `.mgg` file. Raises UsageError or InputError (damaged, of another version, no avatar).
+
+    >>> len(mggdub.load_avatar("head.mgg").gaussians) > 1000
+    True
+    """
+    return file.load_avatar(Path(path))[0]
+
+
+def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **options: Any) -> ExpressionTrack:
+    """What a head does while this is said: T frames at `fps`, lips absolute, the rest on top of the photo's own.
+
+    options: pose, blink, mouth_scale, expression_scale, seed. Raises MggdubError.
+
+        >>> track = mggdub.speech_track("speech.wav", models, fps=25, seed=3)
+        >>> track.lip_modes.shape, track.rotation.shape
+        ((6, 8), (6, 3))
+    """
+    sound = speech if isinstance(speech, Waveform) else read_audio(Path(speech))
+    return speaking.make_track(sound, models, _options({**options, "fps": fps}))
+
+
+def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
+    """Expression, pose and torso of the largest face of a driving video, a value a frame of it, for `relative=True`.
+
+    Pose (degrees, cm) and expression are relative to its first frame. Raises UsageError or InputError (no face).
+
+        >>> len(mggdub.video_track("render.mp4", models))
+        6
+    """
+    return track_video(Path(video), models.eyes).track
+
+
+def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
+    r"""A track file (CSV, or an export of Live Link Face), for `relative=True`. Raises UsageError or InputError.
+
+    >>> with open("nod.csv", "w") as file:
+    ...     _ = file.write("time_s,jawOpen,pitch_deg\n0.02,0,0\n0.06,0.5,4\n")
+    >>> mggdub.read_track("nod.csv", models).rotation[:, 0].tolist()
+    [0.0, 4.0]
+    """
+    return play_file(track_file.read_track(Path(path)), models.expression).track
+
+
+def animate(
+    avatar: HeadAvatar, track: ExpressionTrack, models: Models, *, relative: bool = False, device: str = "auto"
+) -> Iterator[Array]:
+    """Frames [H, W, 3] uint8 of the photo with its head following a track, one after the other.
+
+    `relative`: the first frame of the track is the photo's own expression (driving videos and track files). Raises
+    UsageError for a device ('auto', 'cpu', 'cuda') that cannot be used.
+
+        >>> frames = list(mggdub.animate(avatar, track, models))
+        >>> len(frames), frames[0].shape, frames[0].dtype
+        (6, (128, 128, 3), dtype('uint8'))
+    """
+    return animation.animate(avatar, models, track, choose_device(device), relative)
+
+
+def write_video(
+    output: AnyPath,
+    frames: Iterable[Array],
+    fps: Rate = 25,
+    audio: AnyPath | None = None,
+    *,
+    crf: int = 18,
+    force: bool = False,
+) -> Path:
+    """Frames [H, W, 3] uint8 as an MP4, with the sound of a file, marked as synthetic; the path.
+
+    It appears when it is whole, and lasts as long as the frames. Raises MggdubError.
+
+        >>> mggdub.write_video("frames.mp4", frames, fps=25, audio="speech.wav", force=True).name
+        'frames.mp4'
+    """
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        raise InputError("There are no frames to write; give at least one.")
+    height, width = first.shape[:2]
+    sound = Path(audio) if audio is not None else None
+    rate = _options({"fps": fps}).fps
+    write_frames(
+        Path(output), chain([first], stream), fps=rate, size=(width, height), audio=sound, crf=crf, force=force
+    )
+    return Path(output)
+
+
+def inspect(source: AnyPath) -> dict[str, Any]:
+    """What a photo or a recording holds, and whether it will work, as `inspect --json` says it. Raises MggdubError.
+
+    >>> mggdub.inspect("photo.jpg")["verdict"] in ("good", "usable")
+    True
+    """
+    return inspect_file(Path(source))
+
+
+def evaluate(
+    video: AnyPath, reference: AnyPath | None = None, photo: AnyPath | None = None, *, progress: Progress | None = None
+) -> Measurement:
+    """Figures of a talking-head video, against a true clip and a photo where they are given. Raises MggdubError.
+
+    >>> mggdub.evaluate("render.mp4").numbers["frames"]
+    6.0
+    """
+    truth, origin = (Path(path) if path is not None else None for path in (reference, photo))
+    return evaluate_file(Path(video), truth, origin, progress or silent)
+
+
+def _options(given: dict[str, Any]) -> RenderOptions:
+    """Options by keyword; paths may be texts and rates numbers. Raises UsageError, or TypeError for unknown ones."""
+    known = {field.name for field in fields(RenderOptions)}
+    if unknown := sorted(given.keys() - known):
+        raise TypeError(f"there is no option {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+    paths = {name: Path(given[name]) for name in ("drive", "c2pa_cert", "c2pa_key") if given.get(name) is not None}
+    rate = {"fps": parse_fps(str(given["fps"]))} if "fps" in given else {}
+    face = {"face": str(given["face"])} if "face" in given else {}
+    return RenderOptions(**{**given, **paths, **rate, **face})
