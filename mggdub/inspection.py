@@ -114,7 +114,9 @@ def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: Geometry
     except InputError as error:
         verdict, advice = "unusable", [str(error)]
     if head.crop.angle and verdict != "unusable":
-        advice.append(f"The head is turned by {head.crop.angle:.0f} degrees in the picture, and will be in the video.")
+        way = "" if head.crop.angle == 180 else " to the right" if head.crop.angle > 0 else " to the left"
+        degrees = f"{abs(head.crop.angle):.0f} degrees{way}"
+        advice.append(f"The head is turned by {degrees} in the picture, and will be in the video.")
     if seen.mouth == "open" and "mouth" not in seen.covered and verdict != "unusable":
         advice.append("The mouth is open: its teeth are kept, and it closes in silence.")
     left, top, right, bottom = (round(float(v)) for v in (*face.landmarks.min(0)[:2], *face.landmarks.max(0)[:2]))

@@ -136,6 +136,7 @@ FORGED: dict[str, Spoil] = {
     "a range beyond": lambda _, a: a["fields"]["of"]["mouth"].update(of=[0, 10**9, None]),
     "another class": lambda _, a: a["fields"].update({"is": "Path"}),
     "another field": lambda _, a: a["fields"]["of"].update(tail=1),
+    "a turn beyond all": lambda _, a: a["fields"]["of"].update(angle=1e9),
     "another version": lambda _, a: a.update(format=99),
     "other weights": lambda _, a: a.update(weights="0" * 64),
     "other options": lambda _, a: a["options"].update(seed=3),

@@ -160,6 +160,16 @@ def test_advice_says_what_is_covered_in_plain_words() -> None:
     assert appearance.listed(ALL_BELOW) == "nose, mouth, cheeks and chin"
 
 
+def test_a_turned_photo_is_measured_as_an_upright_one(models: Models, head: Image.Image) -> None:
+    upright, upset = seen(models, head), seen(models, head.transpose(Image.Transpose.ROTATE_180))
+    assert abs(abs(upset.roll - upright.roll) - 180) < 2 and "turned by 180 degrees" in " ".join(upset.advice)
+    assert (upset.pitch, upset.yaw) == pytest.approx((upright.pitch, upright.yaw), abs=2)
+    assert (upset.verdict, upset.mouth, upset.eyes) == (upright.verdict, upright.mouth, upright.eyes)
+    size = (head.width, head.height) * 2
+    flipped = [side - at for side, at in zip(size, upset.box, strict=True)]  # boxes are the picture's own
+    assert (*flipped[2:], *flipped[:2]) == pytest.approx(upright.box, abs=6)
+
+
 def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, tmp_path: Path) -> None:
     group = Image.new("RGB", (840, 440), (120, 130, 140))
     group.paste(head.resize((430, 430)).filter(ImageFilter.GaussianBlur(4)), (0, 5))

@@ -118,7 +118,7 @@ def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
         _want(isinstance(matrix, csr_matrix) and matrix.shape[1] == LANDMARKS, f"{name} is none")
         _want(rows in (None, matrix.shape[0]), f"{name} does not fit the gaussians")
     _check_ranges(avatar, count)
-    _want(-180 <= avatar.angle <= 180, "angle is none")  # not so NaN
+    _want(-180 <= avatar.angle <= 180, "angle is none")  # nor is NaN
     _check_box(avatar)
     _check_camera(avatar)
     _check_splats(avatar)

@@ -49,7 +49,9 @@ def crop_angle(landmarks: Array) -> float:
     """Degrees, clockwise: the nearest quarter turn of a face [478, 2 or 3], or its own turn if it leans from that."""
     turn = face_turn(landmarks)
     quarter = 90.0 * round(turn / 90)
-    return quarter if abs(turn - quarter) <= LEAN else turn
+    if abs(turn - quarter) > LEAN:
+        return turn
+    return quarter if quarter > -180 else 180.0
 
 
 def face_turn(landmarks: Array) -> float:
