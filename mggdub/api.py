@@ -90,7 +90,7 @@ def build_avatar(photo: AnyPath | Photo, models: Models, **options: Any) -> Head
 
     >>> models = mggdub.load_models()
     >>> avatar = mggdub.build_avatar("photo.jpg", models, size=128)
-    >>> avatar.picture.shape
+    >>> avatar.image.shape
     (128, 128, 3)
     """
     chosen = _options(options)

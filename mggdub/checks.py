@@ -63,10 +63,10 @@ class FrameStats:
     @classmethod
     def of(cls, avatar: HeadAvatar, frames: int) -> FrameStats:
         """For a video of so many frames."""
-        at = avatar.frame
+        at = avatar.box
         box = slice(at.top, at.top + at.height), slice(at.left, at.left + at.width)
         alpha = render_frame(avatar.gaussians, avatar.camera)[1]
-        photo = avatar.picture[box]
+        photo = avatar.image[box]
         fine = _sampled(photo, FINE)
         places = tuple(
             ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(fine.shape, alpha.shape, strict=False)

@@ -72,10 +72,10 @@ def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: Av
 
 def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions) -> list[str]:
     """What to say of a preview whose size is not the usual one."""
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
         return []
-    box = avatar.frame
+    box = avatar.box
     marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
     high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
     return [
@@ -126,7 +126,7 @@ def avatar_file(
     avatar = _as_avatar(picture, photo, models, options)
     save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
     splats = write_ply(ply, avatar, options.force) if ply else None
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     return AvatarReport(
         output=str(output),
         ply=str(ply) if ply else None,
@@ -231,7 +231,7 @@ def render_file(
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
     frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     write = partial(write_in_segments, frames=frames, folder=parts) if parts else partial(write_video, frames=frames())
     write(
         output,
@@ -286,7 +286,7 @@ def _report(
     stopwatch: Stopwatch,
 ) -> RenderReport:
     """`clock`: when the job began, and when it had loaded, built, listened and rendered."""
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     cuts = len(drive.cuts)
     parts = zip(("load", "photo", "speech", "render"), pairwise(clock), strict=True)
     times = {name: end - start for name, (start, end) in parts} | stopwatch.seconds

@@ -1,8 +1,8 @@
-"""Cases from the field: `python tests/field.py FOLDER` runs commands on the inputs in a folder and prints what came of them.
+"""Cases from the field: `python tests/field.py FOLDER` runs commands on a folder's inputs and prints what came of them.
 
-FOLDER holds a README.md with a table, whose first column has commands that begin with `M` (mggdub) and whose last says what
-is right. They run one after the other in a copy of FOLDER/inputs; every row is printed with its exit code, its seconds and its
-last sentence. Nothing is judged: read the table.
+FOLDER holds a README.md with a table, whose first column has commands that begin with `M` (mggdub) and whose last
+says what is right. They run one after the other in a copy of FOLDER/inputs; every row is printed with its exit code,
+its seconds and its last sentence. Nothing is judged: read the table.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ def commands(readme: Path) -> list[tuple[str, str]]:
     """(command, what is right) of every row of the table that begins with M."""
     rows = [COLUMNS.split(line) for line in readme.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     return [
-        (command.replace("\\|", "|"), row[-2].strip())
-        for row in rows
-        for command in re.findall(r"`(M [^`]+)`", row[1])
+        (command.replace("\\|", "|"), row[-2].strip()) for row in rows for command in re.findall(r"`(M [^`]+)`", row[1])
     ]
 
 

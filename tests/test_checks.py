@@ -33,9 +33,9 @@ def scene(models: Models, avatar: HeadAvatar, tmp_path_factory: pytest.TempPathF
     track = ExpressionTrack(times, np.zeros((FRAMES, 52), np.float32), modes)
     folder = tmp_path_factory.mktemp("scene")
     soundfile.write(folder / "a.wav", sound.samples, 16000)
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     out = folder / "a.mp4"
-    moved = [avatar.picture, np.roll(avatar.picture, 1, 0)]
+    moved = [avatar.image, np.roll(avatar.image, 1, 0)]
     write_video(out, iter(moved * 25), fps=Fraction(25), size=(width, height), audio=folder / "a.wav", duration=2.0)
     return SimpleNamespace(track=track, sound=sound, out=out, moved=moved)
 
@@ -87,7 +87,7 @@ def test_lips_open_in_a_pause_are_noticed(scene: Any, models: Any, avatar: HeadA
 
 
 def test_a_hard_outline_is_noticed(scene: Any, models: Any, avatar: HeadAvatar) -> None:
-    at = avatar.frame
+    at = avatar.box
     edge = np.abs(FrameStats.of(avatar, FRAMES).matte - 0.5) < 0.15
     rows, columns = (np.arange(n) * m // n for n, m in zip((at.height, at.width), edge.shape, strict=True))
     line = edge[np.ix_(rows, columns)][..., None]
@@ -118,7 +118,7 @@ def test_missing_frames_and_a_short_sound_are_noticed(
 ) -> None:
     assert judged(scene, models, avatar, good(scene))["ends"].value < 0.01
     soundfile.write(tmp_path / "b.wav", scene.sound.samples[:8000], 16000)
-    height, width = avatar.picture.shape[:2]
+    height, width = avatar.image.shape[:2]
     other = tmp_path / "b.mp4"
     write_video(other, iter(scene.moved * 25), fps=Fraction(25), size=(width, height), audio=tmp_path / "b.wav")
     scene = SimpleNamespace(**{**vars(scene), "out": other})

@@ -76,7 +76,9 @@ def test_what_was_played_is_tracked(
     track = tracked.track
     seen = np.delete(np.arange(COUNT), LOST)
     gap = expression.lip_gap(models.expression, track.lip_modes)
-    truth = expression.lip_gap(models.expression, retarget.retarget(models.expression, avatar.drivers, played)[:, 24:])
+    truth = expression.lip_gap(
+        models.expression, retarget.retarget(models.expression, avatar.photo_drivers, played)[:, 24:]
+    )
     assert correlation(gap[seen], truth[seen]) > 0.95 and np.abs(gap - truth)[seen].mean() < 0.2
     assert correlation(track.rotation[seen, 1], played.rotation[seen, 1]) > 0.98
     assert np.abs(track.rotation[seen] - played.rotation[seen]).mean() < 1.0

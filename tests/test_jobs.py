@@ -36,7 +36,7 @@ SMALL = RenderOptions(size=256, preview=True)
 def a_track(avatar: HeadAvatar, frames: int = 1) -> ExpressionTrack:
     """The photo's own state: the track that changes nothing."""
     still = np.zeros((frames, 52), np.float32)
-    return ExpressionTrack(np.arange(frames) * 1.0, still, np.tile(avatar.drivers[24:], (frames, 1)))
+    return ExpressionTrack(np.arange(frames) * 1.0, still, np.tile(avatar.photo_drivers[24:], (frames, 1)))
 
 
 def frames_of(avatar: HeadAvatar, models: Models, track: ExpressionTrack) -> list[Array]:
@@ -50,9 +50,9 @@ def landmarks_of(models: Models, frame: Array) -> Array:
 
 def test_the_photos_own_state_is_the_photo(models: Models, avatar: HeadAvatar) -> None:
     (frame,) = frames_of(avatar, models, a_track(avatar))
-    error = (frame.astype(float) - avatar.picture) / 255
+    error = (frame.astype(float) - avatar.image) / 255
     assert -10 * np.log10((error**2).mean()) > 33
-    assert frame.shape == avatar.picture.shape == (256, 256, 3)
+    assert frame.shape == avatar.image.shape == (256, 256, 3)
 
 
 def test_the_mouth_opens_closes_and_the_eyes_blink(models: Models, avatar: HeadAvatar) -> None:
@@ -75,13 +75,12 @@ def test_the_mouth_opens_closes_and_the_eyes_blink(models: Models, avatar: HeadA
 def test_a_turn_moves_the_nose_and_leaves_collar_and_wall(models: Models, avatar: HeadAvatar) -> None:
     turned = replace(a_track(avatar), rotation=np.array([[0, 6, 0]], np.float32))
     (frame,) = frames_of(avatar, models, turned)
-    before, after = landmarks_of(models, avatar.picture), landmarks_of(models, frame)
+    before, after = landmarks_of(models, avatar.image), landmarks_of(models, frame)
     assert after[1, 0] - before[1, 0] > 2  # px of a picture twice the size: the nose goes to the viewer's right
     assert (
-        np.array_equal(frame[-8:], avatar.picture[-8:])
-        or np.abs(frame[-8:].astype(int) - avatar.picture[-8:]).max() < 12
+        np.array_equal(frame[-8:], avatar.image[-8:]) or np.abs(frame[-8:].astype(int) - avatar.image[-8:]).max() < 12
     )
-    assert np.array_equal(frame[:, :6], avatar.picture[:, :6])
+    assert np.array_equal(frame[:, :6], avatar.image[:, :6])
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -194,7 +193,7 @@ def test_lips_ease_from_the_photo_to_the_track(models: Models, avatar: HeadAvata
     track = ExpressionTrack(0.02 + np.arange(count) / 25, np.zeros((count, 52), np.float32), modes)
     drivers = retarget.ease_from_photo(avatar, track)
     gaps = expression.lip_gap(models.expression, drivers[:, 24:])
-    own = float(expression.lip_gap(models.expression, avatar.drivers[24:]))
+    own = float(expression.lip_gap(models.expression, avatar.photo_drivers[24:]))
     assert gaps[0] == pytest.approx(own, abs=1e-4) and gaps[-1] == pytest.approx(1, abs=1e-3)
     assert (np.diff(gaps) >= -1e-5).all()
 
@@ -264,5 +263,5 @@ def test_a_head_that_the_picture_cuts_off_goes_on_above_it(models: Models, head_
 
 
 def test_no_pixel_above_the_chin_lags_behind_the_head(avatar: HeadAvatar) -> None:
-    above = avatar.place[: avatar.hidden.start, 1] < 0.6
-    assert above.sum() > 1000 and avatar.neck[: avatar.hidden.start][above].min() > 0.99
+    above = avatar.crop_uv[: avatar.hidden.start, 1] < 0.6
+    assert above.sum() > 1000 and avatar.head_share[: avatar.hidden.start][above].min() > 0.99

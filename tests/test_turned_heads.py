@@ -65,12 +65,12 @@ def test_a_leaning_head_is_as_clean_as_an_upright_one(
     leaning = build.build_avatar(Photo(turned), models, LARGE)
     assert leaning.angle == pytest.approx(45, abs=4)
     frames = list(animate.animate(leaning, models, track, relative=True))
-    assert likeness(frames[0], leaning.picture) > likeness(upright[0], avatar.picture) - 2
-    outside = np.ones(leaning.picture.shape[:2], bool)
-    box = leaning.frame
+    assert likeness(frames[0], leaning.image) > likeness(upright[0], avatar.image) - 2
+    outside = np.ones(leaning.image.shape[:2], bool)
+    box = leaning.box
     outside[box.top : box.top + box.height, box.left : box.left + box.width] = False
-    assert (frames[0][outside] == leaning.picture[outside]).all()
-    half, middle = 80, leaning.picture.shape[0] // 2  # what lies well within the turned picture
+    assert (frames[0][outside] == leaning.image[outside]).all()
+    half, middle = 80, leaning.image.shape[0] // 2  # what lies well within the turned picture
     for frame, other in zip(frames, upright, strict=True):
         straight = np.asarray(Image.fromarray(frame).rotate(45, Image.Resampling.BICUBIC))
         inner = straight[middle - half : middle + half, middle - half : middle + half]

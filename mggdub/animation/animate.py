@@ -45,24 +45,24 @@ def frame_poses(
 ) -> Iterator[FramePose]:
     """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
     basis = models.expression
-    photo_motion = expression.vertex_motion(basis, avatar.drivers)
+    photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
     gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
     edges = deform.mesh_edges(mesh.open_triangles(basis.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
-    played = retarget(basis, avatar.drivers, track) if relative else ease_from_photo(avatar, track)
+    played = retarget(basis, avatar.photo_drivers, track) if relative else ease_from_photo(avatar, track)
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
-        state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.drivers)
+        state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)
         closing = drivers[list(expression.BLINKS)]
         drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
         shown = opacities.copy()
-        shown[avatar.own_mouth] *= photo_mouth_share(displacement)
-        for lid, amount, own in zip(avatar.lids, closing, avatar.drivers[list(expression.BLINKS)], strict=True):
+        shown[avatar.photo_mouth] *= photo_mouth_share(displacement)
+        for lid, amount, own in zip(avatar.lids, closing, avatar.photo_drivers[list(expression.BLINKS)], strict=True):
             shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
         growth = deform.stretch(resting, avatar.mesh + displacement, edges)
-        mouth = paint_mouth(models.mouth, avatar.painter, displacement)
+        mouth = paint_mouth(models.mouth, avatar.mouth_layer, displacement)
         sway = torso.sway(body, avatar.camera, avatar.angle)
         yield FramePose(displacement, growth, rotation, translation, sway, state, shown, mouth)
 
@@ -75,16 +75,16 @@ def posed_gaussians(
     for now in frame_poses(avatar, models, track, relative, start):
         motion, shade = blend_bases(avatar, models, now.state)
         pushed, colors = means.copy(), photo_colors.copy()
-        add_sampled(motion, avatar.place, pushed)
-        add_sampled(shade, avatar.place[: avatar.hidden.stop], colors)
-        shares = (avatar.neck, avatar.body)
+        add_sampled(motion, avatar.crop_uv, pushed)
+        add_sampled(shade, avatar.crop_uv[: avatar.hidden.stop], colors)
+        shares = (avatar.head_share, avatar.torso_share)
         moved, grows = deform.move_points(
-            pushed, avatar.skin, shares, now.displacement, now.growth, now.rotation, now.translation, now.sway
+            pushed, avatar.mesh_weights, shares, now.displacement, now.growth, now.rotation, now.translation, now.sway
         )
         grown = scales * grows[:, None]
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
-        turned = deform.turn_patches(quats, avatar.neck, now.rotation)
+        turned = deform.turn_patches(quats, avatar.head_share, now.rotation)
         yield Gaussians.of(moved, turned, grown, now.opacities, colors)
 
 
@@ -114,8 +114,8 @@ def animate(
 
 def backdrop(avatar: HeadAvatar) -> Backdrop:
     """The picture without the head, ready to sway with the torso."""
-    box = avatar.frame
-    return Backdrop.of(avatar.picture, avatar.plate, box.left, box.top, avatar.sway)
+    box = avatar.box
+    return Backdrop.of(avatar.image, avatar.plate, box.left, box.top, avatar.torso_share_map)
 
 
 def draw_frame(
@@ -131,12 +131,12 @@ def draw_frame(
     with clock("rasterise"):
         rgb, alpha = render_frame(head.to(device), avatar.camera)
     with clock("composite"):
-        return composite(rgb, alpha, *sway_background(avatar, behind, body), avatar.frame.left, avatar.frame.top)
+        return composite(rgb, alpha, *sway_background(avatar, behind, body), avatar.box.left, avatar.box.top)
 
 
 def sway_background(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[Array, Array]:
     """Plate and picture with the torso moved by `body` [4]."""
-    camera, box = avatar.camera, avatar.frame
+    camera, box = avatar.camera, avatar.box
     distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
     size_turn, shift = torso.in_plane(body, distance, avatar.angle)
     centre = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
@@ -146,6 +146,6 @@ def sway_background(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[
 @torch.inference_mode()
 def blend_bases(avatar: HeadAvatar, models: Models, state: Array) -> tuple[Array, Array]:
     """Motion [3, G, G] cm and change of colour [3, 2 G, 2 G] in one frame."""
-    weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.drivers))
+    weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.photo_drivers))
     motion, shade = (torch.from_numpy(basis) for basis in (avatar.bases.motion, avatar.bases.shade))
     return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, (motion, shade), strict=True))

@@ -50,7 +50,7 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     """
     drivers = track.drivers.copy()
     units = DRIVERS - LIP_MODES
-    own = avatar.drivers
+    own = avatar.photo_drivers
     drivers[:, :units] = own[:units] + drivers[:, :units] * (1 - own[:units])
     start = sampling.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
     drivers[:, units:] = own[units:] + (drivers[:, units:] - own[units:]) * start

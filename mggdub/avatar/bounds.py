@@ -39,32 +39,32 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "gaussians.scales": ("float32", ("N", 3), 0, 100),
     "gaussians.opacities": ("float32", ("N",), 0, 1),
     "gaussians.colors": ("float32", ("N", 3), -1, 2),
-    "skin.data": ("float32", ("S",), -MOST_SHARE, MOST_SHARE),
-    "skin.indices": ("int32", ("S",), 0, LANDMARKS - 1),
-    "skin.indptr": ("int32", ("N+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
-    "neck": ("float32", ("N",), -0.01, 1.01),
-    "body": ("float32", ("N",), -0.01, 1.01),
-    "place": ("float32", ("N", 2), -100, 100),
+    "mesh_weights.data": ("float32", ("S",), -MOST_SHARE, MOST_SHARE),
+    "mesh_weights.indices": ("int32", ("S",), 0, LANDMARKS - 1),
+    "mesh_weights.indptr": ("int32", ("N+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
+    "head_share": ("float32", ("N",), -0.01, 1.01),
+    "torso_share": ("float32", ("N",), -0.01, 1.01),
+    "crop_uv": ("float32", ("N", 2), -100, 100),
     "bases.motion": ("float32", ("motions", 3, head.GRID, head.GRID), -100, 100),
     "bases.shade": ("float32", ("shades", 3, head.FINE, head.FINE), -100, 100),
     "mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
-    "drivers": ("float32", (DRIVERS,), -100, 100),
-    "own_mouth": ("int64", ("O",), 0, MOST_GAUSSIANS),
-    "painter.means": ("float32", ("M", 3), -FAR, FAR),
-    "painter.skin.data": ("float32", ("T",), -MOST_SHARE, MOST_SHARE),
-    "painter.skin.indices": ("int32", ("T",), 0, LANDMARKS - 1),
-    "painter.skin.indptr": ("int32", ("M+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
-    "painter.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
-    "painter.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
-    "painter.code": ("float32", (1, "code"), -100, 100),
-    "painter.pictures": ("float32", (1, "features", "rows", "columns"), -1000, 1000),
-    "painter.light": ("float32", (3,), 0, 100),
-    "painter.residual": ("float32", ("M", 3), -100, 100),
+    "photo_drivers": ("float32", (DRIVERS,), -100, 100),
+    "photo_mouth": ("int64", ("O",), 0, MOST_GAUSSIANS),
+    "mouth_layer.means": ("float32", ("M", 3), -FAR, FAR),
+    "mouth_layer.skin.data": ("float32", ("T",), -MOST_SHARE, MOST_SHARE),
+    "mouth_layer.skin.indices": ("int32", ("T",), 0, LANDMARKS - 1),
+    "mouth_layer.skin.indptr": ("int32", ("M+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
+    "mouth_layer.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
+    "mouth_layer.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
+    "mouth_layer.code": ("float32", (1, "code"), -100, 100),
+    "mouth_layer.pictures": ("float32", (1, "features", "rows", "columns"), -1000, 1000),
+    "mouth_layer.light": ("float32", (3,), 0, 100),
+    "mouth_layer.residual": ("float32", ("M", 3), -100, 100),
     "camera.K": ("float32", (3, 3), -1e6, 1e6),
     "camera.viewmat": ("float32", (4, 4), -FARTHEST, FARTHEST),
     "plate": ("float32", ("h", "w", 3), -0.01, 1.01),
-    "picture": ("uint8", ("H", "W", 3), 0, 255),
-    "sway": ("float32", ("y", "x"), -0.01, 1.01),
+    "image": ("uint8", ("H", "W", 3), 0, 255),
+    "torso_share_map": ("float32", ("y", "x"), -0.01, 1.01),
 }
 
 
@@ -88,8 +88,8 @@ def check_tensors(tensors: dict[str, torch.Tensor], net: mouth.MouthNet) -> None
         if name == "gaussians.means":
             _want(0 < letters["N"] <= MOST_GAUSSIANS, f"{letters['N']} gaussians are none or too many")
             letters["N+1"] = letters["N"] + 1
-    _want(letters["O"] <= letters["N"], "own_mouth has a wrong shape")
-    for name in ("skin", "painter.skin"):
+    _want(letters["O"] <= letters["N"], "photo_mouth has a wrong shape")
+    for name in ("mesh_weights", "mouth_layer.skin"):
         _check_rows(name, *(tensors[f"{name}.{part}"].numpy() for part in ("indptr", "data")))
 
 
@@ -113,8 +113,11 @@ def _check_rows(name: str, starts: Array, data: Array) -> None:
 def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
     """Raises ValueError where fields of an avatar, whose tensors are checked, do not fit together."""
     count = len(avatar.gaussians)
-    _want(isinstance(avatar.painter, MouthLayer), "painter is none")
-    for name, matrix, rows in (("skin", avatar.skin, count), ("painter.skin", avatar.painter.skin, None)):
+    _want(isinstance(avatar.mouth_layer, MouthLayer), "mouth_layer is none")
+    for name, matrix, rows in (
+        ("mesh_weights", avatar.mesh_weights, count),
+        ("mouth_layer.skin", avatar.mouth_layer.skin, None),
+    ):
         _want(isinstance(matrix, csr_matrix) and matrix.shape[1] == LANDMARKS, f"{name} is none")
         _want(rows in (None, matrix.shape[0]), f"{name} does not fit the gaussians")
     _check_ranges(avatar, count)
@@ -123,7 +126,7 @@ def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
     _check_camera(avatar)
     _check_splats(avatar)
     still = np.zeros((LANDMARKS, 3), np.float32)
-    colors, radius = paint_mouth(net, avatar.painter, still)
+    colors, radius = paint_mouth(net, avatar.mouth_layer, still)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")
 
@@ -137,16 +140,19 @@ def _check_ranges(avatar: HeadAvatar, count: int) -> None:
     following = all(part.start == end for part, end in zip(parts, ends, strict=False))
     _want(following and ends[0] >= 0 and ends == sorted(ends) and ends[-1] == count, "ranges of points do not follow")
     _want(avatar.mouth.stop - avatar.mouth.start == layer_points(), "mouth does not fit its painter")
-    inner = avatar.own_mouth
+    inner = avatar.photo_mouth
     ordered = bool((np.diff(inner) > 0).all()) and (len(inner) == 0 or int(inner[-1]) < avatar.hidden.start)
-    _want(ordered, "own_mouth is no list of the photo's points")
+    _want(ordered, "photo_mouth is no list of the photo's points")
 
 
 def _check_box(avatar: HeadAvatar) -> None:
-    frame, camera = avatar.frame, avatar.camera
-    height, width = avatar.picture.shape[:2]
+    frame, camera = avatar.box, avatar.camera
+    height, width = avatar.image.shape[:2]
     _want(min(width, height) >= 2 and max(width, height) <= SIZE_RANGE[1], "picture has a wrong size")
-    _want(min(avatar.sway.shape) >= 2 and max(avatar.sway.shape) <= shares.CELLS, "sway does not fit the picture")
+    _want(
+        min(avatar.torso_share_map.shape) >= 2 and max(avatar.torso_share_map.shape) <= shares.CELLS,
+        "torso_share_map does not fit the image",
+    )
     _want(frame.left >= 0 and frame.left + frame.width <= width, "frame lies outside the picture")
     _want(frame.top >= 0 and frame.top + frame.height <= height, "frame lies outside the picture")
     _want(2 <= frame.render_width <= min(frame.width, MOST_RENDERED), "frame is empty or too large")

@@ -92,32 +92,32 @@ class HeadAvatar:
     """
 
     gaussians: Gaussians
-    skin: sparse.csr_matrix  # [N, 478] how points follow the mesh
-    neck: Array  # [N] float32, share of the head's rigid motion
-    body: Array  # [N] float32, share of the torso's motion
-    place: Array  # [N, 2] float32 0..1, where in the crop a point lies
+    mesh_weights: sparse.csr_matrix  # [N, 478] how points follow the mesh
+    head_share: Array  # [N] float32, share of the head's rigid motion
+    torso_share: Array  # [N] float32, share of the torso's motion
+    crop_uv: Array  # [N, 2] float32 0..1, where in the crop a point lies
     hidden: slice  # the points of the side the photo does not show; those before it are its pixels
     bases: Bases
     mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
-    drivers: Array  # [32] float32, the photo's own expression
-    own_mouth: Array  # [M] int64, those of the photo's own open mouth
+    photo_drivers: Array  # [32] float32, the photo's own expression
+    photo_mouth: Array  # [M] int64, those of the photo's own open mouth
     lids: tuple[slice, slice]  # the points of the left and the right lid
     mouth: slice  # the points of the mouth's inside
-    painter: MouthLayer  # what colours them in every frame
+    mouth_layer: MouthLayer  # what colours them in every frame
     camera: Camera  # of the rendered box
-    frame: RenderBox
+    box: RenderBox
     plate: Array  # [height, width, 3] float32 0..1, the box without the head
-    picture: Array  # [H, W, 3] uint8, the whole picture at its output size
-    sway: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
+    image: Array  # [H, W, 3] uint8, the whole picture at its output size
+    torso_share_map: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
     angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it
     advice: tuple[str, ...] = ()  # sentences about the photo: what to expect of its videos
 
     def __post_init__(self) -> None:
         check_shape("mesh", self.mesh, LANDMARKS, 3)
-        check_shape("drivers", self.drivers, DRIVERS)
-        check_shape("neck", self.neck, len(self.gaussians))
-        check_shape("body", self.body, len(self.gaussians))
-        check_shape("place", self.place, len(self.gaussians), 2)
-        check_shape("plate", self.plate, self.frame.height, self.frame.width, 3)
+        check_shape("photo_drivers", self.photo_drivers, DRIVERS)
+        check_shape("head_share", self.head_share, len(self.gaussians))
+        check_shape("torso_share", self.torso_share, len(self.gaussians))
+        check_shape("crop_uv", self.crop_uv, len(self.gaussians), 2)
+        check_shape("plate", self.plate, self.box.height, self.box.width, 3)
         if len(self.advice) > MOST_ADVICE or not all(is_sentence(line) for line in self.advice):
             raise ValueError("advice is no list of sentences")

@@ -121,7 +121,7 @@ def _ceiling(avatar: HeadAvatar, models: Models, drive: ExpressionTrack, clip: P
     """The driven head with the colours that come nearest to the clip: what moving the photo's points could reach."""
     chosen = evenly(min(pictures, len(drive)), len(drive))
     states = [head for k, head in enumerate(animate.posed_gaussians(avatar, models, drive, True)) if k in chosen]
-    box = avatar.frame
+    box = avatar.box
     size = (box.render_width, box.render_height)
     truths = [
         resize(frame[box.top : box.top + box.height, box.left : box.left + box.width], size).astype(np.float32) / 255

@@ -146,14 +146,14 @@ def avatar_arrays(
     inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
     fields = {name: getattr(g, name).numpy() for name in ("means", "quats", "scales", "colors")}
     return fields | {
-        "skin_data": avatar.skin.data,
-        "skin_indices": avatar.skin.indices,
-        "skin_indptr": avatar.skin.indptr,
-        "neck": avatar.neck,
-        "body": avatar.body,
-        "place": avatar.place,
+        "skin_data": avatar.mesh_weights.data,
+        "skin_indices": avatar.mesh_weights.indices,
+        "skin_indptr": avatar.mesh_weights.indptr,
+        "neck": avatar.head_share,
+        "body": avatar.torso_share,
+        "place": avatar.crop_uv,
         "slices": np.array([[s.start, s.stop] for s in (avatar.hidden, avatar.mouth, *avatar.lids)]),
-        "own": avatar.drivers,
+        "own": avatar.photo_drivers,
         "K": avatar.camera.K,
         "viewmat": avatar.camera.viewmat,
         "crop_K": head.camera.K,

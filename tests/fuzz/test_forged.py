@@ -137,7 +137,7 @@ def header(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  #
 
 def ranges(rng: np.random.Generator, tensors: Tensors, about: About) -> None:
     """The parts of the points begin and end elsewhere."""
-    of, count = about["fields"]["of"], len(tensors["neck"])
+    of, count = about["fields"]["of"], len(tensors["head_share"])
     parts = [of["hidden"], of["mouth"], *of["lids"]["of"]]
     place = int(rng.integers(5))
     shift = int(one_of(rng, (-count, -1, 1, 2, 100, count, 2**40)))
@@ -156,23 +156,23 @@ def grids(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # 
 
 def fewer(rng: np.random.Generator, tensors: Tensors, about: About) -> None:
     """Some pixels of the photo are left out everywhere."""
-    of, count = about["fields"]["of"], len(tensors["neck"])
+    of, count = about["fields"]["of"], len(tensors["head_share"])
     gone = int(one_of(rng, (1, of["hidden"]["of"][0], count - 1, count)))
     for name in [*(f"gaussians.{part}" for part in ("means", "quats", "scales", "opacities", "colors")),
-                 "neck", "body", "place"]:  # fmt: skip
+                 "head_share", "torso_share", "crop_uv"]:  # fmt: skip
         tensors[name] = tensors[name][gone:].clone()
-    starts = tensors["skin.indptr"][gone:]
-    tensors["skin.data"] = tensors["skin.data"][int(starts[0]) :].clone()
-    tensors["skin.indices"] = tensors["skin.indices"][int(starts[0]) :].clone()
-    tensors["skin.indptr"] = starts - starts[0]
-    of["skin"]["of"][0] = count - gone
+    starts = tensors["mesh_weights.indptr"][gone:]
+    tensors["mesh_weights.data"] = tensors["mesh_weights.data"][int(starts[0]) :].clone()
+    tensors["mesh_weights.indices"] = tensors["mesh_weights.indices"][int(starts[0]) :].clone()
+    tensors["mesh_weights.indptr"] = starts - starts[0]
+    of["mesh_weights"]["of"][0] = count - gone
     for part in (of["hidden"], of["mouth"], *of["lids"]["of"]):
         part["of"][:2] = [part["of"][0] - gone, part["of"][1] - gone]
 
 
 def rows_of_skin(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
     """Rows that fit their entries, but not the rest."""
-    starts = tensors["skin.indptr"]
+    starts = tensors["mesh_weights.indptr"]
     at, kind = int(rng.integers(1, len(starts) - 1)), int(rng.integers(3))
     if kind == 0:
         starts[at] = int(one_of(rng, (0, -5, int(starts[-1]), 2**31 - 1)))
@@ -185,11 +185,11 @@ def rows_of_skin(rng: np.random.Generator, tensors: Tensors, about: About) -> No
 def boxes(rng: np.random.Generator, tensors: Tensors, about: About) -> None:
     """A frame, a plate and a camera of another size that fit each other; sometimes the picture, too."""
     of = about["fields"]["of"]
-    frame, camera = of["frame"]["of"], of["camera"]["of"]
+    frame, camera = of["box"]["of"], of["camera"]["of"]
     width, height = (int(one_of(rng, (0, 1, 2, 3, 33, 64, 300, 1300))) for _ in range(2))
     if rng.random() < 0.7:
         frame |= {"left": 0, "top": 0}
-        tensors["picture"] = torch.full((max(height, 2), max(width, 2), 3), 90, dtype=torch.uint8)
+        tensors["image"] = torch.full((max(height, 2), max(width, 2), 3), 90, dtype=torch.uint8)
     frame |= {"width": width, "height": height, "render_width": width, "render_height": height}
     if rng.random() < 0.3:
         frame |= {"render_width": int(one_of(rng, (1, 2, 10**6))), "render_height": int(one_of(rng, (1, 7, 10**9)))}
@@ -223,7 +223,7 @@ def splats(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  #
 def mouths(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
     """Another mesh, rest, code or picture of the mouth."""
     name = one_of(rng, ("mesh", "rest", "code", "pictures", "light", "residual"))
-    tensors[f"painter.{name}"] *= float(one_of(rng, (0, 3, 30, 60, 1e4, -1)))
+    tensors[f"mouth_layer.{name}"] *= float(one_of(rng, (0, 3, 30, 60, 1e4, -1)))
 
 
 def texts(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
@@ -275,7 +275,7 @@ def play(avatar: HeadAvatar) -> None:
     track = ExpressionTrack(np.array([0.02, 0.5]), *(x.astype(np.float32) for x in (units, modes, *pose)))
     watch = FrameStats.of(avatar, len(track))
     for index, frame in enumerate(animate.animate(avatar, models(), track)):
-        assert frame.shape == avatar.picture.shape and frame.dtype == np.uint8
+        assert frame.shape == avatar.image.shape and frame.dtype == np.uint8
         watch.see(index, frame)
 
 

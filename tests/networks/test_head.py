@@ -65,7 +65,7 @@ def test_points_move_along_their_rays() -> None:
 def test_bases_move_and_colour_what_lies_at_their_place(models: Models, avatar: HeadAvatar) -> None:
     still = np.zeros((1, 52), np.float32)
     turned = np.array([[0.0, 5, 0]], np.float32)
-    track = ExpressionTrack(np.zeros(1), still, avatar.drivers[None, 24:], turned)
+    track = ExpressionTrack(np.zeros(1), still, avatar.photo_drivers[None, 24:], turned)
     motion = np.zeros_like(avatar.bases.motion)
     shade = np.zeros_like(avatar.bases.shade)
     plain = replace(avatar, bases=replace(avatar.bases, motion=motion, shade=shade))
@@ -74,9 +74,9 @@ def test_bases_move_and_colour_what_lies_at_their_place(models: Models, avatar: 
     shade[:, 1, head.GRID :] = 0.05
     pushed = replace(avatar, bases=replace(avatar.bases, motion=motion, shade=shade))
     (before,), (after,) = (list(animate.posed_gaussians(a, models, track)) for a in (plain, pushed))
-    left, low = avatar.place[:, 0] < 0.49, avatar.place[:, 1] > 0.51
+    left, low = avatar.crop_uv[:, 0] < 0.49, avatar.crop_uv[:, 1] > 0.51
     moved = (after.means - before.means).abs().amax(1).numpy()
-    assert moved[left].min() > 1e-4 and moved[avatar.place[:, 0] > 0.51].max() < 1e-6
+    assert moved[left].min() > 1e-4 and moved[avatar.crop_uv[:, 0] > 0.51].max() < 1e-6
     solid = np.arange(len(low)) < avatar.hidden.stop
     recoloured = (after.colors - before.colors).abs().amax(1).numpy()
     assert recoloured[solid & low].min() > 1e-6 and recoloured[~solid].max() == 0
