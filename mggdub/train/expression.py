@@ -7,14 +7,12 @@ PHOTOS_DIR holds pairs NAME_neutral_ID.jpg and NAME_smiling_ID.jpg of the same p
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mggdub.face.clip import calm_frames
-from mggdub.face.detector import FaceFinder
 from mggdub.face.expression import (
     BLINKS,
     NAME,
@@ -28,11 +26,7 @@ from mggdub.face.expression import (
     unit_features,
 )
 from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP, LIDS, canonical_face
-from mggdub.face.portrait import portrait
-from mggdub.geometry.camera import RIGID, crop_matrix, head_mesh, head_meshes, solve_pose
-from mggdub.media.image import read_image
-from mggdub.train.common import held_out
-from mggdub.train.prepare import clips, displacement, load_track
+from mggdub.train.expression_data import IRISES, Talk, height, is_held_out, mirror_of, read_pairs, read_talks
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array
 from mggdub.weights import save
 
@@ -45,68 +39,9 @@ LIPS = (
 MOUTH_CENTRE = np.array([0.0, 4.3])  # cm, x and y in head space
 MOUTH_REACH = 4.0  # cm from the centre; the jaw below is part of the region too
 OTHER_WEIGHT = 0.3  # of region vertices that are not lips
-IDENTITY_CAP = 400  # frames: a person with more counts no more than that
 SHAPE_AXES = 60  # of a lone mesh that the rest estimate looks at
 REST_RIDGE = 0.02
 DEAD = 0.03  # units that never move more say nothing
-PAIR_WEIGHT = 8.0  # a smiling photo counts like so many frames
-HELD_OUT = 3  # one in three people of the photo pairs is only measured on
-LARGEST_REST_GAP = 0.2  # cm; a clip whose rest gapes more never closes its lips
-IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
-IRIS_MIRROR = ((468, 473), (469, 476), (470, 475), (471, 474), (472, 477))
-
-
-@dataclass(frozen=True, eq=False)
-class Talk:
-    """The frames of one clip, relative to its rest."""
-
-    identity: str
-    displacement: Array  # [T, 478, 3] cm
-    rest: Array  # [478, 3]
-    units: Array  # [T, 52]
-    rest_units: Array  # [52]
-    single: Array  # [T', 478, 3] every fourth frame's mesh as a lone photo would give it
-    weight: float = 1.0  # per frame
-
-
-def read_talks(clips_dir: Path, tracks_dir: Path) -> list[Talk]:
-    """Training clips whose lips close somewhere, weighted by identity."""
-    canonical = canonical_face()[0][list(RIGID)]
-    talks = []
-    for row in clips(clips_dir):
-        path = tracks_dir / "train" / (Path(row["file"]).stem + ".npz")
-        if row["split"] != "train" or not path.exists():
-            continue
-        track = load_track(path)
-        seen = track["presence"] > 0
-        move, rest = displacement(track)
-        rest_units = np.median(track["blendshapes"][calm_frames(track["mesh"], track["blendshapes"])], 0)
-        if _height(rest) > LARGEST_REST_GAP:
-            print(f"{path.name}: lips never close ({_height(rest):.2f} cm), left out")
-            continue
-        landmarks = track["landmarks"][seen][::4]
-        poses = solve_pose(canonical, landmarks[:, list(RIGID), :2], crop_matrix())
-        single = head_meshes(landmarks, *poses, crop_matrix())
-        talks.append(Talk(row["identity"], move[seen], rest, track["blendshapes"][seen], rest_units, single))
-    frames: dict[str, int] = {}
-    for talk in talks:
-        frames[talk.identity] = frames.get(talk.identity, 0) + len(talk.units)
-    return [Talk(**{**talk.__dict__, "weight": min(1.0, IDENTITY_CAP / frames[talk.identity])}) for talk in talks]
-
-
-def _height(mesh: Array) -> Array:
-    return mesh[..., INNER_LOWER_LIP, 1] - mesh[..., INNER_UPPER_LIP, 1]
-
-
-def mirror_of(canonical: Array) -> Array:
-    """The vertex across the symmetry plane [478]; irises by their known order."""
-    mirror = np.arange(LANDMARKS)
-    distance = np.linalg.norm(canonical[:468, None] * [-1, 1, 1] - canonical[None, :468], axis=-1)
-    mirror[:468] = distance.argmin(1)
-    for a, b in IRIS_MIRROR:
-        mirror[a], mirror[b] = b, a
-    assert (mirror[mirror] == np.arange(LANDMARKS)).all()
-    return mirror
 
 
 def mouth_region(canonical: Array) -> tuple[Array, Array]:
@@ -262,42 +197,6 @@ def fit_rest(basis: ExpressionBasis, meshes: Array, units: Array, modes: Array, 
     }
 
 
-def read_pairs(photos_dir: Path) -> list[Talk]:
-    """Neutral and smiling photos of the same people, each as a talk of one frame."""
-    finder = FaceFinder(1)
-    pairs = []
-    for path in sorted(photos_dir.glob("*_neutral_*.jpg")):
-        rest, rest_units = _photo_mesh(path, finder)
-        smile, units = _photo_mesh(path.with_name(path.name.replace("neutral", "smiling")), finder)
-        if _height(rest) > LARGEST_REST_GAP:
-            continue
-        person = path.stem.rsplit("_", 1)[-1]
-        move = (_onto(smile, rest) - rest)[None]
-        about = (f"photo_{person}", move, rest, units[None], rest_units, smile[None], PAIR_WEIGHT)
-        smiling = Talk(*about)
-        pairs += [smiling, replace(smiling, displacement=0 * move, units=rest_units[None], single=rest[None])]
-    return pairs
-
-
-def _photo_mesh(path: Path, finder: FaceFinder) -> tuple[Array, Array]:
-    photo = read_image(path)
-    head = portrait(photo, finder.find(photo.pixels)[0], finder)
-    return head_mesh(head.landmarks, head.camera), head.blendshapes
-
-
-def _onto(mesh: Array, target: Array) -> Array:
-    """A mesh turned and moved so that its rigid landmarks lie on the target's."""
-    a, b = mesh[list(RIGID)], target[list(RIGID)]
-    u, _, vt = np.linalg.svd((b - b.mean(0)).T @ (a - a.mean(0)))
-    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
-    return ((mesh - a.mean(0)) @ rotation.T + b.mean(0)).astype(np.float32)
-
-
-def is_held_out(talk: Talk) -> bool:
-    """Photo pairs that no fit sees."""
-    return talk.identity.startswith("photo_") and held_out(talk.identity, HELD_OUT)
-
-
 def fit_basis(talks: list[Talk]) -> ExpressionBasis:
     """Everything from the talks given."""
     vertices, triangles = canonical_face()
@@ -315,7 +214,7 @@ def fit_basis(talks: list[Talk]) -> ExpressionBasis:
     gain = blink_gain(talks, units)
     motion = close_lids(fit_motion(talks, modes, analysis, region, mirror, gain), mean_rest)
     values, frame_weights, mouth_units = _mouth_samples(talks, region, analysis)
-    gap = values @ _height(motion[len(DRIVING_UNITS) :])
+    gap = values @ height(motion[len(DRIVING_UNITS) :])
     opening = (values * (frame_weights * gap)[:, None]).sum(0) / (frame_weights * gap**2).sum()
     odd = np.sign((modes * mirrored_region(modes, region, mirror)).sum((1, 2)))
     opening = np.where(odd > 0, opening, 0)
@@ -328,12 +227,12 @@ def fit_basis(talks: list[Talk]) -> ExpressionBasis:
         region=region,
         analysis=analysis,
         mode_std=np.sqrt(np.average(values**2, axis=0, weights=frame_weights)),
-        opening=opening / (opening @ _height(motion[len(DRIVING_UNITS) :])),
+        opening=opening / (opening @ height(motion[len(DRIVING_UNITS) :])),
         unit_rest=units,
         unit_gain=gain,
         units_to_modes=_ridge(mouth_units, values, frame_weights),
         modes_to_units=_ridge(values, mouth_units, frame_weights),
-        closed_gap=np.array(np.median(_height(rests))),
+        closed_gap=np.array(np.median(height(rests))),
         rest_mesh_weights=np.zeros((LANDMARKS * 3, LIP_MODES)),
         rest_unit_weights=np.zeros((2 * len(BLENDSHAPES), LIP_MODES)),
         rest_bias=np.zeros(LIP_MODES),
@@ -383,7 +282,7 @@ def measure_rest(basis: ExpressionBasis, talks: list[Talk]) -> dict[str, float]:
         "with_gap": rest_drivers(basis, meshes, units)[:, len(DRIVING_UNITS) :],
         "zero": np.zeros_like(true),
     }
-    gap = _height(meshes) - basis.closed_gap
+    gap = height(meshes) - basis.closed_gap
     guess["gap_only"] = gap[:, None] * basis.opening
     report: dict[str, float] = {}
     for name, modes in guess.items():

@@ -16,8 +16,10 @@ from scipy import ndimage
 
 from mggdub.face import expression
 from mggdub.networks import head
-from mggdub.train import head as train_head
-from mggdub.train.head import Sample, as_bytes, load_sample, new_net, on_screen, people
+from mggdub.train import head_losses
+from mggdub.train.head import as_bytes, new_net, people
+from mggdub.train.head_losses import on_screen
+from mggdub.train.head_sample import Sample, load_sample
 from mggdub.types import Array
 
 RETURNS = 1.5  # px, how near the way there and back must end
@@ -31,8 +33,8 @@ def flows(net: head.HeadNet, one: Sample) -> Array:
     with torch.no_grad():
         grids = net(one.inputs[None], one.own[None])
         for moment in range(len(one.states)):
-            drawn, _, _ = train_head.drawn(net, grids, one, moment)
-            seen, _ = train_head.picture(drawn, one.camera, one.plates[moment])
+            drawn, _, _ = head_losses.drawn(net, grids, one, moment)
+            seen, _ = head_losses.picture(drawn, one.camera, one.plates[moment])
             at = on_screen(drawn.means[one.lead], one.camera).numpy()
             pair = as_bytes(seen.permute(1, 2, 0)), as_bytes(one.pictures[moment])
             found.append(_flow(*pair, at, one.heads[moment].numpy()))

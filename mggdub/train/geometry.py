@@ -9,34 +9,38 @@ command goes on where it stopped, and a resumed run equals an unbroken one: ever
 from __future__ import annotations
 
 import argparse
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.geometry.sampling import push_pull
 from mggdub.networks.geometry import GeometryNet, GeometryOutput, full_matte
-from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
+from mggdub.train.common import cosine_rate, load_state, move_mean, save_state, set_rate, weights_of
+from mggdub.train.geometry_batches import (
+    FINE_SHARE,
+    SYNTH_BATCH,
+    Batch,
+    Pack,
+    background_bank,
+    make_batch,
+    move_points,
+    nearest,
+    open_pack,
+    pictures,
+    turn,
+)
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, UNSURE
-from mggdub.types import Array
 from mggdub.weights import save
 
-SYNTH_BATCH, REAL_BATCH = 10, 6
 LEARNING_RATE, WEIGHT_DECAY = 2.5e-3, 1e-2
 WARM_UP, LEAST_RATE = 100, 0.01  # steps; share of the rate at the end
 # The first part of the run sees 128² pictures: cheap, and the layout is learned there.
 SMALL_SHARE, SMALL_SIZE = 0.35, 128
-# The last part also trains the matte's fine head, on windows of the 512² picture.
-FINE_SHARE, FINE_SIZE = 0.5, 256
 AVERAGE, SLOW = 0.995, 20  # of `move_mean`; the running mean of the weights is what is saved
 CLASS_WEIGHTS = (1.0, 1.0, 1.0, 30.0, 30.0, 1.0)  # eyes and mouths cover two pixels in a thousand
-BACKGROUNDS = 600
 CARD = {
     "what": "Depth, normals, classes and matte of a head crop",
     "licence": "research use only, see weights/LICENSE",
@@ -45,227 +49,6 @@ CARD = {
     "limits": "One face, within 45 degrees of frontal; beards and glasses count as skin, lenses show the eye; hats, "
     "hands and microphones were rare; depth of hair and of the far side is a guess.",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Pack:
-    """Memory-mapped arrays of one kind, the rows to train on, those held out, and their weights."""
-
-    arrays: dict[str, Array]
-    train: Array
-    held: Array
-    weights: Array  # of `train`, sum 1
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B pictures [B, 3, S, S] and their targets; geometry is zero where it is unknown."""
-
-    image: Tensor
-    alpha: Tensor  # [B, 1, S, S]
-    label: Tensor  # [B, S, S] int64
-    depth: Tensor  # [B, 1, S, S] cm
-    normal: Tensor  # [B, 3, S, S]
-    points: Tensor  # [B, 478, 3]: x, y in -1..1 of the picture, depth cm
-    fine_image: Tensor  # [B', 3, 256, 256], windows of the real pictures at 512²
-    fine_alpha: Tensor  # [B', 1, 256, 256]
-    window: tuple[float, float]  # left, top of the window, 0..0.5 of the picture
-
-
-def open_pack(folder: Path, real: bool) -> Pack:
-    """Read a pack; rows are split by head or by identity, and real people weigh the same however many frames."""
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-    if real:
-        names = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
-    else:
-        names = [f"head {number}" for number in arrays["head"]]
-    _, people = np.unique(names, return_inverse=True)
-    held = np.array([held_out(name) for name in names])
-    train = np.flatnonzero(~held)
-    share = 1 / np.bincount(people)[people[train]]
-    return Pack(arrays, train, np.flatnonzero(held), share / share.sum())
-
-
-def background_bank(real: Pack | None, photos: list[Path], size: int) -> Array:
-    """[BACKGROUNDS, size, size, 3] uint8: cut-outs of photos, made-up clutter, rooms behind real people."""
-    rng = np.random.default_rng(7)
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in photos]
-    bank = np.zeros((BACKGROUNDS, size, size, 3), np.uint8)
-    for i in range(BACKGROUNDS):
-        kind = i % 3
-        if kind == 0 and pictures:
-            picture = pictures[rng.integers(len(pictures))]
-            side = int(min(picture.shape[:2]) * rng.uniform(0.15, 0.8))
-            top, left = (rng.integers(n - side + 1) for n in picture.shape[:2])
-            part = Image.fromarray(picture[top : top + side, left : left + side])
-        elif kind == 1 and real is not None:
-            row = rng.choice(real.train, p=real.weights)
-            image, alpha = real.arrays["image"][row, ::2, ::2], real.arrays["alpha"][row, ::2, ::2]
-            part = Image.fromarray((push_pull(image.astype(np.float32) / 255, alpha < 5) * 255).astype(np.uint8))
-        else:
-            part = Image.fromarray(_clutter(rng, size))
-        bank[i] = np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))
-    return bank
-
-
-def _clutter(rng: np.random.Generator, size: int) -> Array:
-    """Overlapping boxes, discs and stripes in a few colours, often dark."""
-    level = rng.uniform(0.02, 0.3) if rng.random() < 0.5 else rng.uniform(0.2, 0.9)
-    rows, columns = np.mgrid[:size, :size] / size
-    image = np.ones((size, size, 3)) * level * np.exp(rng.normal(0, 0.2, 3))
-    for _ in range(rng.integers(3, 40)):
-        colour = np.clip(level * np.exp(rng.normal(0, 0.6)) * np.exp(rng.normal(0, 0.25, 3)), 0, 1)
-        x, y = rng.uniform(-0.1, 1.1, 2)
-        w, h = np.exp(rng.normal(-2, 0.8, 2))
-        u, v = (columns - x) / w, (rows - y) / h
-        shape = rng.random()
-        mask = (np.abs(u) < 1) & (np.abs(v) < 1) if shape < 0.6 else u * u + v * v < 1
-        mask &= (np.sin(u * rng.uniform(4, 20)) > 0) if shape > 0.85 else True
-        image[mask] = colour
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def make_batch(synth: Pack, real: Pack | None, bank: Array, step: int, size: int, fine: bool) -> Batch:
-    """The training batch of a step; the step is its seed."""
-    rng = np.random.default_rng([11, step])
-    rows = rng.choice(synth.train, SYNTH_BATCH, p=synth.weights)
-    real_rows = rng.choice(real.train, REAL_BATCH, p=real.weights) if real is not None else np.zeros(0, int)
-    matrices = jitter(rng, len(rows) + len(real_rows))
-    grid = F.affine_grid(matrices, [len(matrices), 1, size, size], align_corners=False)
-    at, at_real = grid[: len(rows)], grid[len(rows) :]
-    image, alpha = _pictures(synth, rows, "image", at), _pictures(synth, rows, "alpha", at)
-    label = _nearest(synth.arrays["label"][rows][:, None], at)[:, 0].long()
-    depth = _nearest(synth.arrays["depth"][rows][:, None], at)
-    normal = turn(_nearest(synth.arrays["normal_xy"][rows], at) / 127, matrices[: len(rows)])
-    normal = normal * ((label > 0) & (label < UNSURE))[:, None]
-    image = _replace(rng, image, image, alpha, bank, size, 0.5)
-    points, fine_image, fine_alpha, window = torch.zeros(len(rows), 478, 3), image[:0], alpha[:0], (0.0, 0.0)
-    if real is not None:
-        own, clean = _pictures(real, real_rows, "image", at_real), _pictures(real, real_rows, "clean", at_real)
-        own_alpha = _pictures(real, real_rows, "alpha", at_real)
-        picks = rng.integers(len(bank), size=len(real_rows))
-        swap = torch.from_numpy(rng.random(len(real_rows)) < 0.5)[:, None, None, None].float()
-        tone = torch.from_numpy(np.exp(rng.normal(0, 0.3, (len(real_rows), 1, 1, 1)))).float()
-        behind = _bytes(bank[picks]) * tone
-        if fine:
-            window = tuple(rng.integers(0, 2 * FINE_SIZE // 2 // 8 + 1, 2) * 8 / (2 * FINE_SIZE))
-            fine_image, fine_alpha = _fine(real, real_rows, matrices[len(rows) :], window, behind, swap)
-        behind = F.interpolate(behind, (size, size), mode="bilinear", align_corners=False).clamp(0, 1)
-        own = own * (1 - swap) + (clean * own_alpha + behind * (1 - own_alpha)) * swap
-        image, alpha = torch.cat([image, own]), torch.cat([alpha, own_alpha])
-        label = torch.cat([label, _nearest(real.arrays["label"][real_rows][:, None], at_real, OUTSIDE)[:, 0].long()])
-        depth = F.pad(depth, (0, 0, 0, 0, 0, 0, 0, len(real_rows)))
-        normal = F.pad(normal, (0, 0, 0, 0, 0, 0, 0, len(real_rows)))
-        points = torch.cat([points, move_points(real.arrays["points"][real_rows], matrices[len(rows) :])])
-    image, tones = photometric(rng, image.clamp(0, 1))
-    if len(fine_image):
-        fine_image = tone_curve(fine_image, *(t[-len(fine_image) :] for t in tones))
-    return Batch(image, alpha, label, depth, normal, points, fine_image, fine_alpha, window)
-
-
-def jitter(rng: np.random.Generator, count: int) -> Tensor:
-    """Affine matrices [B, 2, 3], picture to canvas in -1..1: turned, scaled, shifted, half of them mirrored."""
-    angle = np.radians(np.clip(rng.normal(0, 7, count), -20, 20))
-    scale = np.exp(rng.normal(0, 0.06, count)) / MARGIN
-    flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
-    shift = rng.normal(0, 0.035, (count, 2))
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    matrix = np.stack([np.stack([cos * flip, -sin, shift[:, 0]], 1), np.stack([sin * flip, cos, shift[:, 1]], 1)], 1)
-    return torch.from_numpy(matrix).float()
-
-
-def turn(normal_xy: Tensor, matrices: Tensor) -> Tensor:
-    """Normals [B, 3, S, S] in the jittered picture from canvas x and y [B, 2, S, S]."""
-    linear = matrices[:, :, :2] / torch.linalg.vector_norm(matrices[:, :, 1:2], dim=1, keepdim=True)
-    xy = torch.einsum("bji,bjhw->bihw", linear, normal_xy)  # the inverse of a rotation is its transpose
-    return torch.cat([xy, -(1 - xy.square().sum(1, keepdim=True)).clamp_min(0).sqrt()], 1)
-
-
-def move_points(points: Array, matrices: Tensor) -> Tensor:
-    """Canvas points [B, L, 3] (0..1, cm) in the jittered picture (-1..1, cm)."""
-    xy = torch.from_numpy(np.array(points[..., :2])) * 2 - 1
-    inverse = torch.linalg.inv(matrices[:, :, :2])
-    moved = (xy - matrices[:, None, :, 2]) @ inverse.transpose(1, 2)
-    return torch.cat([moved, torch.from_numpy(np.array(points[..., 2:]))], -1)
-
-
-def _bytes(array: Array) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).float() / 255
-    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor[:, None]
-
-
-def _pictures(pack: Pack, rows: Array, name: str, grid: Tensor) -> Tensor:
-    return F.grid_sample(_bytes(pack.arrays[name][rows]), grid, padding_mode="reflection", align_corners=False)
-
-
-def _nearest(array: Array, grid: Tensor, beyond: int = 0) -> Tensor:
-    """Maps [B, C, H, W] at the grid; `beyond` outside."""
-    values = torch.from_numpy(array.astype(np.float32)) - beyond
-    return F.grid_sample(values, grid, mode="nearest", align_corners=False) + beyond
-
-
-def _replace(
-    rng: np.random.Generator, image: Tensor, clean: Tensor, alpha: Tensor, bank: Array, size: int, share: float
-) -> Tensor:
-    """Other backgrounds behind a share of the pictures."""
-    behind = _bytes(bank[rng.integers(len(bank), size=len(image))])
-    tone = torch.from_numpy(np.exp(rng.normal(0, 0.3, (len(image), 1, 1, 1)))).float()
-    behind = F.interpolate(behind * tone, (size, size), mode="bilinear", align_corners=False).clamp(0, 1)
-    swap = torch.from_numpy(rng.random(len(image)) < share)[:, None, None, None].float()
-    return image * (1 - swap) + (clean * alpha + behind * (1 - alpha)) * swap
-
-
-def _fine(
-    real: Pack, rows: Array, matrices: Tensor, window: tuple[float, float], behind: Tensor, swap: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The same window of each real picture and matte at full sharpness."""
-    linear, centre = matrices[:, :, :2], torch.tensor([2 * window[0] - 0.5, 2 * window[1] - 0.5], dtype=torch.float32)
-    part = torch.cat([linear * 0.5, linear @ centre[:, None] + matrices[:, :, 2:]], 2)
-    grid = F.affine_grid(part, [len(rows), 1, FINE_SIZE, FINE_SIZE], align_corners=False)
-    own, clean, alpha = (_pictures(real, rows, f"fine_{name}", grid) for name in ("image", "clean", "alpha"))
-    wide = F.interpolate(behind, (2 * FINE_SIZE, 2 * FINE_SIZE), mode="bilinear", align_corners=False).clamp(0, 1)
-    left, top = (round(w * 2 * FINE_SIZE) for w in window)
-    wide = wide[:, :, top : top + FINE_SIZE, left : left + FINE_SIZE]
-    return own * (1 - swap) + (clean * alpha + wide * (1 - alpha)) * swap, alpha
-
-
-def photometric(rng: np.random.Generator, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Exposure, contrast, colour cast, saturation, lamp gradients, softness, grain, JPEG; and the tone curves."""
-    count, size = len(image), image.shape[2]
-
-    def draw(sd: float, channels: int = 1) -> Tensor:
-        return torch.from_numpy(rng.normal(0, sd, (count, channels, 1, 1))).float()
-
-    tones = (draw(0.25).exp() * draw(0.07, 3).exp(), draw(0.25).exp(), draw(0.3).exp().clamp(0, 1.6))
-    grey = torch.from_numpy(rng.random((count, 1, 1, 1)) < 0.05).float()
-    tones = (*tones[:2], tones[2] * (1 - grey))
-    image = tone_curve(image, *tones)
-    rows = torch.linspace(-1, 1, size)
-    lamp = 1 + draw(0.15) * rows[:, None] + draw(0.15) * rows
-    image = image * lamp.clamp(0.4, 1.8)
-    for i in range(count):
-        if rng.random() < 0.35:
-            small = int(size * rng.uniform(0.3, 0.8))
-            soft = F.interpolate(image[i : i + 1], (small, small), mode="bilinear", antialias=True)
-            image[i : i + 1] = F.interpolate(soft, (size, size), mode="bilinear", align_corners=False)
-        if rng.random() < 0.3:
-            grain = torch.from_numpy(rng.standard_normal((3, size, size), dtype=np.float32))
-            image[i] += grain * rng.uniform(0.005, 0.06)
-        if rng.random() < 0.3:
-            image[i] = _jpeg(image[i], int(rng.integers(20, 80)))
-    return image.clamp(0, 1), tones
-
-
-def tone_curve(image: Tensor, gain: Tensor, gamma: Tensor, saturation: Tensor) -> Tensor:
-    """Colour gain, gamma and saturation of pictures [B, 3, S, S]."""
-    mean = image.mean(1, keepdim=True)
-    return ((mean + (image - mean) * saturation).clamp(1e-4, 1) ** gamma * gain).clamp(0, 1)
-
-
-def _jpeg(image: Tensor, quality: int) -> Tensor:
-    buffer = io.BytesIO()
-    Image.fromarray((image.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
 
 
 def losses(net: GeometryNet, batch: Batch) -> dict[str, Tensor]:
@@ -337,11 +120,11 @@ def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200)
     for row in synth.held[:: max(1, len(synth.held) // limit)]:
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         pack = synth.arrays
-        seen = net(_pictures(synth, np.array([row]), "image", grid))
-        label = _nearest(pack["label"][[row]][:, None], grid, OUTSIDE)[0, 0]
-        depth = _nearest(pack["depth"][[row]][:, None], grid)[0, 0]
-        normal = turn(_nearest(pack["normal_xy"][[row]], grid) / 127, matrix * MARGIN)[0]
-        alpha = _pictures(synth, np.array([row]), "alpha", grid)[0, 0]
+        seen = net(pictures(synth, np.array([row]), "image", grid))
+        label = nearest(pack["label"][[row]][:, None], grid, OUTSIDE)[0, 0]
+        depth = nearest(pack["depth"][[row]][:, None], grid)[0, 0]
+        normal = turn(nearest(pack["normal_xy"][[row]], grid) / 127, matrix * MARGIN)[0]
+        alpha = pictures(synth, np.array([row]), "alpha", grid)[0, 0]
         head, skin = (label >= 1) & (label <= 4), label == 1
         angle = torch.rad2deg(torch.acos((seen.normals[0] * normal).sum(0).clamp(-1, 1)))
         known = label < UNSURE
@@ -355,16 +138,16 @@ def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200)
         rows = np.array([row])
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         wide = F.affine_grid(matrix, [1, 1, 512, 512], align_corners=False)
-        seen = net(_pictures(real, rows, "image", grid))
-        fine = full_matte(net, _pictures(real, rows, "fine_image", wide), seen)[0, 0]
-        label = _nearest(real.arrays["label"][rows][:, None], grid, OUTSIDE)[0, 0]
-        fine_known = _nearest(real.arrays["label"][rows][:, None], wide, OUTSIDE)[0, 0] != OUTSIDE
+        seen = net(pictures(real, rows, "image", grid))
+        fine = full_matte(net, pictures(real, rows, "fine_image", wide), seen)[0, 0]
+        label = nearest(real.arrays["label"][rows][:, None], grid, OUTSIDE)[0, 0]
+        fine_known = nearest(real.arrays["label"][rows][:, None], wide, OUTSIDE)[0, 0] != OUTSIDE
         known = label < UNSURE
         note(label_real=(seen.labels[0].argmax(0) == label)[known].float().mean())
         note(
-            **_overlap("real", seen.matte[0, 0].sigmoid(), _pictures(real, rows, "alpha", grid)[0, 0], label != OUTSIDE)
+            **_overlap("real", seen.matte[0, 0].sigmoid(), pictures(real, rows, "alpha", grid)[0, 0], label != OUTSIDE)
         )
-        note(**_overlap("real_fine", fine, _pictures(real, rows, "fine_alpha", wide)[0, 0], fine_known))
+        note(**_overlap("real_fine", fine, pictures(real, rows, "fine_alpha", wide)[0, 0], fine_known))
         points = move_points(real.arrays["points"][rows], matrix)
         found = F.grid_sample(seen.depth, points[:, None, :, :2], align_corners=False)[0, 0, 0]
         note(points_cm=(found - points[0, :, 2]).abs().mean())

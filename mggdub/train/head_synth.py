@@ -33,7 +33,7 @@ from mggdub.models import Models, load_models
 from mggdub.motion.driving import relative_pose
 from mggdub.networks.geometry import estimate_geometry
 from mggdub.networks.head import HeadNet, nothing_learned
-from mggdub.train import head
+from mggdub.train import head_losses, head_sample
 from mggdub.train.common import save_arrays
 from mggdub.train.flow import save_aim
 from mggdub.train.head_data import FAR, SIZE, avatar_arrays, box_px, framed, in_box
@@ -98,14 +98,14 @@ def turned(found: Portrait, surface: Array, renders: list[dict[str, Array]]) -> 
     return turns @ rotation, turns @ (translation - off) + size * motion[:, :3, 3] @ pan.T + off
 
 
-def true_aim(one: head.Sample, crop: Crop, renders: list[dict[str, Array]]) -> Array:
+def true_aim(one: head_sample.Sample, crop: Crop, renders: list[dict[str, Array]]) -> Array:
     """[T, P, 3] float32 of `flow`, exact: where the skin that the first render shows lies in every other.
 
     Seen or not; trusted where head, not neck, shows at a point and the edge of what is in front of it is not near.
     """
     grids = nothing_learned()
     still = torch.zeros(grids.motion.shape[1])
-    own = head.on_screen(head.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
+    own = head_losses.on_screen(head_sample.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
     first, K = renders[0], one.camera.K
     per_px, centre = np.array([K[0, 0], K[1, 1]]) / FOCAL, K[:2, 2]  # of the crop
     at = crop.to_picture((own - centre) / per_px + CROP_SIZE / 2)
@@ -158,7 +158,7 @@ def main() -> None:
             continue
         save_arrays(given.out / f"{name}_0.npz", avatar)
         save_arrays(given.out / f"{name}.npz", pool | {"identity": np.array(name)})
-        sample = head.load_sample(given.out, name, 0)
+        sample = head_sample.load_sample(given.out, name, 0)
         save_aim(given.out / f"{name}_0.aim", true_aim(sample, found.crop, renders))
         print(f"{name}: {len(paths)} views", flush=True)
 

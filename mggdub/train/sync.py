@@ -29,7 +29,8 @@ from mggdub.networks.sync import POINTS, RATE, REACH, Judge, JudgeConfig
 from mggdub.networks.whisper import CONTEXT, load_whisper
 from mggdub.train.common import cosine_rate, held_out, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.prepare import clips, load_track
-from mggdub.train.speech import PERSON_CAP, VARIANTS, cache_features, find_lags, sections
+from mggdub.train.speech import find_lags
+from mggdub.train.speech_data import PERSON_CAP, VARIANTS, cache_features, sections
 from mggdub.types import Array
 
 STEPS, BATCH, LENGTH = 900, 32, 96  # frames of a sample

@@ -7,8 +7,8 @@ import pytest
 
 from mggdub.face.expression import BLINKS, ExpressionBasis, lip_modes, load_expression, vertex_motion
 from mggdub.face.mesh import LIDS
-from mggdub.train import expression
-from mggdub.train.expression import Talk
+from mggdub.train import expression, expression_data
+from mggdub.train.expression_data import Talk
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array
 
 FRAMES = 240
@@ -96,8 +96,8 @@ def test_eight_modes_explain_more_than_four_of_strangers(fitted: ExpressionBasis
 
 def test_people_count_alike_and_some_pairs_are_held_out(talks: list[Talk]) -> None:
     pairs = [replace(talks[0], identity=f"photo_{number:03}") for number in range(60)]
-    held = [pair.identity for pair in pairs if expression.is_held_out(pair)]
-    assert 12 < len(held) < 28 and not expression.is_held_out(talks[0])
+    held = [pair.identity for pair in pairs if expression_data.is_held_out(pair)]
+    assert 12 < len(held) < 28 and not expression_data.is_held_out(talks[0])
     assert expression._by_identity([talks[0], talks[0], talks[1]], "rest").shape == (2, LANDMARKS, 3)
 
 

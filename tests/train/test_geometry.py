@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mggdub.train import geometry
+from mggdub.train import geometry, geometry_batches
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, SYNTH_SIZE, UNSURE, real_label
 from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN
 
@@ -36,14 +36,14 @@ def test_a_turned_picture_has_turned_normals() -> None:
     slope = np.stack([columns + 0.3 * rows, 0.3 * columns + 0.2], 0)
     normal = np.concatenate([slope, -np.ones((1, size, size))]) / np.sqrt(1 + (slope**2).sum(0))
     rng = np.random.default_rng(5)
-    matrices = geometry.jitter(rng, 4)
+    matrices = geometry_batches.jitter(rng, 4)
     assert (torch.linalg.det(matrices[:, :, :2]) < 0).any()  # at least one is mirrored
     grid = F.affine_grid(matrices, [4, 1, size, size], align_corners=False)
 
     def seen(values: np.ndarray) -> torch.Tensor:
         return F.grid_sample(torch.from_numpy(values).float()[None].expand(4, -1, -1, -1), grid, align_corners=False)
 
-    turned = geometry.turn(seen(normal[:2]), matrices)
+    turned = geometry_batches.turn(seen(normal[:2]), matrices)
     scale = torch.linalg.vector_norm(matrices[:, :, 0], dim=1)[:, None, None]
     z = seen(depth[None])[:, 0]
     across = (z[:, 40:-40, 41:-39] - z[:, 40:-40, 39:-41]) / (4 / size) / scale
@@ -54,16 +54,17 @@ def test_a_turned_picture_has_turned_normals() -> None:
 
 
 def test_points_move_with_the_picture() -> None:
-    matrices = geometry.jitter(np.random.default_rng(2), 3)
+    matrices = geometry_batches.jitter(np.random.default_rng(2), 3)
     points = np.random.default_rng(3).random((3, 478, 3)).astype(np.float32)
-    moved = geometry.move_points(points, matrices)
+    moved = geometry_batches.move_points(points, matrices)
     back = moved[..., :2] @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
     assert torch.allclose(back, torch.from_numpy(points[..., :2]) * 2 - 1, atol=1e-5)
 
 
 def test_resumed_run_equals_an_unbroken_one(packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry_batches, "SYNTH_BATCH", 2)
     monkeypatch.setattr(geometry, "SYNTH_BATCH", 2)
-    monkeypatch.setattr(geometry, "BACKGROUNDS", 4)
+    monkeypatch.setattr(geometry_batches, "BACKGROUNDS", 4)
 
     geometry.train(packs, tmp_path / "whole", 4, None)
     geometry.train(packs, tmp_path / "parts", 4, None, stop=2)
@@ -77,7 +78,7 @@ def test_resumed_run_equals_an_unbroken_one(packs: Path, tmp_path: Path, monkeyp
 
 
 def test_held_out_heads_are_never_trained_on(packs: Path) -> None:
-    pack = geometry.open_pack(packs / "synth", real=False)
+    pack = geometry_batches.open_pack(packs / "synth", real=False)
     assert set(pack.held.tolist()) == {2}
     assert set(pack.train.tolist()) == {0, 1}
     assert pack.weights.sum() == pytest.approx(1)

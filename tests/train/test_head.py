@@ -13,7 +13,7 @@ from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS
 from mggdub.avatar.values import SOLID
 from mggdub.evaluation.perceptual import Vgg
 from mggdub.networks.head import GRID, STATES, HeadConfig, HeadNet
-from mggdub.train import flow, head
+from mggdub.train import flow, head, head_losses, head_sample
 from mggdub.train.head_data import MOST_CLIPS, choose_clips
 from mggdub.types import CROP_SIZE, Array
 
@@ -87,7 +87,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("without", [(), head.SWITCHES])
+@pytest.mark.parametrize("without", [(), head_sample.SWITCHES])
 def test_a_resumed_run_equals_an_unbroken_one(data: Path, tmp_path: Path, without: tuple[str, ...]) -> None:
     switches = frozenset(without)
     unbroken = head.train(data, tmp_path / "a", 4, switches, SMALL)
@@ -100,7 +100,7 @@ def test_a_resumed_run_equals_an_unbroken_one(data: Path, tmp_path: Path, withou
 
 def test_it_learns_what_pose_does_to_colour(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "LEARNING_RATE", 1e-2)
-    monkeypatch.setattr(head, "SHADE_COST", 0.0)
+    monkeypatch.setattr(head_losses, "SHADE_COST", 0.0)
     rows = head.people(data)[0]
     found, each = head.judge(head.train(data, tmp_path / "run", 40, config=SMALL), data, rows, frozenset())
     assert found["gain"] > 1 and found["better"] == 1 and found["learned_lpips"] < found["plain_lpips"]
@@ -109,12 +109,12 @@ def test_it_learns_what_pose_does_to_colour(data: Path, tmp_path: Path, monkeypa
 
 
 def test_cells_are_the_mean_of_their_children(data: Path) -> None:
-    one = head.load_sample(data, "anna", 0)
+    one = head_sample.load_sample(data, "anna", 0)
     net = head.new_net(head.expression.load_expression(), SMALL)
-    fine, _, _ = head.drawn(net, net(one.inputs[None], one.own[None]), one, 1)
-    merged = head.coarse(fine, one)
+    fine, _, _ = head_losses.drawn(net, net(one.inputs[None], one.own[None]), one, 1)
+    merged = head_losses.coarse(fine, one)
     assert len(merged) == len(fine)  # 32 px over 128 cells: every point has a cell of its own
-    picture, alpha = head.picture(fine, one.camera, one.plates[1])
+    picture, alpha = head_losses.picture(fine, one.camera, one.plates[1])
     assert picture.shape == (3, SIDE, SIDE) and float(alpha.detach().mean()) > 0.9
 
 
@@ -127,20 +127,23 @@ def a_trained_net() -> HeadNet:
     return net.requires_grad_(False)
 
 
-def the_head(net: HeadNet, one: head.Sample) -> types.Gaussians:
-    return head.drawn(net, head.grids_of(net, one), one, 1)[0]
+def the_head(net: HeadNet, one: head_sample.Sample) -> types.Gaussians:
+    return head_losses.drawn(net, head_losses.grids_of(net, one), one, 1)[0]
 
 
 def test_without_refinement_the_surface_stays(data: Path) -> None:
     net = a_trained_net()
-    whole, flat = (head.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("refine",)))
-    assert head.grids_of(net, whole).depth.abs().max() > 0 and head.grids_of(net, flat).depth.abs().max() == 0
-    assert torch.equal(head.grids_of(net, whole).motion, head.grids_of(net, flat).motion)
+    whole, flat = (head_sample.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("refine",)))
+    assert (
+        head_losses.grids_of(net, whole).depth.abs().max() > 0
+        and head_losses.grids_of(net, flat).depth.abs().max() == 0
+    )
+    assert torch.equal(head_losses.grids_of(net, whole).motion, head_losses.grids_of(net, flat).motion)
 
 
 def test_without_symmetry_only_the_shell_is_hidden(data: Path) -> None:
     net = a_trained_net()
-    whole, half = (head.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("symmetry",)))
+    whole, half = (head_sample.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("symmetry",)))
     assert half.hidden == slice(SIDE * SIDE, SIDE * SIDE + 8 - MIRRORED) and len(half.twin) == 8 - MIRRORED
     kept = np.delete(np.arange(POINTS), slice(SIDE * SIDE, SIDE * SIDE + MIRRORED))
     for name in ("means", "scales", "opacities", "colors"):
@@ -151,7 +154,7 @@ def test_without_the_sym_decoder_hidden_points_keep_their_colours(data: Path) ->
     net = a_trained_net()
     torch.nn.init.zeros_(net.shade.weight)
     torch.nn.init.zeros_(net.shade.bias)
-    told, silent = (head.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("sym",)))
+    told, silent = (head_sample.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("sym",)))
     a, b = the_head(net, told), the_head(net, silent)
     hidden = told.hidden
     assert torch.allclose(b.colors[hidden], told.colors[hidden]) and (b.opacities[hidden] == SOLID).all()
@@ -161,26 +164,28 @@ def test_without_the_sym_decoder_hidden_points_keep_their_colours(data: Path) ->
 
 
 def test_without_densification_a_cell_is_one_gaussian(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "GRID", SIDE // 2)  # of the cells: four children each
+    monkeypatch.setattr(head_sample, "GRID", SIDE // 2)  # of the cells: four children each
     net = a_trained_net()
-    whole, few = (head.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("densify",)))
+    whole, few = (head_sample.load_sample(data, "anna", 0, frozenset(w)) for w in ((), ("densify",)))
     children, parents = the_head(net, whole), the_head(net, few)
     assert len(children) - len(parents) == SIDE * SIDE * 3 // 4
-    assert torch.equal(parents.means, head.coarse(children, whole).means)
+    assert torch.equal(parents.means, head_losses.coarse(children, whole).means)
     assert parents.scales[0, 0] == pytest.approx(2 * float(children.scales[0, 0]), rel=0.01)
 
 
 def test_an_aim_is_where_points_lie_and_what_the_flow_adds(data: Path) -> None:
     pytest.importorskip("cv2", reason="the [train] extra is not installed")
     net = head.new_net(head.expression.load_expression(), SMALL).requires_grad_(False)
-    one = head.load_sample(data, "anna", 0)
+    one = head_sample.load_sample(data, "anna", 0)
     aim = flow.flows(net, one)  # flat pictures: nothing moves
     aim[:, :, 2] = 1
     for shift, cost in ((0.0, 0.0), (3.0, 2.5)):  # of smooth L1
         np.save(data / "aim.npy", aim + np.float32([shift, 0, 0]))
         (data / "aim.npy").rename(data / "anna_0.aim")
-        one = head.load_sample(data, "anna", 0)
-        assert head.astray(net, head.grids_of(net, one), one, range(1, MOMENTS)) == pytest.approx([cost] * 2, abs=1e-3)
+        one = head_sample.load_sample(data, "anna", 0)
+        assert head_losses.astray(net, head_losses.grids_of(net, one), one, range(1, MOMENTS)) == pytest.approx(
+            [cost] * 2, abs=1e-3
+        )
 
 
 def test_a_run_is_measured_on_another_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from mggdub.face.detector import FaceFinder
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.networks.head import nothing_learned
-from mggdub.train import head, head_synth
+from mggdub.train import head_losses, head_sample, head_synth
 from mggdub.types import Array
 
 SIDE, DISTANCE = 384, 140.0
@@ -57,7 +57,7 @@ def test_heads_without_maps_are_named(
 
 
 def test_a_head_is_where_its_view_shows_it(made: Path) -> None:
-    one = head.load_sample(made, "000007", 0)
+    one = head_sample.load_sample(made, "000007", 0)
     for moment in (0, 1):
         pixels = (one.pictures[moment].numpy() * 255).astype(np.uint8)
         (face,) = FaceFinder(1).find(pixels)
@@ -66,7 +66,7 @@ def test_a_head_is_where_its_view_shows_it(made: Path) -> None:
 
 
 def test_poses_are_those_of_the_views(made: Path) -> None:
-    one = head.load_sample(made, "000007", 0)
+    one = head_sample.load_sample(made, "000007", 0)
     assert np.abs(one.rotation[0]).max() < 1e-3 and np.abs(one.translation[0]).max() < 1e-3
     assert one.rotation[1][2] == pytest.approx(ROLL, abs=1) and one.rotation[2][1] == pytest.approx(YAW, abs=1)
     nose, bridge = (one.landmarks[:, i, 0] for i in (1, 168))
@@ -75,11 +75,14 @@ def test_poses_are_those_of_the_views(made: Path) -> None:
 
 
 def test_aims_are_exact(made: Path) -> None:
-    one = head.load_sample(made, "000007", 0)
+    one = head_sample.load_sample(made, "000007", 0)
     assert one.aim is not None
     grids = nothing_learned()
     rank = torch.zeros(grids.motion.shape[1])
-    plain = [head.on_screen(head.moved(rank, grids, one, m, one.lead)[0], one.camera) for m in range(len(one.states))]
+    plain = [
+        head_losses.on_screen(head_sample.moved(rank, grids, one, m, one.lead)[0], one.camera)
+        for m in range(len(one.states))
+    ]
     off, trusted = (one.aim[..., :2] - torch.stack(plain)).numpy(), one.aim[0, :, 2].numpy() > 0
     assert trusted.mean() > 0.3
     assert np.abs(off[:2, trusted]).max() < 0.5  # rolling about the camera's axis tells nothing of depth
@@ -88,5 +91,5 @@ def test_aims_are_exact(made: Path) -> None:
 
 
 def test_clothes_are_no_head(made: Path) -> None:
-    one = head.load_sample(made, "000007", 0)
+    one = head_sample.load_sample(made, "000007", 0)
     assert float(one.heads[0][:200].min()) == 1 and float(one.heads[0][-1].max()) == 0

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mggdub.media.video import write_video
 from mggdub.models import Models
-from mggdub.train import common, head, head_data, prepare
+from mggdub.train import common, head, head_data, head_losses, head_sample, prepare
 from mggdub.types import LANDMARKS, Array
 
 COUNT, SIDE = 8, 384
@@ -99,7 +99,9 @@ def test_a_clip_becomes_a_pool_and_avatars_that_play_it(
 
     common.save_arrays(tmp_path / "anna_0.npz", avatar)
     common.save_arrays(tmp_path / "anna.npz", pool | {"identity": np.array("anna")})
-    one = head.load_sample(tmp_path, "anna", 0)
+    one = head_sample.load_sample(tmp_path, "anna", 0)
     net = head.new_net(models.expression)
-    still, _ = head.picture(head.drawn(net, head.grids_of(net, one), one, 0)[0], one.camera, one.plates[0])
+    still, _ = head_losses.picture(
+        head_losses.drawn(net, head_losses.grids_of(net, one), one, 0)[0], one.camera, one.plates[0]
+    )
     assert head.head_psnr(still.detach(), one, 0) > 28  # the photo's own pose gives the photo

@@ -8,7 +8,8 @@ import torch
 
 from mggdub.face.expression import gap_of_modes, load_expression
 from mggdub.networks.speech import RATE, LipMap, LipMapConfig
-from mggdub.train.speech import alter, calibrate, fold_of, lag_curve, voice_of
+from mggdub.train.speech import calibrate, fold_of, lag_curve
+from mggdub.train.speech_data import alter, voice_of
 from mggdub.types import Array
 
 SECOND = 16_000

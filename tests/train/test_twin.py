@@ -18,7 +18,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import estimate_geometry
 from mggdub.networks.head import Grids, HeadNet
 from mggdub.renderer.rasterize import rasterize, render_frame
-from mggdub.train import common, head, head_data
+from mggdub.train import common, head_data, head_losses, head_sample
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Gaussians
 
 SIDE = 112
@@ -32,7 +32,7 @@ class Twins:
     flat: HeadAvatar  # without the learned depth
     deep: HeadAvatar
     track: ExpressionTrack
-    sample: head.Sample
+    sample: head_sample.Sample
     grids: Grids  # of training, with depth
 
 
@@ -70,15 +70,15 @@ def twins(models: Models, head_png: Path, tmp_path_factory: pytest.TempPathFacto
     marks = np.stack([head_data.box_px(face.landmarks[:, :2], crop_px)] * MOMENTS)
     pool = {"pictures": boxes, "heads": np.full(boxes.shape[:3], 255, np.uint8), "landmarks": marks}
     common.save_arrays(folder / "anna.npz", pool | {"identity": np.array("anna")})
-    sample = head.load_sample(folder, "anna", 0)
+    sample = head_sample.load_sample(folder, "anna", 0)
     with torch.no_grad():
-        return Twins(flat, deep, track, sample, head.grids_of(models.head, sample))
+        return Twins(flat, deep, track, sample, head_losses.grids_of(models.head, sample))
 
 
 def training_draws(twins: Twins, models: Models, moment: int) -> Gaussians:
     flat = twins.grids._replace(depth=torch.zeros_like(twins.grids.depth))
     with torch.no_grad():
-        return head.drawn(models.head, flat, twins.sample, moment)[0]
+        return head_losses.drawn(models.head, flat, twins.sample, moment)[0]
 
 
 def test_training_moves_and_colours_points_as_the_product_does(twins: Twins, models: Models) -> None:
@@ -113,7 +113,7 @@ def test_the_learned_depth_lies_where_the_product_puts_it(twins: Twins, models: 
     """In the photo's own pose, visible points slide along their rays."""
     with torch.no_grad():
         weights, _ = models.head.weights(twins.sample.states[0], twins.sample.own)
-        means = head.moved(weights, twins.grids, twins.sample, 0)[0].numpy()
+        means = head_sample.moved(weights, twins.grids, twins.sample, 0)[0].numpy()
     visible = slice(0, twins.flat.hidden.start)
     there = twins.deep.gaussians.means.numpy()[visible]
     slid = np.abs(there - twins.flat.gaussians.means.numpy()[visible]).max()
