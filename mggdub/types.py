@@ -74,6 +74,7 @@ class Waveform:
 
     samples: Array  # [N] float32
     sample_rate: int
+    cancels: bool = False  # the channels of the recording do so, so that one of them was taken
 
     def __post_init__(self) -> None:
         check_shape("samples", self.samples, None)

@@ -23,6 +23,7 @@ CHUNK = 1 << 20  # bytes
 BLOCK = 0.5  # s for which it is decided whether mixing cancels
 FADE = 0.02  # s from the mix to a channel and back
 CANCELS = 0.5  # of the power that mixing independent channels would leave; a correlation of -0.5 is below it
+MIX = 2  # the column after left and right
 SILENT = 1e-3  # of full scale: -60 dB
 UNNAMED = 2  # channels; more of them without names are laid left and right in turn
 
@@ -59,10 +60,15 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
 
 
 def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
-    """What to know of the sound of a file: a sentence if it is silent and another one beside it is not.
+    """What to know of the sound of a file: that its channels cancel, or that it is silent and another one is not.
 
     `sound` is what was read of it; without, it is read if the file holds others. Raises UsageError or InputError.
     """
+    if sound and sound.cancels:
+        return [
+            f"The channels of {path} cancel each other, so one of them was listened to; where they are mixed, as by a "
+            "phone, it is all but silent. Export it as mono."
+        ]
     first, *others = _contents(path).sounds
     if not others or not _is_silent(sound or _read(path, first, SAMPLE_RATE)):
         return []
@@ -127,10 +133,14 @@ def _mixable(path: Path, track: SoundTrack) -> Any:
 
 def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
     data = bytearray()
+    loud = cancelling = 0  # parts
     with start(arguments(_decoder(path, track, sample_rate)), stdout=subprocess.PIPE) as running:
         assert running.process.stdout is not None
-        for samples in _heard(running.process.stdout, track.channels, sample_rate):
+        for samples, cancels in _heard(running.process.stdout, track.channels, sample_rate):
             data += samples.tobytes()
+            audible = bool(np.abs(samples).max(initial=0.0) > SILENT)
+            loud += audible
+            cancelling += audible and cancels
             if len(data) / (4 * sample_rate) > LONGEST:
                 raise _too_long(path)
         status = running.wait()
@@ -138,7 +148,7 @@ def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
         raise _unreadable(path, refused=False)
     if not data:
         raise InputError(f"{path} holds no audio samples; record or export it again.")
-    return Waveform(np.frombuffer(data, dtype="<f4"), sample_rate)  # writable, since a bytearray is
+    return Waveform(np.frombuffer(data, dtype="<f4"), sample_rate, 2 * cancelling > loud)  # writable, as a bytearray is
 
 
 def _decoder(path: Path, track: SoundTrack, sample_rate: int) -> Any:
@@ -158,8 +168,8 @@ def _resampled(stream: Any, sample_rate: int, layout: str) -> Any:
     return stream.filter("aresample", sample_rate, **options)
 
 
-def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[Array]:
-    """Mono float32 in -1..1, part after part, of what `_decoder` writes."""
+def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[tuple[Array, bool]]:
+    """Mono float32 in -1..1, part after part, of what `_decoder` writes, and whether the channels cancel in it."""
     width = 1 if channels == 1 else 3
     size = CHUNK if width == 1 else 4 * width * round(BLOCK * sample_rate)
     before: int | None = None
@@ -174,7 +184,7 @@ def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[Array]:
             share = np.minimum(np.arange(1, len(part) + 1, dtype=np.float32) / np.float32(length), 1)
             part = columns[:, before] * (1 - share) + part * share
         before = column
-        yield part
+        yield part, width == 3 and column != MIX
 
 
 def _audible(columns: Array) -> int:
@@ -183,4 +193,4 @@ def _audible(columns: Array) -> int:
     Steps between samples are compared, since rumble and hum must not decide.
     """
     left, right, mix = np.square(np.diff(columns, axis=0), dtype=np.float64).sum(0).tolist()
-    return int(right > left) if mix < CANCELS * (left + right) / 4 else 2
+    return int(right > left) if mix < CANCELS * (left + right) / 4 else MIX

@@ -214,6 +214,19 @@ def test_mixing_down_does_not_cancel(tmp_path: Path, signs: tuple[float, ...], s
     assert abs(pitch(heard[2000:8000]) - 300) < 5 and heard[2000:8000].std() > 0.25
 
 
+def test_channels_that_cancel_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    voice, hiss = tone(300, 4.0), np.random.default_rng(0).normal(0, 1e-4, 4 * SAMPLE_RATE)
+    hiss[: len(hiss) // 4] += voice[: len(hiss) // 4]
+    for left, right, told in ((voice, -voice, True), (voice, voice, False), (hiss, -hiss, True), (hiss, hiss, False)):
+        soundfile.write(path, np.stack([left, right], 1), SAMPLE_RATE, subtype="FLOAT")
+        notes = sound_notes(path, read_audio(path))
+        assert len(notes) == told and all("cancel" in note and str(path) in note for note in notes)
+    third = np.where(np.arange(len(voice)) < len(voice) // 3, -voice, voice)
+    soundfile.write(path, np.stack([voice, third], 1), SAMPLE_RATE, subtype="FLOAT")
+    assert sound_notes(path, read_audio(path)) == []  # a part of it does not count
+
+
 def test_sound_that_cancels_for_a_while_goes_over_without_a_click(tmp_path: Path) -> None:
     sound = tone(300, 4.0)
     other = np.where((np.arange(len(sound)) // SAMPLE_RATE) % 2, -sound, sound)
