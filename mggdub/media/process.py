@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -139,14 +139,12 @@ class Running:
 
 
 @contextmanager
-def start(
-    argv: list[str], hear: Callable[[str], None] | None = None, ended: Callable[[], None] | None = None, **pipes: Any
-) -> Iterator[Running]:
+def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
     """Run ffmpeg inside a `with`; on the way out it is dead and reaped, whatever happened.
 
-    A thread reads stderr line by line into `hear` and calls `ended` when there is no more. It gets its own
-    session, so that Ctrl-C reaches only us and a half video is never finished as if it were whole. The same thread
-    starts it, since a signal that interrupts this one in the middle of that would leave an ffmpeg nobody knows of.
+    It gets its own session, so that Ctrl-C reaches only us and a half video is never finished as if it were whole. The
+    thread that reads its stderr starts it, since a signal that interrupts this one in the middle of that would leave an
+    ffmpeg nobody knows of.
     """
     said: deque[str] = deque(maxlen=40)
     born: Queue[subprocess.Popen[bytes] | Exception] = Queue()
@@ -160,12 +158,7 @@ def start(
         born.put(process)
         assert process.stderr is not None
         for line in process.stderr:
-            text = line.decode("utf-8", "replace")
-            said.append(text)
-            if hear:
-                hear(text)
-        if ended:
-            ended()
+            said.append(line.decode("utf-8", "replace"))
 
     listener = Thread(target=listen, daemon=True)
     child: subprocess.Popen[bytes] | Exception | None = None
