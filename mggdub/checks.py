@@ -67,14 +67,14 @@ class FrameStats:
         box = slice(at.top, at.top + at.height), slice(at.left, at.left + at.width)
         alpha = render_frame(avatar.gaussians, avatar.camera)[1]
         photo = avatar.image[box]
-        fine = _sampled(photo, FINE)
+        fine = _light(_sampled(photo, FINE))
         places = tuple(
             ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(fine.shape, alpha.shape, strict=False)
         )
         matte = ndimage.gaussian_filter(alpha[np.ix_(*places)], EDGE * max(fine.shape))
         return cls(
             box,
-            max(float(_sampled(photo, COARSE).mean()), 1.0),
+            max(float(_light(_sampled(photo, COARSE)).mean()), 1.0),
             max(contour_gradient(fine, matte), 0.1),
             matte,
             evenly(SEAMS, frames),
@@ -82,15 +82,20 @@ class FrameStats:
         )
 
     def see(self, index: int, frame: Array) -> None:
-        """Frames [H, W, 3] uint8, in order; a video that is gone on with may begin later."""
+        """Frames in order, [H, W, 3] or planes as of `animate`; a video that is gone on with may begin later."""
         part = frame[self.box]
         coarse = _sampled(part, COARSE).copy()
         if index in self.chosen:
-            self.seams.append(contour_gradient(_sampled(part, FINE), self.matte) / self.seam)
-        self.levels.append(float(coarse.mean()) / self.brightness)
+            self.seams.append(contour_gradient(_light(_sampled(part, FINE)), self.matte) / self.seam)
+        self.levels.append(float(_light(coarse).mean()) / self.brightness)
         if self.last is not None and np.array_equal(coarse, self.last):
             self.repeats.append(index)
         self.last = coarse
+
+
+def _light(part: Array) -> Array:
+    """[H, W] float64 0..255: BT.709's luma of a picture [H, W, 3], or of luma [H, W] in TV range."""
+    return part @ np.array([0.2126, 0.7152, 0.0722]) if part.ndim == 3 else (part - 16.0) * (255 / 219)
 
 
 def _sampled(picture: Array, most: int) -> Array:

@@ -242,6 +242,7 @@ def render_file(
         crf=options.crf,
         force=options.force,
         credentials=credentials,
+        planes=True,
     )
     clock.append(time.perf_counter())
     spoken = None if options.drive else sound
@@ -267,7 +268,7 @@ def _watched(
     start: int = 0,
 ) -> Iterator[Array]:
     """The frames from `start` on; every one is seen by the checks and told."""
-    frames = animate(avatar, models, track, device, relative, start, stopwatch)
+    frames = animate(avatar, models, track, device, relative, start, stopwatch, planes=True)
     for index, frame in enumerate(frames, start):
         watch.see(index, frame)
         progress(Stage.RENDER, index + 1, len(track))

@@ -117,7 +117,7 @@ FORGED: dict[str, Spoil] = {
         slice(1, -1), int(t["mesh_weights.indptr"][-1])
     ),
     "heavy weights": lambda t, _: t["mesh_weights.data"].mul_(1000),
-    "endless plate": lambda t, _: t["plate"].__setitem__((0, 0, 0), float("inf")),
+    "a plate of floats": lambda t, _: t.update({"plate": t["plate"].float()}),
     "giant splats": lambda t, _: t["gaussians.scales"].fill_(50),
     "no turns": lambda t, _: t["gaussians.quats"].zero_(),
     "behind the camera": lambda t, _: t["gaussians.means"].sub_(torch.tensor([0, 0, 400.0])),

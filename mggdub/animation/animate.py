@@ -9,18 +9,16 @@ import numpy as np
 import torch
 
 from mggdub.animation import deform
-from mggdub.animation.backdrop import Backdrop, composite
+from mggdub.animation.compositor import Compositor
 from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
-from mggdub.geometry.camera import project
 from mggdub.geometry.sampling import add_sampled
 from mggdub.models import Models
 from mggdub.motion import torso
 from mggdub.networks.head import head_inputs_of_pose
 from mggdub.progress import Stopwatch
-from mggdub.renderer.rasterize import render_frame
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
 LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
@@ -96,51 +94,26 @@ def animate(
     relative: bool = False,
     start: int = 0,
     clock: Stopwatch | None = None,
+    planes: bool = False,
 ) -> Iterator[Array]:
     """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
     A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
-    `clock` hears how long deforming, rasterising and compositing take.
+    `clock` hears how long deforming, rasterising and compositing take. `planes`: frames are planes for H.264,
+    `Compositor.yuv`, instead.
     """
     clock = clock or Stopwatch()
-    behind = backdrop(avatar)
+    compositor = Compositor.of(avatar)
     heads = posed_gaussians(avatar, models, track, relative, start)
     for body in track.torso[start:]:
         with clock("deform"):
             head = next(heads)
-        yield draw_frame(avatar, head, behind, body, device, clock)
-
-
-def backdrop(avatar: HeadAvatar) -> Backdrop:
-    """The picture without the head, ready to sway with the torso."""
-    box = avatar.box
-    return Backdrop.of(avatar.image, avatar.plate, box.left, box.top, avatar.torso_share_map)
-
-
-def draw_frame(
-    avatar: HeadAvatar,
-    head: Gaussians,
-    behind: Backdrop,
-    body: Array,
-    device: str = "cpu",
-    clock: Stopwatch | None = None,
-) -> Array:
-    """The picture [H, W, 3] uint8 with a head of `posed_gaussians` in it and the torso moved by `body` [4]."""
-    clock = clock or Stopwatch()
-    with clock("rasterise"):
-        rgb, alpha = render_frame(head.to(device), avatar.camera)
-    with clock("composite"):
-        return composite(rgb, alpha, *sway_background(avatar, behind, body), avatar.box.left, avatar.box.top)
-
-
-def sway_background(avatar: HeadAvatar, behind: Backdrop, body: Array) -> tuple[Array, Array]:
-    """Plate and picture with the torso moved by `body` [4]."""
-    camera, box = avatar.camera, avatar.box
-    distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
-    size_turn, shift = torso.in_plane(body, distance, avatar.angle)
-    centre = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
-    return behind.moved(size_turn, shift * float(camera.K[0, 0]) / distance * ratio, complex(*centre))
+        with clock("rasterise"):
+            drawn = compositor.draw(head, device)
+        with clock("composite"):
+            frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
+        yield frame
 
 
 @torch.inference_mode()

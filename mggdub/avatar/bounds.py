@@ -62,7 +62,7 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "mouth_layer.residual": ("float32", ("M", 3), -100, 100),
     "camera.K": ("float32", (3, 3), -1e6, 1e6),
     "camera.viewmat": ("float32", (4, 4), -FARTHEST, FARTHEST),
-    "plate": ("float32", ("h", "w", 3), -0.01, 1.01),
+    "plate": ("uint8", ("h", "w", 3), 0, 255),
     "image": ("uint8", ("H", "W", 3), 0, 255),
     "torso_share_map": ("float32", ("y", "x"), -0.01, 1.01),
 }

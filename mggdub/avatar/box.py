@@ -16,7 +16,7 @@ from mggdub.networks.geometry import GeometryNet, estimate_geometry
 from mggdub.options import SIZE_RANGE, AvatarOptions
 from mggdub.types import CROP_SIZE, FOCAL, Array, Camera, Crop, GeometryMaps, Photo, Portrait
 
-RENDER_SIZE = 640  # px, longest side of what is rendered one to one; beyond it the head is scaled up
+RENDER_SIZE = 320  # px, longest side of what is rendered; the photo's detail makes it larger
 PREVIEW_SIZE = 256
 PREVIEW_FACE = 96  # px, height of a face in a preview, as far as these allow:
 PREVIEW_PIXELS = 1 << 20  # beyond twice the preview's size

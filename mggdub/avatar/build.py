@@ -219,8 +219,9 @@ def _over_background(
         solid = plate_alpha(study.veil.of(box), filled, person, jaw)[..., None]
         plate = plate * solid + (1 - solid) * np.array(study.veil.color, np.float32) / 255
         picture = lay_over(Photo(picture, study.veil.alpha), study.veil.color)
-    original = box.cut(picture).astype(np.float32) / 255
-    return picture, original + (resize_float(plate, (box.width, box.height)) - original) * touched
+    original = box.cut(picture).astype(np.float32)
+    filled_in = original + (resize_float(plate, (box.width, box.height)) * 255 - original) * touched
+    return picture, np.rint(filled_in).astype(np.uint8)
 
 
 def _share_over_picture(study: PhotoStudy, torso_share: Array) -> Array:

@@ -106,7 +106,7 @@ class HeadAvatar:
     mouth_layer: MouthLayer  # what colours them in every frame
     camera: Camera  # of the rendered box
     box: RenderBox
-    plate: Array  # [height, width, 3] float32 0..1, the box without the head
+    plate: Array  # [height, width, 3] uint8, the box without the head
     image: Array  # [H, W, 3] uint8, the whole picture at its output size
     torso_share_map: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
     angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it

@@ -46,8 +46,8 @@ def ssim_of_moments(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) 
 
 
 def grey(picture: Array) -> Array:
-    """[H, W] float64, luma 0..255."""
-    return picture @ np.array([0.299, 0.587, 0.114])
+    """[H, W] float64, luma 0..255; that of luma [H, W] is itself."""
+    return picture @ np.array([0.299, 0.587, 0.114]) if picture.ndim == 3 else picture.astype(np.float64)
 
 
 def sharpness(picture: Array) -> float:

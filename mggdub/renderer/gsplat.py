@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from mggdub.errors import UsageError
 from mggdub.renderer.kernels import ALPHA_MIN, BLUR, NEAR
-from mggdub.types import Camera, Gaussians, Rendering
+from mggdub.types import Array, Camera, Gaussians, Rendering
 
 
 def rasterize_gsplat(gaussians: Gaussians, camera: Camera) -> Rendering:
     """Splat Gaussians that live on a CUDA device. Raises UsageError without gsplat or with tensors elsewhere."""
-    if not gaussians.means.is_cuda:
+    drawn = _drawn(gaussians)
+    picture, alphas = _splat(gaussians, gaussians.colors, drawn, camera, "RGB+D")
+    return Rendering(picture[..., :3], alphas, picture[..., 3])
+
+
+def render_placed_gsplat(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
+    """`rasterize.render_placed` of Gaussians on a CUDA device. Raises UsageError as `rasterize_gsplat`."""
+    g, device = gaussians, gaussians.means.device
+    drawn = _drawn(g)
+    K, view = (torch.from_numpy(x).to(device) for x in (camera.K, camera.viewmat))
+    at = g.means @ view[:3, :3].T + view[:3, 3]
+    pixels = at[:, :2] / at[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+    away = torch.from_numpy(places).to(device) - pixels
+    has = away.isfinite().all(1, keepdim=True)
+    away = torch.where(has, away, torch.zeros_like(away))
+    carried = torch.cat([g.colors, has.float(), away, away.square().sum(1, keepdim=True)], 1)
+    with torch.no_grad():
+        picture, alphas = _splat(g, carried, drawn & carried.isfinite().all(1), camera, "RGB")
+    return torch.cat([picture, alphas[..., None]], -1).cpu().numpy()
+
+
+def _drawn(g: Gaussians) -> Tensor:
+    """[N] bool: what our own kernels would draw."""
+    fields = torch.cat([g.means, g.quats, g.scales, g.opacities[:, None], g.colors], 1)
+    return fields.isfinite().all(1) & (g.opacities >= ALPHA_MIN) & (g.quats.norm(dim=1) > 0)
+
+
+def _splat(g: Gaussians, carried: Tensor, drawn: Tensor, camera: Camera, mode: str) -> tuple[Tensor, Tensor]:
+    """What carried [N, C] sums up to [H, W, C], with depth if `mode` says so, and alphas [H, W]."""
+    if not g.means.is_cuda:
         raise UsageError("The gsplat renderer needs a CUDA device; use --device cpu.")
     try:
         from gsplat import rasterization
     except ImportError as error:
         raise UsageError("gsplat is not installed; pip install 'mggdub[cuda]' or use --device cpu.") from error
-    g = gaussians
-    fields = torch.cat([g.means, g.quats, g.scales, g.opacities[:, None], g.colors], 1)
-    drawn = fields.isfinite().all(1) & (g.opacities >= ALPHA_MIN) & (g.quats.norm(dim=1) > 0)
-    means, quats, scales, opacities, colors = (t[drawn] for t in (g.means, g.quats, g.scales, g.opacities, g.colors))
+    means, quats, scales, opacities, colors = (t[drawn] for t in (g.means, g.quats, g.scales, g.opacities, carried))
     if not len(means):
         empty = g.means.new_zeros((camera.height, camera.width))
-        return Rendering(empty[..., None].expand(-1, -1, 3), empty, empty)
+        return empty[..., None].expand(-1, -1, carried.shape[1] + mode.endswith("+D")), empty
     device = g.means.device
     picture, alphas, _ = rasterization(
         means,
@@ -38,7 +65,7 @@ def rasterize_gsplat(gaussians: Gaussians, camera: Camera) -> Rendering:
         near_plane=NEAR,
         eps2d=BLUR,
         packed=False,  # one camera that sees nearly all: faster, and its gradients are summed in a fixed order
-        render_mode="RGB+D",
+        render_mode=mode,
         rasterize_mode="classic",
     )
-    return Rendering(picture[0, ..., :3], alphas[0, ..., 0], picture[0, ..., 3])
+    return picture[0], alphas[0, ..., 0]

@@ -5,8 +5,11 @@ Gaussian to the rows of one strip. LLVM legalises the lanes to what the machine 
 it lives in this one file because numba's disk cache watches only the file of the function that it compiles.
 
 A projected Gaussian is a row of 16 floats: u, v, a, b, c, log2 opacity, red, green, blue, z, x0, x1, y0, y1, -, -;
-its exponent in base 2 at (dx, dy) from (u, v) is l - a dx² - b dx dy - c dy². Results do not depend on the number of
-threads: a pixel is blended by one thread, and each Gaussian adds the gradients of its tiles in one order.
+its exponent in base 2 at (dx, dy) from (u, v) is l - a dx² - b dx dy - c dy². Where splats carry a place of the photo,
+1 stands for z in those that have one, and the last two floats are how far it lies from (u, v), px.
+
+Results do not depend on the number of threads: a pixel is blended by one thread, and each Gaussian adds the gradients
+of its tiles in one order.
 """
 
 # ruff: noqa: ARG001 (an intrinsic names its arguments only so that numba can count them)
@@ -36,6 +39,7 @@ TILE = 32
 ROW = 16  # floats of a projected Gaussian
 PITCH = TILE + LANES  # a strip may overhang its tile
 BACKWARD_CHANNELS = 7  # transmittance, what is behind, the gradients of red, green, blue, depth, alpha
+FLAT_CHANNELS, DEEP_CHANNELS, PLACED_CHANNELS = 4, 5, 8  # transmittance, colours; z; or whether, where, and its square
 SUMS = 10  # of dp · (1, dx, dy, dx², dx dy, dy²), red, green, blue, z
 _F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VF, _VI = ir.VectorType(_F, LANES), ir.VectorType(_I32, LANES)
@@ -142,13 +146,16 @@ class _Strip:
         lane = _Vector(builder, ir.Constant(_VF, [float(i) for i in range(LANES)]))
         self.dx = lane + _splat(builder, dx)
         self.inside = lane.compare("<", _splat(builder, width))
-        a, self.b, self.c, opacity, *self.color = (
-            _splat(builder, builder.load(builder.gep(self.gaussian, [ir.Constant(_I64, i)]))) for i in range(2, 10)
-        )
+        a, self.b, self.c, opacity, *self.color = (self.coefficient(index) for index in range(2, 10))
         self.constant = opacity - a * self.dx * self.dx
         self.linear = self.b * self.dx
         self.dy = cgutils.alloca_once(builder, _F)
         builder.store(dy, self.dy)
+
+    def coefficient(self, index: int) -> _Vector:
+        """One float of the Gaussian in every lane."""
+        pointer = self.builder.gep(self.gaussian, [ir.Constant(_I64, index)])
+        return _splat(self.builder, self.builder.load(pointer))
 
     def rows(self) -> Any:
         return cgutils.for_range_slice(self.builder, self.first, self.last, ir.Constant(_I64, 1))
@@ -191,7 +198,7 @@ def _signature(buffer: Any, gaussians: Any, *more: Any) -> Any:
 
 @intrinsic
 def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width, gaussians, row):  # type: ignore[no-untyped-def]
-    """Blend one Gaussian into the rows of one strip; with 4 channels there is no depth."""
+    """Blend one Gaussian into the rows of one strip, into as many channels as there are."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         strip = _Strip(context, builder, signature, arguments)
@@ -206,11 +213,18 @@ def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width
                         pointer = strip.channel(index + 1)
                         _store(builder, _load(builder, pointer) + weight * color, pointer)
 
-        with builder.if_else(builder.icmp_signed("==", arguments[2], ir.Constant(_I64, 5))) as (deep, flat):
-            with deep:
-                walk(strip.color)
-            with flat:
-                walk(strip.color[:3])
+        def has(channels: int) -> Any:
+            return builder.icmp_signed("==", arguments[2], ir.Constant(_I64, channels))
+
+        with builder.if_else(has(PLACED_CHANNELS)) as (placed, other):
+            with placed:
+                right, down = (strip.coefficient(index) for index in (14, 15))
+                walk([*strip.color, right, down, right * right + down * down])
+            with other, builder.if_else(has(DEEP_CHANNELS)) as (deep, flat):
+                with deep:
+                    walk(strip.color)
+                with flat:
+                    walk(strip.color[:3])
         return context.get_dummy_value()
 
     return _signature(buffer, gaussians), generate
@@ -323,9 +337,13 @@ def _times(row: Any, first: Any, second: Any, third: Any) -> Any:
 
 @_kernel(parallel=True)
 def project(  # type: ignore[no-untyped-def]
-    means, quats, scales, opacities, colors, camera, width, height, rows, keys
+    means, quats, scales, opacities, colors, places, camera, width, height, rows, keys
 ):
-    """Fill rows [N * ROW] and keys [N]: camera z, or -1 for what is not drawn (behind, outside, faint, not finite)."""
+    """Fill rows [N * ROW] and keys [N]: camera z, or -1 for what is not drawn (behind, outside, faint, not finite).
+
+    places [N, 2] px of the photo as it is drawn, NaN where a splat has none; [0, 2] if nothing carries any.
+    """
+    placed = places.shape[0] > 0
     one, half, zero = f4(1), f4(0.5), f4(0)
     w, h = f4(width), f4(height)
     for i in prange(means.shape[0]):
@@ -353,6 +371,11 @@ def project(  # type: ignore[no-untyped-def]
         finite = zero
         for k in range(10):
             finite += abs(rows[g + k])
+        if placed:
+            right, down = places[i, 0] - u, places[i, 1] - v
+            has = right == right and down == down
+            rows[g + 9] = one if has else zero
+            rows[g + 14], rows[g + 15] = right if has else zero, down if has else zero
         drawn = f4(NEAR) <= Z and x0 < x1 and y0 < y1 and opacities[i] >= f4(ALPHA_MIN) and finite < f4(1e30)
         keys[i] = Z if drawn else f4(-1)
 
@@ -454,9 +477,9 @@ def _first_open(buffer: Any, base: Any, pitch: Any, y: Any, rows: Any, columns: 
 
 
 @_kernel(parallel=True)
-def blend(rows, listed, ends, across, width, height, colors, alphas, depths, deep, threads):  # type: ignore[no-untyped-def]
-    """Fill colors [H, W, 3] premultiplied, alphas [H, W] and, where deep, depths [H, W]."""
-    channels = 5 if deep else 4
+def blend(rows, listed, ends, across, width, height, drawn, threads):  # type: ignore[no-untyped-def]
+    """Fill drawn [H, W, C] for C of *_CHANNELS: what is summed up, and in the last channel alpha."""
+    channels = np.int64(drawn.shape[2])
     pitch, size = channels * PITCH, TILE * channels * PITCH
     buffers = np.empty(threads * size, np.float32)
     for tile in prange(ends.shape[0] - 1):
@@ -487,11 +510,9 @@ def blend(rows, listed, ends, across, width, height, colors, alphas, depths, dee
         for y in range(tall):
             at = base + y * pitch
             for x in range(wide):
-                alphas[top + y, left + x] = f4(1) - abs(buffers[at + x])
-                for k in range(3):
-                    colors[top + y, left + x, k] = buffers[at + (k + 1) * PITCH + x]
-                if deep:
-                    depths[top + y, left + x] = buffers[at + 4 * PITCH + x]
+                for k in range(1, channels):
+                    drawn[top + y, left + x, k - 1] = buffers[at + k * PITCH + x]
+                drawn[top + y, left + x, channels - 1] = f4(1) - abs(buffers[at + x])
 
 
 @_kernel(parallel=True)

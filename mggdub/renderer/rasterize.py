@@ -20,6 +20,7 @@ from mggdub.renderer import kernels
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
 _ONE_AT_A_TIME = Lock()
+_NO_PLACES: Array = np.empty((0, 2), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,25 @@ def render_frame(gaussians: Gaussians, camera: Camera) -> tuple[Array, Array]:
         return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
     fields = [_ready(field) for field in gaussians.arrays]
     with _ONE_AT_A_TIME:
-        return _draw(_splats(fields, camera), camera, deep=False)[:2]
+        picture = _draw(_splats(fields, camera), camera, kernels.FLAT_CHANNELS)
+    return picture[..., :3], picture[..., 3]
+
+
+def render_placed(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
+    """What `render_frame` draws, and where in the photo it was: [H, W, 8] float32.
+
+    places [N, 2] px of the drawn photo, NaN for splats that show nothing of it. Channels: premultiplied red, green,
+    blue; then, weighed as colours are, 1 for splats with a place, how far right and down it lies from where the splat
+    is drawn (px), the square of that distance; alpha. Where one surface covers a pixel the distances are alike, and
+    their mean hardly depends on the order of the splats.
+    """
+    if gaussians.means.is_cuda:
+        from mggdub.renderer.gsplat import render_placed_gsplat
+
+        return render_placed_gsplat(gaussians, places, camera)
+    fields = [_ready(field) for field in gaussians.arrays]
+    with _ONE_AT_A_TIME:
+        return _draw(_splats(fields, camera, _ready(places)), camera, kernels.PLACED_CHANNELS)
 
 
 def warm_up() -> None:
@@ -84,36 +103,24 @@ def _camera_row(camera: Camera) -> Array:
     return np.concatenate([[K[0, 0], K[1, 1], K[0, 2], K[1, 2]], view[:3, :3].ravel(), view[:3, 3]]).astype(np.float32)
 
 
-def _splats(fields: list[Array], camera: Camera) -> _Splats:
+def _splats(fields: list[Array], camera: Camera, places: Array = _NO_PLACES) -> _Splats:
     count, width, height = len(fields[0]), camera.width, camera.height
     across, down = -(-width // kernels.TILE), -(-height // kernels.TILE)
     rows, keys = np.empty(count * kernels.ROW, np.float32), np.empty(count, np.float32)
     order, ends = np.empty(count, np.int32), np.empty(across * down + 1, np.int32)
-    kernels.project(*fields, _camera_row(camera), width, height, rows, keys)
+    kernels.project(*fields, places, _camera_row(camera), width, height, rows, keys)
     drawn = kernels.sort_by_depth(keys, order)
     in_order = np.empty(drawn * kernels.ROW, np.float32)
     listed = kernels.bin_tiles(rows, order, drawn, across, down, in_order, ends, numba.get_num_threads())
     return _Splats(in_order, order, drawn, listed, ends, across)
 
 
-def _draw(splats: _Splats, camera: Camera, deep: bool) -> tuple[Array, Array, Array]:
+def _draw(splats: _Splats, camera: Camera, channels: int) -> Array:
+    """[H, W, channels] float32 of `kernels.blend`."""
     height, width = camera.height, camera.width
-    colors, alphas = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
-    depths = np.empty((height, width) if deep else (0, 0), np.float32)
-    kernels.blend(
-        splats.rows,
-        splats.listed,
-        splats.ends,
-        splats.across,
-        width,
-        height,
-        colors,
-        alphas,
-        depths,
-        deep,
-        numba.get_num_threads(),
-    )
-    return colors, alphas, depths
+    drawn = np.empty((height, width, channels), np.float32)
+    kernels.blend(splats.rows, splats.listed, splats.ends, splats.across, width, height, drawn, numba.get_num_threads())
+    return drawn
 
 
 class _Rasterize(torch.autograd.Function):
@@ -122,7 +129,8 @@ class _Rasterize(torch.autograd.Function):
         *tensors, camera = inputs
         with _ONE_AT_A_TIME:
             splats = _splats([_ready(t.detach().numpy()) for t in tensors], camera)
-            pictures = [torch.from_numpy(picture) for picture in _draw(splats, camera, deep=True)]
+            drawn = torch.from_numpy(_draw(splats, camera, kernels.DEEP_CHANNELS))
+        pictures = [drawn[..., :3].contiguous(), drawn[..., 4].contiguous(), drawn[..., 3].contiguous()]
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*tensors[:3], *pictures)
             ctx.splats, ctx.camera = splats, camera

@@ -30,6 +30,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from mggdub.animation import animate
+from mggdub.animation.compositor import Compositor
 from mggdub.avatar import build
 from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import MggdubError, UsageError
@@ -128,11 +129,12 @@ def _ceiling(avatar: HeadAvatar, models: Models, drive: ExpressionTrack, clip: P
         for k, (_, frame) in enumerate(read_video(clip))
         if k in chosen
     ]
-    plate = resize(np.rint(avatar.plate * 255).astype(np.uint8), size).astype(np.float32) / 255
+    plate = resize(avatar.plate, size).astype(np.float32) / 255
     change = fit_clip(states[: len(truths)], avatar.camera, truths, plate)
-    behind = animate.backdrop(avatar)
+    compositor = Compositor.of(avatar)
     for head, body in zip(animate.posed_gaussians(avatar, models, drive, True), drive.torso, strict=True):
-        yield animate.draw_frame(avatar, replace(head, colors=(head.colors + change).clamp(0, 1)), behind, body)
+        fitted = replace(head, colors=(head.colors + change).clamp(0, 1))
+        yield compositor.rgb(compositor.draw(fitted), body)
 
 
 def _lasting(track: ExpressionTrack, frames: int) -> ExpressionTrack:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mggdub.animation import animate
+from mggdub.animation.compositor import Compositor
 from mggdub.avatar import learned, visible
 from mggdub.avatar.box import crop_pixels, edge_distance, render_box, render_view
 from mggdub.avatar.build import PhotoStudy, assemble
@@ -139,8 +140,8 @@ def avatar_arrays(
     basis = models.expression
     surface, own = visible.coarse_surface(head, maps), expression.photo_state(basis, head)
     avatar = assemble(PhotoStudy(head, maps, surface, nothing_learned(), own, picture, scale, box), models, overlap)
-    behind = animate.backdrop(avatar)
-    plates = [animate.sway_background(avatar, behind, body)[0] for body in played.torso]
+    compositor = Compositor.of(avatar)
+    plates = [box.cut(compositor.behind(body)) for body in played.torso]
     now = list(animate.frame_poses(avatar, models, played, relative=True))
     g = avatar.gaussians
     inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
@@ -166,7 +167,7 @@ def avatar_arrays(
         "rotation": np.stack([m.rotation for m in now]),
         "translation": np.stack([m.translation for m in now]),
         "sway": np.stack([m.sway for m in now]),
-        "plates": np.rint(np.stack(plates) * 255).astype(np.uint8),
+        "plates": np.stack(plates),
         "states": np.stack([m.state for m in now]),
         "mouth_colors": np.stack([m.mouth[0] for m in now]).astype(np.float16),
         "mouth_radii": np.stack([m.mouth[1] for m in now]).astype(np.float16),

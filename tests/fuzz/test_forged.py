@@ -194,7 +194,7 @@ def boxes(rng: np.random.Generator, tensors: Tensors, about: About) -> None:
     if rng.random() < 0.3:
         frame |= {"render_width": int(one_of(rng, (1, 2, 10**6))), "render_height": int(one_of(rng, (1, 7, 10**9)))}
     camera |= {"width": frame["render_width"], "height": frame["render_height"]}
-    tensors["plate"] = torch.full((height, width, 3), 0.5)
+    tensors["plate"] = torch.full((height, width, 3), 128, dtype=torch.uint8)
 
 
 def views(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.renderer.rasterize import rasterize, render_frame
-from mggdub.renderer.reference import rasterize_reference, rotation
+from mggdub.renderer.rasterize import rasterize, render_frame, render_placed
+from mggdub.renderer.reference import project, rasterize_reference, rotation
 from mggdub.types import Camera, Gaussians, Rendering
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
@@ -195,3 +195,20 @@ def test_gsplat_equals_ours() -> None:
     theirs = [getattr(rasterize(on_device, view), name).cpu().double().numpy() for name in PICTURES]
     error = np.mean((theirs[0] - pictures(rasterize(gaussians, view))[0]) ** 2)
     assert -10 * math.log10(error) > 50
+
+
+def test_a_drawing_carries_places_beside_its_colours() -> None:
+    gaussians, view = scene(800), camera(96, 64)
+    places = np.full((800, 2), np.nan, np.float32)
+    places[:500] = np.random.default_rng(0).uniform(0, 90, (500, 2))
+    drawn = render_placed(gaussians, places, view)
+    colors, alphas = render_frame(gaussians, view)
+    assert np.array_equal(drawn[..., :3], colors) and np.array_equal(drawn[..., 7], alphas)
+    away = places - project(gaussians, view)[0].numpy()
+    has = np.isfinite(away).all(1)
+    away = np.where(has[:, None], away, 0)
+    for channel, values in enumerate((has, away[:, 0], away[:, 1], (away**2).sum(1)), 3):
+        carried = torch.from_numpy(np.repeat(values[:, None], 3, 1).astype(np.float32))
+        g = gaussians
+        alone, _ = render_frame(Gaussians(g.means, g.quats, g.scales, g.opacities, carried), view)
+        np.testing.assert_allclose(drawn[..., channel], alone[..., 0], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,144 @@
+"""A drawn head becomes the whole picture: the photo's detail on it, the swaying torso and the background behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mggdub.avatar.values import HeadAvatar
+from mggdub.geometry.camera import project
+from mggdub.geometry.sampling import smoothstep
+from mggdub.motion import torso
+from mggdub.renderer.compose import FINEST, LEAST, PAD, compose_rgb, compose_yuv, convert_yuv, settle
+from mggdub.renderer.kernels import PLACED_CHANNELS
+from mggdub.renderer.rasterize import render_placed
+from mggdub.types import Array, Gaussians
+
+COVERED = (0.02, 0.2)  # of alpha: where the head's detail begins and where it is whole
+LEAST_TAKEN = 0.25  # of detail where the photo's own state takes less than all of it
+
+
+@dataclass(frozen=True, eq=False)
+class Compositor:
+    """What is worked out once for all frames of an avatar.
+
+    `places` say for every splat where it was drawn in the photo's own state; what the photo showed there beyond the
+    splats' own picture is its `detail`, which goes where they go. So a head is drawn small, is as sharp as the photo,
+    and in its own state is the photo.
+    """
+
+    avatar: HeadAvatar
+    places: Array  # [N, 2] px of the rendered box, NaN for splats that show nothing of the photo
+    still: Array  # [(H + 2 PAD) * (W + 2 PAD) * 4] uint8, the picture without the head
+    detail: Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, FINEST steps in one of 255, over the box
+    planes: Array  # [H' * 3 / 2, W'] uint8, the picture without the head as `yuv`
+    part: tuple[int, int, int, int]  # px of what may change: left, top, right, bottom
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar) -> Compositor:
+        """Draws the photo's own state once."""
+        height, width = avatar.image.shape[:2]
+        behind, box = avatar.image.copy(), avatar.box
+        box.cut(behind)[:] = avatar.plate
+        planes = np.empty(((height + 1) // 2 * 3, (width + 1) // 2 * 2), np.uint8)
+        convert_yuv(behind, *_planes(planes), numba.get_num_threads())
+        none = np.zeros((box.height, box.width, 3), np.int16)
+        first = cls(avatar, photo_places(avatar), _padded(behind), _padded(none), planes, _changing(avatar))
+        return replace(first, detail=_padded(first._missing(first.draw(own_state(avatar)))))
+
+    def _missing(self, drawn: Array) -> Array:
+        """[h, w, 3] int16: what the photo shows in the box beyond a drawing of its own state, where the head is."""
+        box = self.avatar.box
+        shown = self.rgb(drawn, np.zeros(4, np.float32))
+        whole = functional.interpolate(
+            torch.from_numpy(drawn[..., [3, 6, 7]]).permute(2, 0, 1)[None], (box.height, box.width), mode="bicubic"
+        )
+        placed, takes, alpha = whole[0].numpy()
+        taken = np.clip(takes / np.maximum(placed, 1e-3), LEAST_TAKEN, 1)
+        share = smoothstep((alpha - COVERED[0]) / (COVERED[1] - COVERED[0])) / taken
+        missing = box.cut(self.avatar.image).astype(np.float32) - box.cut(shown)
+        return np.rint(missing * (share * FINEST)[..., None]).clip(-32767, 32767).astype(np.int16)
+
+    def draw(self, head: Gaussians, device: str = "cpu") -> Array:
+        """A drawing [h, w, 8] of a head of `posed_gaussians`, for `rgb` and `yuv`."""
+        drawn = render_placed(head.to(device), self.places, self.avatar.camera)
+        settle(drawn)
+        return drawn
+
+    def rgb(self, drawn: Array, body: Array) -> Array:
+        """The picture [H, W, 3] uint8 with a drawing in it and the torso moved by `body` [4]."""
+        height, width = self.avatar.image.shape[:2]
+        frame = self.still.reshape(height + 2 * PAD, width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3].copy()
+        compose_rgb(*self._layers(drawn, self._sway(body)), self.part, frame, numba.get_num_threads())
+        return frame
+
+    def yuv(self, drawn: Array, body: Array) -> Array:
+        """The same for H.264: luma and two planes of chroma [H' * 3 / 2, W'] uint8 of even H' and W', TV range."""
+        planes, size = self.planes.copy(), self.avatar.image.shape[:2]
+        compose_yuv(*self._layers(drawn, self._sway(body)), self.part, size, *_planes(planes), numba.get_num_threads())
+        return planes
+
+    def behind(self, body: Array) -> Array:
+        """The picture [H, W, 3] uint8 without the head and with the torso moved by `body` [4]."""
+        camera = self.avatar.camera
+        return self.rgb(np.zeros((camera.height, camera.width, PLACED_CHANNELS), np.float32), body)
+
+    def _layers(self, drawn: Array, sway: Array) -> tuple[object, ...]:
+        box = self.avatar.box
+        share = self.avatar.torso_share_map
+        return self.still, share, sway, drawn, self.detail, (box.left, box.top, box.width, box.height)
+
+    def _sway(self, body: Array) -> Array:
+        """[6]: size and turn less one, what leads from the centre to a pixel's corner, the shift; px of the picture."""
+        camera, box = self.avatar.camera, self.avatar.box
+        distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px
+        size_turn, shift = torso.in_plane(body, distance, self.avatar.angle)
+        shift *= float(camera.K[0, 0]) / distance * ratio
+        x, y = (project(torso.CENTRE, camera) * ratio + [box.left, box.top]).tolist()
+        return np.array([size_turn.real - 1, size_turn.imag, 0.5 - x, 0.5 - y, shift.real, shift.imag], np.float32)
+
+
+def photo_places(avatar: HeadAvatar) -> Array:
+    """[N, 2] float32: where splats that show the photo lie in the rendered box, px; NaN for all others."""
+    camera = avatar.camera
+    places = project(avatar.gaussians.means.numpy(), camera).astype(np.float32)
+    beyond = ((places < 0) | (places > [camera.width, camera.height])).any(1)
+    places[beyond | (np.arange(len(places)) >= avatar.hidden.start)] = np.nan
+    return places
+
+
+def own_state(avatar: HeadAvatar) -> Gaussians:
+    """The head in the photo's own state: lids folded."""
+    opacities = avatar.gaussians.opacities.clone()
+    for lid in avatar.lids:
+        opacities[lid] = 0
+    return replace(avatar.gaussians, opacities=opacities)
+
+
+def _changing(avatar: HeadAvatar) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what head and torso may change."""
+    height, width = avatar.image.shape[:2]
+    share, box = avatar.torso_share_map, avatar.box
+    spans = [[box.left, box.left + box.width], [box.top, box.top + box.height]]
+    for axis, size in ((0, width), (1, height)):
+        cells = np.flatnonzero((share > LEAST).any(axis))
+        if len(cells):
+            step = size / share.shape[1 - axis]
+            spans[axis] += [max(0, int((cells[0] - 1) * step)), min(size, int((cells[-1] + 2) * step) + 1)]
+    (left, right), (top, bottom) = ((min(span) // 2 * 2, max(span)) for span in spans)
+    return left, top, min(right + right % 2, width), min(bottom + bottom % 2, height)
+
+
+def _planes(planes: Array) -> tuple[Array, Array]:
+    """Luma [H, W] and chroma [2, H / 2, W / 2] in one buffer [H * 3 / 2, W]."""
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    return planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+
+
+def _padded(picture: Array) -> Array:
+    """A flat texture of four channels that repeats its edge, of a picture [H, W, 3]."""
+    return np.pad(np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge"), ((0, 0), (0, 0), (0, 1))).reshape(-1)

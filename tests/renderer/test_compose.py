@@ -1,0 +1,150 @@
+"""Enlarging, detail and conversion equal their formulas, worked out the plain way."""
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv, settle
+
+HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
+REST = np.zeros(6, np.float32)
+
+
+def texture(picture: np.ndarray) -> np.ndarray:
+    edged = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge")
+    return np.pad(edged, ((0, 0), (0, 0), (0, 1))).ravel()
+
+
+def keys(x: np.ndarray) -> np.ndarray:
+    """Cubic convolution's kernel with a = -1/2."""
+    x = np.abs(x)
+    return np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+
+
+def at(picture: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A picture [H, W, C] between its pixels at y and x [...], px from the middle of the first; its edge repeats."""
+    found = 0.0
+    for j in range(-1, 3):
+        for i in range(-1, 3):
+            row, column = np.floor(y).astype(int) + j, np.floor(x).astype(int) + i
+            weight = keys(y - row) * keys(x - column)
+            inside = (np.clip(row, 0, picture.shape[0] - 1), np.clip(column, 0, picture.shape[1] - 1))
+            found = found + weight[..., None] * picture[inside]
+    return np.asarray(found)
+
+
+@pytest.fixture
+def parts() -> dict[str, np.ndarray]:
+    """A drawing of 11 x 13 for a box of 33 x 40, smooth, of one surface that was elsewhere in the photo."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:11, :13] / 12
+    drawn = np.stack(
+        [0.5 + 0.3 * x, 0.4 + 0.3 * y, 0.6 - 0.3 * x, 1 + 0 * x, 0.4 * y, -0.3 * x, 1 + 0 * x, 1 + 0 * x], 2
+    )
+    drawn[:, 9:] *= np.array([0.4, 0.4, 0.4, 0.3, 0.3, 0.3, 0.25, 0.5])
+    drawn[3:6] *= 0.9
+    return {
+        "picture": rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8),
+        "drawn": drawn.astype(np.float32),
+        "detail": (rng.normal(size=(BOX[3], BOX[2], 3)) * 20 * FINEST).astype(np.int16),
+        "share": np.linspace(0, 1, 12).reshape(4, 3).astype(np.float32),
+    }
+
+
+def composed(parts: dict[str, np.ndarray], sway: np.ndarray = REST) -> np.ndarray:
+    frame = parts["picture"].copy()
+    part = (0, 0, WIDTH, HEIGHT)
+    layers = (texture(parts["picture"]), parts["share"], sway, parts["drawn"], texture(parts["detail"]), BOX, part)
+    compose_rgb(*layers, frame, numba.get_num_threads())
+    return frame
+
+
+def twin(parts: dict[str, np.ndarray], sway: np.ndarray = REST) -> np.ndarray:
+    left, top, width, height = BOX
+    a, b, dx, dy, right, down = sway.astype(np.float64)
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
+    cells = torch.from_numpy(parts["share"])[None, None]
+    share = torch.nn.functional.interpolate(cells, (HEIGHT, WIDTH), mode="bilinear")[0, 0].numpy()
+    u = np.clip(x - share * (a * (x + dx) - b * (y + dy) + right), 0, WIDTH - 1)
+    v = np.clip(y - share * (b * (x + dx) + a * (y + dy) + down), 0, HEIGHT - 1)
+    frame = at(parts["picture"].astype(np.float64), v, u)
+    rows, columns = parts["drawn"].shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    large = at(parts["drawn"].astype(np.float64), (y + 0.5) * rows / height - 0.5, (x + 0.5) * columns / width - 0.5)
+    right, down = (large[..., k] / large[..., 3] * step for k, step in ((4, width / columns), (5, height / rows)))
+    place = np.clip(y + down, 0, height - 1), np.clip(x + right, 0, width - 1)
+    detail = at(parts["detail"].astype(np.float64), *place) / FINEST
+    takes = np.minimum(large[..., 6] / large[..., 3], 1)[..., None]
+    own = large[..., :3] * 255 + takes * detail
+    box = frame[top : top + height, left : left + width]
+    box[:] = box * (1 - np.clip(large[..., 7:], 0, 1)) + own
+    return np.clip(frame, 0, 255)
+
+
+@pytest.mark.parametrize("sway", [REST, np.array([0.02, 0.03, -20, -15, 2.5, -1.25], np.float32)])
+def test_a_frame_is_what_the_formulas_say(parts: dict[str, np.ndarray], sway: np.ndarray) -> None:
+    assert np.abs(composed(parts, sway) - twin(parts, sway)).max() < 0.75
+
+
+def test_the_bytes_do_not_depend_on_threads(parts: dict[str, np.ndarray]) -> None:
+    sway, most = np.array([0.02, 0.03, -20, -15, 2.5, -1.25], np.float32), numba.get_num_threads()
+    both = composed(parts, sway)
+    numba.set_num_threads(1)
+    try:
+        assert np.array_equal(composed(parts, sway), both)
+    finally:
+        numba.set_num_threads(most)
+
+
+def test_without_a_head_the_picture_is_untouched_and_sways_as_a_whole(parts: dict[str, np.ndarray]) -> None:
+    none = parts | {"drawn": np.zeros_like(parts["drawn"]), "share": np.ones((4, 3), np.float32)}
+    assert np.array_equal(composed(none), parts["picture"])
+    moved = composed(none, np.array([0, 0, 0, 0, 3, 2], np.float32))
+    assert np.array_equal(moved[2:, 3:], parts["picture"][:-2, :-3])
+    assert (moved[2:, 0] == moved[2:, 2]).all()  # the edge repeats
+
+
+def test_turning_goes_clockwise_about_the_centre(parts: dict[str, np.ndarray]) -> None:
+    dot = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    dot[20, 40] = 255
+    turn = np.exp(0.1j) - 1
+    sway = np.array([turn.real, turn.imag, 0.5 - 30.5, 0.5 - 20.5, 0, 0], np.float32)
+    none = {"picture": dot, "drawn": np.zeros_like(parts["drawn"]), "share": np.ones((4, 3), np.float32)}
+    moved = composed(parts | none, sway)
+    assert np.unravel_index(moved[..., 0].argmax(), moved.shape[:2]) == (21, 40)  # y down
+
+
+@pytest.mark.parametrize("sway", [REST, np.array([0.02, 0.03, -20, -15, 2.5, -1.25], np.float32)])
+def test_planes_are_the_frame_in_bt709(parts: dict[str, np.ndarray], sway: np.ndarray) -> None:
+    height, width = HEIGHT - 1, WIDTH  # both odd
+    cut = parts | {"picture": parts["picture"][:height]}
+    luma, chroma = (
+        np.empty((height + 1, width + 1), np.uint8),
+        np.empty((2, (height + 1) // 2, (width + 1) // 2), np.uint8),
+    )
+    convert_yuv(cut["picture"], luma, chroma, numba.get_num_threads())
+    part, size = (0, 0, width, height), (height, width)
+    layers = (texture(cut["picture"]), cut["share"], sway, cut["drawn"], texture(cut["detail"]), BOX, part, size)
+    compose_yuv(*layers, luma, chroma, numba.get_num_threads())
+    frame = parts["picture"][:height].copy()
+    compose_rgb(*layers[:-1], frame, numba.get_num_threads())
+    even = np.pad(frame, ((0, 1), (0, 1), (0, 0)), "edge").astype(np.float64) / 255
+    y = even @ [0.2126, 0.7152, 0.0722]
+    assert np.abs(luma - (16 + 219 * y)).max() < 1.01
+    across = np.pad(even, ((0, 0), (1, 1), (0, 0)), "edge")
+    quarters = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:])[:, ::2]
+    smooth = (quarters[::2] + quarters[1::2]) / 8
+    light = smooth @ [0.2126, 0.7152, 0.0722]
+    for k, (channel, range_) in enumerate(((2, 1.8556), (0, 1.5748))):
+        away = np.abs(chroma[k] - (128 + 224 * (smooth[..., channel] - light) / range_))
+        assert away.max() < 1.01
+
+
+def test_detail_is_for_one_surface_that_mostly_covers() -> None:
+    whole = np.zeros((1, 4, 8), np.float32)
+    whole[0, 0, 3:] = [1, 1, -2, 5, 1]  # one surface
+    whole[0, 1, 3:] = [1, 2, 0, 8, 1]  # two, 4 px apart
+    whole[0, 2, 3:] = [0.5, 0.5, 0, 0.5, 1]  # half covered by what has no place
+    settle(whole)
+    assert whole[0, :, 6].tolist() == [1, 0, 0, 0]
