@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage, sparse
 
 from mggdub.avatar import shares
@@ -45,7 +46,7 @@ from mggdub.face.mesh import INNER_LIPS
 from mggdub.face.portrait import check_face, choose_face, portrait
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
-from mggdub.geometry.sampling import resize_float, sample_crop
+from mggdub.geometry.sampling import sample_crop
 from mggdub.media.image import WHITE, lay_over, resize
 from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
@@ -214,14 +215,14 @@ def _over_background(
 ) -> tuple[Array, Array]:
     """The picture [H, W, 3] uint8 and the plate at the box's size, over the background of a transparent photo."""
     picture, box = study.picture, study.box
-    touched = resize_float(hole.astype(np.float32)[..., None], (box.width, box.height))  # 0..1
     if study.veil:
         solid = plate_alpha(study.veil.of(box), filled, person, jaw)[..., None]
         plate = plate * solid + (1 - solid) * np.array(study.veil.color, np.float32) / 255
         picture = lay_over(Photo(picture, study.veil.alpha), study.veil.color)
-    original = box.cut(picture).astype(np.float32)
-    filled_in = original + (resize_float(plate, (box.width, box.height)) * 255 - original) * touched
-    return picture, np.rint(filled_in).astype(np.uint8)
+    size, bicubic = (box.width, box.height), Image.Resampling.BICUBIC
+    touched, fill = (Image.fromarray(np.rint(255 * x.clip(0, 1)).astype(np.uint8)) for x in (hole, plate))
+    whole = Image.fromarray(np.ascontiguousarray(box.cut(picture)))
+    return picture, np.asarray(Image.composite(fill.resize(size, bicubic), whole, touched.resize(size, bicubic)))
 
 
 def _share_over_picture(study: PhotoStudy, torso_share: Array) -> Array:

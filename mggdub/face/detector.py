@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from mggdub.errors import InputError, excerpt
 from mggdub.face.mesh import BLENDSHAPE_LANDMARKS
 from mggdub.face.task import TASK, unpack_task
-from mggdub.face.views import Region, pyramid, sample, to_picture
+from mggdub.face.views import Mipmap, Region, pyramid, sample, to_picture
 from mggdub.geometry.camera import face_height, face_turn
 from mggdub.types import BLENDSHAPES, LANDMARKS, Array, Face
 
@@ -51,14 +51,15 @@ class FaceFinder:
         faces of one group picture are about as large. Upright comes first, the other turns where that leaves doubt;
         in a video of a face `like` this one, which stands in the picture as that does, only its own turn.
         """
+        picture = Mipmap(pixels)
         looks = TURNS if like is None else ((_quarters(like),),)
         sure: list[tuple[Face, float]] = []  # faces and what speaks for them
         for tiles in pyramid(pixels.shape[1], pixels.shape[0]):
             last = bool(sure)
             for turns in ({_quarters(face) for face, _ in sure},) if last else looks:
-                for face in self._shown(pixels, tiles, turns):
+                for face in self._shown(picture, tiles, turns):
                     twins = [proof for other, proof in sure if _apart(face, other) < SAME]
-                    proof = twins[0] if twins else self._proof(pixels, face)
+                    proof = twins[0] if twins else self._proof(picture, face)
                     if proof > LEAST_PROOF:
                         sure.append((face, proof))
                 if sure and min(proof for _, proof in sure) > FULL_PROOF:
@@ -71,24 +72,27 @@ class FaceFinder:
 
     def track(self, pixels: Array, previous: Face) -> Face | None:
         """The face near where it was in the previous frame, or None when it is lost."""
-        return self._look(pixels, _region_of(previous.landmarks))
+        return self._again(Mipmap(pixels), previous)
 
-    def _shown(self, pixels: Array, tiles: list[Region], turns: Iterable[int]) -> Iterator[Face]:
+    def _again(self, picture: Mipmap, previous: Face) -> Face | None:
+        return self._look(picture, _region_of(previous.landmarks))
+
+    def _shown(self, picture: Mipmap, tiles: list[Region], turns: Iterable[int]) -> Iterator[Face]:
         """What the mesh net takes for a face in some tiles of a picture, seen with some quarter turns."""
         for tile in tiles:
-            view = sample(pixels, tile, DETECTOR_SIZE, replicate=False)
+            view = sample(picture, tile, DETECTOR_SIZE, replicate=False)
             for turn in turns:
                 turned = replace(tile, angle=turn * np.pi / 2)
                 for box, _ in self._detect(np.rot90(view, turn)):
-                    face = self._look(pixels, _detected_region(box, turned))
-                    refined = face and self._settled(pixels, face)
+                    face = self._look(picture, _detected_region(box, turned))
+                    refined = face and self._settled(picture, face)
                     if refined and refined.score > SURE:
                         yield refined
 
-    def _settled(self, pixels: Array, face: Face) -> Face | None:
+    def _settled(self, picture: Mipmap, face: Face) -> Face | None:
         """The face where a further look no longer moves it, None if it does not come to rest."""
         for _ in range(MOST_LOOKS):
-            refined = self.track(pixels, face)
+            refined = self._again(picture, face)
             if refined is None or _apart(refined, face) < SAME:
                 return refined
             face = refined
@@ -99,38 +103,38 @@ class FaceFinder:
         boxes, scores = _run(self._detector, view[None] * 2.0 - 1.0)
         return _weighted_suppression(*_decode(boxes[0], scores[0, :, 0], self._anchors))
 
-    def _proof(self, pixels: Array, face: Face) -> float:
+    def _proof(self, picture: Mipmap, face: Face) -> float:
         """How much surer the detector is of a face, set upright, than of anything in the same view upside down.
 
         The detector bears some 90 degrees: a forehead passes for a face, but the true one beats it. What the mesh net
         makes of a muzzle or a pattern depends on where it looks, while a face stays: then there is no proof.
         """
-        if self._drift(pixels, face) > MOST_DRIFT:
+        if self._drift(picture, face) > MOST_DRIFT:
             return 0.0
         around, height = _region_of(face.landmarks), face_height(face.landmarks)
         marks = np.stack([face.landmarks[list(points), :2].mean(0) for points in KEYPOINTS])
         upright = upset = 0.0
         for wide in PROOF_VIEWS:
             tile = replace(around, width=wide * around.width, height=wide * around.height)
-            view = sample(pixels, tile, DETECTOR_SIZE, replicate=False)
+            view = sample(picture, tile, DETECTOR_SIZE, replicate=False)
             for box, score in self._detect(view):
                 apart = np.linalg.norm(_box_points(box, tile)[1:5] - marks, axis=1).mean()
                 upright = max(upright, score if apart < AGREEMENT * height else 0.0)
             upset = max([upset, *(score for _, score in self._detect(view[::-1, ::-1]))])
         return upright - upset
 
-    def _drift(self, pixels: Array, face: Face) -> float:
+    def _drift(self, picture: Mipmap, face: Face) -> float:
         """How far landmarks move when the mesh net looks from elsewhere, of the face's height; median of some looks."""
         around, moved = _region_of(face.landmarks), []
         for right, down, size, turn in ELSEWHERE:
             width, height = size * around.width, size * around.height
             x, y = around.x + right * around.width, around.y + down * around.height
-            again = self._look(pixels, Region(x, y, width, height, around.angle + turn))
+            again = self._look(picture, Region(x, y, width, height, around.angle + turn))
             moved.append(_apart(again, face) if again else 1.0)
         return float(np.median(moved))
 
-    def _look(self, pixels: Array, region: Region) -> Face | None:
-        view = sample(pixels, region, MESH_SIZE, replicate=True)
+    def _look(self, picture: Mipmap, region: Region) -> Face | None:
+        view = sample(picture, region, MESH_SIZE, replicate=True)
         mesh, score, *_ = _run(self._mesher, view[None])
         presence = float(1 / (1 + np.exp(-score.ravel()[0])))
         if presence < PRESENCE:

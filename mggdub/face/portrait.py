@@ -77,10 +77,13 @@ def cut(pixels: Array, crop: Crop) -> Array:
     left, top = int(np.floor(crop.left)) - 1, int(np.floor(crop.top)) - 1
     side = int(np.ceil(crop.side)) + 3
     columns, rows = left + np.arange(side), top + np.arange(side)
-    picture = pixels[_mirrored(rows, height)[:, None], _mirrored(columns, width)]
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        picture = pixels[top : top + side, left : left + side]
+    else:
+        picture = pixels[_mirrored(rows, height)[:, None], _mirrored(columns, width)]
     start = (crop.left - left, crop.top - top)
     box = (*start, start[0] + crop.side, start[1] + crop.side)
-    image = Image.fromarray(picture).resize((crop.size, crop.size), Image.Resampling.LANCZOS, box=box)
+    image = Image.fromarray(picture).resize((crop.size, crop.size), Image.Resampling.LANCZOS, box, 3.0)
     outside = np.hypot(_beyond(crop.left, crop, width)[None], _beyond(crop.top, crop, height)[:, None])
     if outside.max() == 0:
         return np.asarray(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -39,47 +39,51 @@ def _places(extent: float, side: float) -> Array:
     return np.linspace(margin, extent - margin, max(1, int(np.ceil(2 * extent / side)) - 1))
 
 
-def sample(pixels: Array, region: Region, size: int, replicate: bool) -> Array:
-    """A region as [size, size, 3] float32 0..1, bilinear; large ones are shrunk by area first.
+@dataclass(frozen=True, eq=False)
+class Mipmap:
+    """A picture that is looked at many times, and its copies shrunk by area, each made when it is first needed."""
+
+    pixels: Array  # [H, W, 3] uint8
+    shrunk: dict[int, Array] = field(default_factory=dict)
+
+    def by(self, factor: int) -> Array:
+        """The picture with blocks of factor x factor px as one."""
+        if factor == 1:
+            return self.pixels
+        if factor not in self.shrunk:
+            self.shrunk[factor] = np.asarray(Image.fromarray(self.pixels).reduce(factor))
+        return self.shrunk[factor]
+
+
+def sample(picture: Mipmap, region: Region, size: int, replicate: bool) -> Array:
+    """A region as [size, size, 3] float32 0..1, bilinear; of large ones the picture is shrunk by area first.
 
     Beyond the picture lie its edge pixels (`replicate`) or black.
     """
     shrink = max(1, int(max(region.width, region.height) // (4 * size)))
+    x, y, width, height = (value / shrink for value in (region.x, region.y, region.width, region.height))
     turned = abs(np.cos(region.angle)) + abs(np.sin(region.angle))
-    reach = turned * max(region.width, region.height) / 2 + 2 * shrink
-    left, top = int(np.floor(region.x - reach)), int(np.floor(region.y - reach))
-    window = _window(pixels, left, top, int(np.ceil(2 * reach)) + 1, shrink, replicate)
-    a, b, c, d, e, f = affine(replace(region, x=region.x - left, y=region.y - top), size)
+    reach = turned * max(width, height) / 2 + 2
+    left, top = int(np.floor(x - reach)), int(np.floor(y - reach))
+    window = _window(picture.by(shrink), left, top, int(np.ceil(2 * reach)) + 1, replicate)
+    a, b, c, d, e, f = affine(Region(x - left, y - top, width, height, region.angle), size)
     # The nets were trained on views that put sample j at region start + j steps, not at pixel centres.
-    c, f = c + 0.5 * (1 - a - b), f + 0.5 * (1 - d - e)
-    coefficients = tuple(value / shrink for value in (a, b, c, d, e, f))
-    view = window.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    c, f = c + 0.5 * (1 / shrink - a - b), f + 0.5 * (1 / shrink - d - e)
+    view = window.transform((size, size), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
     return np.asarray(view, np.float32) / 255.0
 
 
-def _window(pixels: Array, left: int, top: int, side: int, shrink: int, replicate: bool) -> Image.Image:
-    """A square of a picture that may reach beyond it, shrunk by area.
-
-    Blocks of `shrink` px far beyond the picture repeat one near it: made in full, the window around a picture of
-    256 x 65,000 px would take 12 GB.
-    """
-    rows, above, down = _blocks(top, side, pixels.shape[0], shrink)
-    columns, before, across = _blocks(left, side, pixels.shape[1], shrink)
-    near = np.pad(pixels[rows, columns], (above, before, (0, 0)), mode="edge" if replicate else "constant")
-    small = Image.fromarray(near).reduce(shrink)
-    return Image.fromarray(np.asarray(small)[down[:, None], across])
-
-
-def _blocks(start: int, side: int, extent: int, shrink: int) -> tuple[slice, tuple[int, int], Array]:
-    """Of one axis: what lies in the picture, px to add before and after, and which block of them each block is."""
-    first, last = (int(np.clip(x, 0, extent - 1)) for x in (start, start + side))
-    before, after = max(0, first - start), max(0, start + side - last)
-    skipped = [max(0, before // shrink - 1), max(0, after // shrink - 2)]
-    before, after = before - skipped[0] * shrink, after - skipped[1] * shrink
-    count = -(-(before + last + 1 - first + after) // shrink)
-    every = np.ones(count, int)  # the last block may be a part of one
-    every[0], every[-2 if skipped[1] else -1] = every[0] + skipped[0], every[-1] + skipped[1]
-    return slice(first, last + 1), (before, after), np.repeat(np.arange(count), every)
+def _window(pixels: Array, left: int, top: int, side: int, replicate: bool) -> Image.Image:
+    """A square of a picture that may reach beyond it."""
+    height, width = pixels.shape[:2]
+    rows, columns = np.arange(top, top + side), np.arange(left, left + side)
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        return Image.fromarray(pixels[top : top + side, left : left + side])
+    found = pixels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+    if not replicate:
+        found[(rows < 0) | (rows >= height)] = 0
+        found[:, (columns < 0) | (columns >= width)] = 0
+    return Image.fromarray(found)
 
 
 def affine(region: Region, size: int) -> tuple[float, ...]:

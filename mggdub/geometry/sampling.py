@@ -79,12 +79,3 @@ def sample_crop(image: Array, points: Array) -> Array:
         return ndimage.map_coordinates(image, at, order=1, mode="nearest").astype(np.float32)
     channels = [ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[2])]
     return np.stack(channels, -1).astype(np.float32)
-
-
-def resize_float(image: Array, size: tuple[int, int]) -> Array:
-    """An image [H, W, C] float32 0..1 at (width, height), bicubic."""
-    if image.shape[1::-1] == size:
-        return image
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    wide = torch.nn.functional.interpolate(tensor, size=size[::-1], mode="bicubic", align_corners=False)
-    return wide[0].permute(1, 2, 0).clamp(0, 1).numpy()
