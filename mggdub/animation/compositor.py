@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
-import torch
-from torch.nn import functional
+from PIL import Image
 
 from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
@@ -18,6 +17,7 @@ from mggdub.renderer.kernels import PLACED_CHANNELS
 from mggdub.renderer.rasterize import render_placed
 from mggdub.types import Array, Gaussians
 
+BAND = 128  # rows of a box that are worked on at a time
 COVERED = (0.02, 0.2)  # of alpha: where the head's detail begins and where it is whole
 LEAST_TAKEN = 0.25  # of detail where the photo's own state takes less than all of it
 
@@ -53,15 +53,17 @@ class Compositor:
     def _missing(self, drawn: Array) -> Array:
         """[h, w, 3] int16: what the photo shows in the box beyond a drawing of its own state, where the head is."""
         box = self.avatar.box
-        shown = self.rgb(drawn, np.zeros(4, np.float32))
-        whole = functional.interpolate(
-            torch.from_numpy(drawn[..., [3, 6, 7]]).permute(2, 0, 1)[None], (box.height, box.width), mode="bicubic"
-        )
-        placed, takes, alpha = whole[0].numpy()
-        taken = np.clip(takes / np.maximum(placed, 1e-3), LEAST_TAKEN, 1)
-        share = smoothstep((alpha - COVERED[0]) / (COVERED[1] - COVERED[0])) / taken
-        missing = box.cut(self.avatar.image).astype(np.float32) - box.cut(shown)
-        return np.rint(missing * (share * FINEST)[..., None]).clip(-32767, 32767).astype(np.int16)
+        photo, shown = box.cut(self.avatar.image), box.cut(self.rgb(drawn, np.zeros(4, np.float32)))
+        taken = np.clip(drawn[..., 6] / np.maximum(drawn[..., 3], 1e-3), LEAST_TAKEN, 1)
+        share = smoothstep((drawn[..., 7] - COVERED[0]) / (COVERED[1] - COVERED[0])) / taken * FINEST
+        wide = Image.fromarray(share.astype(np.float32)).resize((box.width, box.height), Image.Resampling.BILINEAR)
+        share = np.asarray(wide)[..., None]
+        missing = np.empty(photo.shape, np.int16)
+        for top in range(0, box.height, BAND):
+            band = slice(top, top + BAND)
+            apart = (photo[band].astype(np.float32) - shown[band]) * share[band]
+            missing[band] = np.rint(apart).clip(-32767, 32767)
+        return missing
 
     def draw(self, head: Gaussians, device: str = "cpu") -> Array:
         """A drawing [h, w, 8] of a head of `posed_gaussians`, for `rgb` and `yuv`."""
@@ -141,4 +143,9 @@ def _planes(planes: Array) -> tuple[Array, Array]:
 
 def _padded(picture: Array) -> Array:
     """A flat texture of four channels that repeats its edge, of a picture [H, W, 3]."""
-    return np.pad(np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge"), ((0, 0), (0, 0), (0, 1))).reshape(-1)
+    height, width = picture.shape[:2]
+    texture = np.zeros((height + 2 * PAD, width + 2 * PAD, 4), picture.dtype)
+    texture[PAD:-PAD, PAD:-PAD, :3] = picture
+    texture[PAD:-PAD, :PAD], texture[PAD:-PAD, -PAD:] = texture[PAD:-PAD, [PAD]], texture[PAD:-PAD, [-PAD - 1]]
+    texture[:PAD], texture[-PAD:] = texture[PAD], texture[-PAD - 1]
+    return texture.reshape(-1)
