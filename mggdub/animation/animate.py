@@ -70,8 +70,9 @@ def posed_gaussians(
 ) -> Iterator[Gaussians]:
     """The head's Gaussians in every frame from `start` on; `relative` as in `animate`."""
     means, quats, scales, _, photo_colors = avatar.gaussians.arrays
+    bases = flat_bases(avatar)
     for now in frame_poses(avatar, models, track, relative, start):
-        motion, shade = blend_bases(avatar, models, now.state)
+        motion, shade = blend_bases(avatar, models, now.state, bases)
         pushed, colors = means.copy(), photo_colors.copy()
         add_sampled(motion, avatar.crop_uv, pushed)
         add_sampled(shade, avatar.crop_uv[: avatar.hidden.stop], colors)
@@ -116,9 +117,19 @@ def animate(
         yield frame
 
 
+def flat_bases(avatar: HeadAvatar) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bases of motion [K, G, G, 3] and of colour [K', 2 G, 2 G, 3], as they are sampled."""
+    motion, shade = (
+        torch.from_numpy(np.ascontiguousarray(basis.transpose(0, 2, 3, 1)))
+        for basis in (avatar.bases.motion, avatar.bases.shade)
+    )
+    return motion, shade
+
+
 @torch.inference_mode()
-def blend_bases(avatar: HeadAvatar, models: Models, state: Array) -> tuple[Array, Array]:
-    """Motion [3, G, G] cm and change of colour [3, 2 G, 2 G] in one frame."""
+def blend_bases(
+    avatar: HeadAvatar, models: Models, state: Array, bases: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[Array, Array]:
+    """Motion [G, G, 3] cm and change of colour [2 G, 2 G, 3] in one frame; bases of `flat_bases`."""
     weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.photo_drivers))
-    motion, shade = (torch.from_numpy(basis) for basis in (avatar.bases.motion, avatar.bases.shade))
-    return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, (motion, shade), strict=True))
+    return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, bases, strict=True))

@@ -59,7 +59,7 @@ def _move(means, starts, vertices, weights, neck, body, mesh, turn, shift, sway,
             y += weight * mesh[vertex, 1]
             z += weight * mesh[vertex, 2]
             growth += weight * mesh[vertex, 3]
-        dx, dy, dz = x - PIVOT[0], y - PIVOT[1], z - PIVOT[2]
+        dx, dy, dz = x - np.float32(PIVOT[0]), y - np.float32(PIVOT[1]), z - np.float32(PIVOT[2])
         share, follows = neck[i], body[i]
         moved[i, 0] = x + share * (turn[0, 0] * dx + turn[0, 1] * dy + turn[0, 2] * dz + shift[0])
         moved[i, 1] = y + share * (turn[1, 0] * dx + turn[1, 1] * dy + turn[1, 2] * dz + shift[1])
@@ -83,7 +83,7 @@ def turn_patches(quats: Array, neck: Array, rotation: Array) -> Array:
 def _turn(quats, neck, turn, turned):  # type: ignore[no-untyped-def]
     for i in prange(quats.shape[0]):
         share = neck[i]
-        a = 1 + share * (turn[0] - 1)
+        a = np.float32(1) + share * (turn[0] - np.float32(1))
         b, c, d = share * turn[1], share * turn[2], share * turn[3]
         w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
         turned[i, 0] = a * w - b * x - c * y - d * z

@@ -28,21 +28,18 @@ def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
 
 @compiled(parallel=True, boundscheck=False, fastmath=True)
 def add_sampled(field, place, out):  # type: ignore[no-untyped-def]
-    """Add to out [N, 3] the bilinear samples of a field [3, S, S] at place [N, 2] in 0..1."""
-    size = field.shape[1]
+    """Add to out [N, 3] the bilinear samples of a field [S, S, 3] at place [N, 2] in 0..1; all float32."""
+    size, one = field.shape[0], np.float32(1)
+    most = np.float32(size - 1.001)
     for i in prange(place.shape[0]):
-        x = min(max(place[i, 0] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
-        y = min(max(place[i, 1] * size - np.float32(0.5), np.float32(0)), np.float32(size - 1.001))
-        column, row = int(x), int(y)
-        u, v = x - column, y - row
-        a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
+        x = min(max(place[i, 0] * np.float32(size) - np.float32(0.5), np.float32(0)), most)
+        y = min(max(place[i, 1] * np.float32(size) - np.float32(0.5), np.float32(0)), most)
+        column, row = np.int32(x), np.int32(y)
+        u, v = x - np.float32(column), y - np.float32(row)
+        a, b, c, d = (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
         for k in range(3):
-            out[i, k] += (
-                a * field[k, row, column]
-                + b * field[k, row, column + 1]
-                + c * field[k, row + 1, column]
-                + d * field[k, row + 1, column + 1]
-            )
+            above = a * field[row, column, k] + b * field[row, column + 1, k]
+            out[i, k] += above + c * field[row + 1, column, k] + d * field[row + 1, column + 1, k]
 
 
 def push_pull(image: Array, known: Array) -> Array:

@@ -49,7 +49,7 @@ def test_spread_equals_its_slow_twin() -> None:
     field = rng.normal(size=(3, 16, 16)).astype(np.float32)
     place = rng.uniform(0.04, 0.96, (200, 2)).astype(np.float32)
     out = np.ones((200, 3), np.float32)
-    sampling.add_sampled(field, place, out)
+    sampling.add_sampled(np.ascontiguousarray(field.transpose(1, 2, 0)), place, out)
     twin = sampling.sample_grid(torch.from_numpy(field), torch.from_numpy(place)).numpy() + 1
     assert out == pytest.approx(twin, abs=1e-5)
 
