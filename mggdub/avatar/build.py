@@ -31,10 +31,10 @@ from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
 from mggdub.avatar.plate import behind_jaw, head_hole, make_plate, plate_alpha, veiled_opacity
+from mggdub.avatar.spots import find_spots
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
 from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
-    DRAWN,
     coarse_surface,
     head_matte,
     person_and_depth,
@@ -134,10 +134,11 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     plate = make_plate(target, filled, regions.person, jaw)
 
     mesh = head_mesh(head.landmarks, head.camera)
-    pixels = view.crop_px[regions.matte > DRAWN]  # [N, 2] crop px
+    spots = find_spots(view, regions.matte, regions.depth)
+    pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels = photo_mouth(head, mesh, pixels)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)
-    visible, colors = visible_gaussians(view, target, plate, *maps, mouth_pixels)
+    visible, colors = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
 
     at_rest = mesh - vertex_motion(basis, study.drivers)
     on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
@@ -156,7 +157,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
     hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[1:]))
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
-    head_share = np.concatenate([regions.head_share[regions.matte > DRAWN], rest.neck]).astype(np.float32)
+    head_share = np.concatenate([spots.of(regions.head_share), rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
     picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate)
     return HeadAvatar(

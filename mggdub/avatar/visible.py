@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from mggdub.avatar.box import SEAM, RenderView, WiderView
 from mggdub.avatar.mouth import SEEN_GAP
+from mggdub.avatar.spots import DRAWN, Spots
 from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
@@ -22,7 +23,6 @@ ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mix
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
 RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
-DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
 NOSE_TIP = 1  # landmark
@@ -139,6 +139,7 @@ def photo_mouth(head: Portrait, mesh: Array, pixels: Array) -> Array:
 
 def visible_gaussians(
     view: RenderView,
+    spots: Spots,
     target: Array,
     plate: Array,
     matte: Array,
@@ -147,33 +148,31 @@ def visible_gaussians(
     deep: Array,
     mouth: Array,
 ) -> tuple[Gaussians, Array]:
-    """A Gaussian for every pixel of the head, fitted to the photo, and the colours [h, w, 3] they began with.
+    """A Gaussian for every spot of the head, fitted to the photo, and the colours [h, w, 3] they began with.
 
     target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; deep [h, w] cm;
     mouth [M] of `photo_mouth`.
     """
-    drawn = matte > DRAWN
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
     colors, opacity, leeway = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
-    gaussians = _surface_gaussians(view, np.dstack([colors, opacity]), drawn, deep)
-    inset = inset_depth(view.head.landmarks, view.crop_px[drawn], mouth)
+    gaussians = _surface_gaussians(view, spots, np.dstack([colors, opacity]), deep)
+    inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
-    near = as_tensor(leeway[drawn][:, None])
-    fitted = fit_photo(gaussians, view.camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=near)
+    near = as_tensor(spots.of(leeway)[:, None])
+    fitted = fit_photo(gaussians, view.camera, target, matte > DRAWN, background=plate, min_scale=SMALLEST, leeway=near)
     return fitted, colors
 
 
-def _surface_gaussians(view: RenderView, looks: Array, drawn: Array, deep: Array) -> Gaussians:
-    """A Gaussian for every pixel of `drawn` [h, w], in the surface; looks [h, w, 4] are colours and opacity."""
-    rows, columns = np.nonzero(drawn)
-    slope = [grown[rows, columns] for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1]]
-    depth = deep[rows, columns]
-    quats, patches = surfels(np.stack([columns, rows], 1) + 0.5, depth, (slope[0], slope[1]), view.camera)
+def _surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array) -> Gaussians:
+    """A Gaussian for every spot, in the surface; looks [h, w, 4] are colours and opacity."""
+    right, down = (spots.of(grown) for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1])
+    depth, look = spots.of(deep), spots.of(looks)
+    quats, patches = surfels(spots.centres, depth, (right, down), view.camera)
     return Gaussians(
-        as_tensor(unproject(view.crop_px[rows, columns], depth, view.head.camera)),
+        as_tensor(unproject(spots.of(view.crop_px), depth, view.head.camera)),
         as_tensor(quats),
-        as_tensor(SPLAT * patches),
-        as_tensor(np.clip(looks[rows, columns, 3], 0.02, 0.98)),
-        as_tensor(looks[rows, columns, :3]),
+        as_tensor(SPLAT * spots.size[:, None] * patches),
+        as_tensor(np.clip(look[:, 3], 0.02, 0.98)),
+        as_tensor(look[:, :3]),
     )

@@ -1,0 +1,74 @@
+"""Where the photo's Gaussians begin: a parent for every four pixels, its children where a face moves or ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from mggdub.avatar.box import RenderView
+from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, LIP_LANDMARKS, RIGHT_EYE
+from mggdub.geometry.sampling import sample_crop
+from mggdub.types import CROP_SIZE, Array
+
+DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
+SOLID_MATTE = 0.97  # below it a pixel belongs to the rim
+FEATURE_REACH = 0.7  # cm around lips and eyes where every pixel has a splat of its own
+RIM_REACH = 0.15  # cm
+STEEP = 2.2  # of depth over distance: a nose's side, an ear, where one surface ends before another
+
+
+@dataclass(frozen=True, eq=False)
+class Spots:
+    """Pixels, and blocks of two by two, of a rendered box; N of them, pixels first."""
+
+    rows: Array  # [N] int64, of the upper left pixel
+    columns: Array  # [N]
+    size: Array  # [N] float32, px: 1 or 2
+
+    @property
+    def centres(self) -> Array:
+        """[N, 2] px of the box."""
+        return (np.stack([self.columns, self.rows], 1) + self.size[:, None] / 2).astype(np.float32)
+
+    def of(self, picture: Array) -> Array:
+        """The means [N, ...] of a picture [h, w, ...] over the spots."""
+        blocks = self.size > 1
+        found = picture[self.rows, self.columns].astype(np.float32)
+        rows, columns = self.rows[blocks], self.columns[blocks]
+        for down, right in ((0, 1), (1, 0), (1, 1)):
+            found[blocks] += picture[rows + down, columns + right]
+        found[blocks] /= 4
+        return found
+
+
+def find_spots(view: RenderView, matte: Array, deep: Array) -> Spots:
+    """Spots that cover the head; matte [h, w] 0..1, deep [h, w] cm."""
+    drawn, fine = matte > DRAWN, _fine(view, matte, deep)
+    height, width = (side // 2 * 2 for side in matte.shape)
+    blocks = (drawn & ~fine)[:height, :width].reshape(height // 2, 2, width // 2, 2).all((1, 3))
+    single = drawn.copy()
+    single[:height, :width] &= ~np.kron(blocks, np.ones((2, 2), bool))
+    rows, columns = np.nonzero(single)
+    above, before = np.nonzero(blocks)
+    size = np.repeat(np.array([1, 2], np.float32), [len(rows), len(above)])
+    return Spots(np.concatenate([rows, 2 * above]), np.concatenate([columns, 2 * before]), size)
+
+
+def _fine(view: RenderView, matte: Array, deep: Array) -> Array:
+    """[h, w] bool: lips and eyes, the rim, and where the surface is steep."""
+    cm = view.cm_per_px
+    marks = view.head.landmarks
+    away = np.ones((CROP_SIZE, CROP_SIZE), bool)
+    for ring in (LIP_LANDMARKS, INNER_LIPS, LEFT_EYE, RIGHT_EYE):
+        column, row = np.clip(marks[list(ring), :2], 0, CROP_SIZE - 1).astype(int).T
+        away[row, column] = False
+    crop_cm = cm / view.crop_px_per_px
+    features = (
+        sample_crop(ndimage.distance_transform_edt(away).astype(np.float32), view.crop_px) < FEATURE_REACH / crop_cm
+    )
+    rim = ndimage.distance_transform_edt(matte >= SOLID_MATTE) < RIM_REACH / cm
+    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(deep, 1.0))) / cm
+    steep = ndimage.binary_dilation(slope > STEEP, iterations=2)
+    return np.asarray(features | rim | steep)
