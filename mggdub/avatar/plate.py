@@ -12,7 +12,7 @@ from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.sampling import push_pull, smoothstep
 from mggdub.types import Array
 
-BAND = 0.3  # cm round the head that is filled, too
+BAND = 0.15  # cm round the head that is filled, too
 NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)

@@ -16,6 +16,7 @@ from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import push_pull, sample_crop
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
+from mggdub.renderer.kernels import BLUR
 from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
 
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
@@ -172,7 +173,7 @@ def _surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array
     return Gaussians(
         as_tensor(unproject(spots.of(view.crop_px), depth, view.head.camera)),
         as_tensor(quats),
-        as_tensor(SPLAT * spots.size[:, None] * patches),
+        as_tensor(np.sqrt(spots.size[:, None] ** 2 * (SPLAT**2 + BLUR) - BLUR) * patches),
         as_tensor(np.clip(look[:, 3], 0.02, 0.98)),
         as_tensor(look[:, :3]),
     )

@@ -154,8 +154,8 @@ def test_a_long_row_goes_on_from_its_last_segment(
     soundfile.write(folder / "long.wav", np.tile(samples, 4)[: int(rate * 0.7)], rate)
     drawn: list[int] = []
 
-    def animate(*given: Any) -> Iterator[Any]:
-        for index, frame in enumerate(real(*given), given[5]):
+    def animate(*given: Any, **named: Any) -> Iterator[Any]:
+        for index, frame in enumerate(real(*given, **named), given[5]):
             if breaks and index == 12:
                 raise KeyboardInterrupt
             drawn.append(index)
