@@ -19,9 +19,7 @@ def _unit(name: str) -> int:
     return DRIVING_UNITS.index(BLENDSHAPES.index(name))
 
 
-LOOKS = tuple(
-    tuple(_unit(f"eyeLook{way}{side}") for way in ("Out", "In", "Down", "Up")) for side in ("Left", "Right")
-)
+LOOKS = tuple(tuple(_unit(f"eyeLook{way}{side}") for way in ("Out", "In", "Down", "Up")) for side in ("Left", "Right"))
 
 
 def shut(drivers: Array, own: Array) -> Array:

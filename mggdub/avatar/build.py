@@ -25,7 +25,7 @@ from mggdub.avatar.box import (
     render_box,
     render_view,
 )
-from mggdub.avatar.eyeballs import IRIS_FORWARD, eyeball_layer, turn_irises
+from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
 from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
@@ -157,8 +157,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
     hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[2:]))
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
-    skin, irises = turn_irises(keep_creases(skin, head), head, pixels)
-    visible.means[irises, 2] -= IRIS_FORWARD
+    skin = turn_irises(keep_creases(skin, head), head, pixels)
     head_share = np.concatenate([regions.head_share[regions.matte > DRAWN], rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
     picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate)

@@ -11,14 +11,16 @@ from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import UNDER_EYES, UPPER_LIDS
 from mggdub.geometry.camera import unproject
 from mggdub.geometry.sampling import sample_crop, smoothstep
-from mggdub.types import LANDMARKS, Array, Portrait
+from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
 FRINGE, STRIP, SKIN = 6, 16, 18  # rows: lashes below the margin, the photo's own lid, the skin that its crease hides
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASH_LENGTH = 0.16  # cm that lashes hang below the margin
-LID_LIGHT, LID_TINT = 0.98, 0.16  # closed lids have the skin's light below the eye and this much of their own tint
+LASHES = 0.2  # of the way to the crease that lashes hang below the margin
+STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
+# A closed lid has this much of the light of the skin below the eye, and this much of its own tint (36 people's blinks).
+LID_LIGHT, LID_TINT = 0.93, 0.23
 # Shares of the way from the lashes to the fold's landmarks.
 CREASES = np.linspace(0.35, 1.0, 27)  # where a crease may lie in the middle of a lid
 NO_CREASE = 0.75  # where none is seen
@@ -97,91 +99,112 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     Its own strip of the photo is carried by the margin, lashes hang below it, and between strip and crease skin
     unrolls that lies in the crease while the eye is as in the photo.
     """
-    lid = lid_shape(head, side)
-    heights, carried, solid = _rows(lid)
-    own = np.minimum(heights, lid.crease)  # [R, C]
-    places = _places(lid.lashes, lid.up, own)
-    z = sample_crop(surface, np.clip(places, 0.5, 511.5))
-    means = unproject(places.reshape(-1, 2), z.ravel(), head.camera) - [0, 0, LID_FORWARD]
-    colors = _colors(head, lid, side, heights)
-    points = means.shape[0]
+    lid, rows = lid_shape(head, side), lid_rows()
+    heights = rows.heights[:, None] * lid.crease
+    places = _places(lid.lashes, lid.up, np.minimum(heights, lid.crease)).reshape(-1, 2)
+    means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
+    count = len(means)
     return PointLayer(
-        means.astype(np.float32),
-        colors.reshape(-1, 3).astype(np.float32),
-        np.full(points, LID_RADIUS, np.float32),
-        _follow(lid, side, carried),
-        np.ones(points, np.float32),
-        (SOLID * solid).ravel().astype(np.float32),
+        (means - [0, 0, LID_FORWARD]).astype(np.float32),
+        lid_colors(head, lid, side, heights).reshape(count, 3),
+        np.full(count, LID_RADIUS, np.float32),
+        _follow(lid, side, rows.carried),
+        np.ones(count, np.float32),
+        np.repeat(SOLID * rows.solid, COLUMNS).astype(np.float32),
     )
 
 
-def _rows(lid: LidShape) -> tuple[Array, Array, Array]:
-    """Of the points [R, C]: height as a share of `up` (beyond the crease in hidden skin), share of the margin's way,
-    opacity."""
-    columns = len(lid.crease)
-    length = np.linalg.norm(lid.up, axis=1).mean()
-    one = np.ones(columns)
-    fringe = np.linspace(-1, 0, FRINGE, endpoint=False)[:, None] * one
-    strip = np.linspace(0, 1, STRIP)[:, None] * one
-    skin = (np.arange(SKIN) + 1)[:, None] / SKIN * one
-    heights = np.concatenate([fringe * 0.15, strip * lid.crease * 0.9, lid.crease * (0.9 + skin)])
-    carried = np.concatenate([0 * fringe + 1, 0 * strip + 1, 1 + (CREASE_FOLLOWS - 1) * skin])
-    solid = np.concatenate([(1 + fringe) ** 1.5, 0 * strip + 1, np.clip((1 - skin) / 0.15, 0, 1)])
-    return heights, carried, solid
+@dataclass(frozen=True, eq=False)
+class LidRows:
+    """R rows of a lid's points, from the tips of the lashes up."""
+
+    heights: Array  # [R] above the margin, of the crease's; above 1 it is hidden skin
+    carried: Array  # [R] share of the margin's way
+    solid: Array  # [R] opacity
 
 
-def _colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Array:
-    """[R, C, 3] of the points: the photo's strip, which turns into lit skin towards the crease, and that skin."""
+def lid_rows() -> LidRows:
+    """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease."""
+    fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP)
+    skin = (np.arange(SKIN) + 1) / SKIN
+    return LidRows(
+        np.concatenate([fringe * LASHES, strip * STRIP_ENDS, STRIP_ENDS + skin]),
+        np.concatenate([np.ones(FRINGE + STRIP), 1 + (CREASE_FOLLOWS - 1) * skin]),
+        np.concatenate([(1 + fringe) ** 1.5, np.ones(STRIP), np.clip((1 - skin) / 0.15, 0, 1)]),
+    )
+
+
+def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Array:
+    """[R, C, 3] float32 of points at heights [R, C], shares of `up`.
+
+    The photo's strip turns into lit skin towards its upper edge, and that skin into what the photo shows at the crease
+    and at the corners of the eye.
+    """
     image = head.image.astype(np.float32) / 255
     smooth = ndimage.gaussian_filter(image, (3, 3, 0))
-    under = np.linspace(0, 1, len(UNDER_EYES[side])), head.landmarks[list(UNDER_EYES[side]), :2]
-    columns = np.linspace(0, 1, COLUMNS)
-    below = np.stack([np.interp(columns, under[0], under[1][:, k]) for k in range(2)], 1)
-    lit = sample_crop(smooth, below)
-    strip = sample_crop(image, _places(lid.lashes, lid.up, np.linspace(0.4, 0.85, 8)[:, None] * lid.crease))
-    skin = np.quantile(strip[:, COLUMNS // 4 : -COLUMNS // 4], 0.75, axis=(0, 1))
-    shown = LID_LIGHT * (lit + 0.02) ** (1 - LID_TINT) * (skin + 0.02) ** LID_TINT - 0.02  # [C, 3]
-    shown = ndimage.gaussian_filter1d(shown, COLUMNS / 10, axis=0, mode="nearest")
-    own = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, 0.9 * lid.crease)))
-    beyond = heights / lid.crease - 0.9  # of the strip's height
-    away = (beyond[..., None] * 0.6 - 0.1) * np.linalg.norm(lid.up, axis=1)[:, None] * [0, 1]
-    grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below - away)
-    ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
-    corner = smoothstep(np.sin(np.pi * columns) / 0.4)[:, None]
+    along, beyond = np.linspace(0, 1, COLUMNS), heights / lid.crease - STRIP_ENDS
+    below = _under_eye(head, side)
+    down = (0.1 - 0.6 * beyond) * np.linalg.norm(lid.up, axis=1)
+    grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
+    skin = _lit_skin(image, lid, sample_crop(smooth, below))
     crease = sample_crop(smooth, _places(lid.lashes, lid.up, lid.crease[None]))  # [1, C, 3]
-    near = 1 - (1 - smoothstep((beyond - 0.35) / 0.65))[..., None] * corner
-    shown = shown + (crease - shown) * near * smoothstep(beyond / 0.1)[..., None]
-    return np.clip(own + (shown + grain - own) * ramp, 0, 1)
+    middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / 0.65))
+    skin = skin + (crease - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
+    own = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
+    ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
+    return np.clip(own + (skin + grain - own) * ramp, 0, 1).astype(np.float32)
+
+
+def _under_eye(head: Portrait, side: str) -> Array:
+    """[C, 2] crop px: skin below the eye, column by column."""
+    marks = head.landmarks[list(UNDER_EYES[side]), :2]
+    at = np.linspace(0, len(marks) - 1, COLUMNS)
+    return np.stack([np.interp(at, np.arange(len(marks)), marks[:, axis]) for axis in (0, 1)], 1)
+
+
+def _lit_skin(image: Array, lid: LidShape, lit: Array) -> Array:
+    """[C, 3]: what a lid out of its fold looks like, of a picture and the skin below the eye, lit [C, 3]."""
+    heights = np.linspace(0.4, 0.85, 8)[:, None] * lid.crease
+    strip = sample_crop(image, _places(lid.lashes, lid.up, heights))[:, COLUMNS // 4 : -COLUMNS // 4]
+    tint = np.quantile(strip, 0.75, axis=(0, 1)) + 0.02
+    skin = LID_LIGHT * (lit + 0.02) ** (1 - LID_TINT) * tint**LID_TINT - 0.02
+    return np.asarray(ndimage.gaussian_filter1d(skin, COLUMNS / 10, axis=0, mode="nearest"))
 
 
 def _follow(lid: LidShape, side: str, carried: Array) -> sparse.csr_matrix:
-    """[N, 478]: points that have `carried` [R, C] of the lashes' motion and the rest of the fold's."""
-    lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
-    matrix = np.zeros((carried.size, LANDMARKS), np.float32)
-    matrix[:, lashes] = (carried[..., None] * lid.along).reshape(carried.size, -1)
-    matrix[:, fold] += ((1 - carried)[..., None] * lid.along).reshape(carried.size, -1)
-    return sparse.csr_matrix(matrix)
+    """[N, 478]: rows of points that have `carried` [R] of the lashes' motion and the rest of the fold's."""
+    lashes, fold = UPPER_LIDS[side]
+    matrix = np.zeros((len(carried), COLUMNS, LANDMARKS), np.float32)
+    matrix[..., list(lashes)] = carried[:, None, None] * lid.along
+    matrix[..., list(fold)] += (1 - carried)[:, None, None] * lid.along
+    return sparse.csr_matrix(matrix.reshape(-1, LANDMARKS))
 
 
 def keep_creases(skin: sparse.csr_matrix, head: Portrait) -> sparse.csr_matrix:
     """`skin_weights` [N, 478] of the photo's pixels, of which those at and above a crease hardly follow the lashes."""
-    dense = skin.tocsc()
-    change = sparse.csr_matrix(skin.shape, dtype=np.float32)
     for side, (lashes, fold) in UPPER_LIDS.items():
-        inner, outer = np.array(lashes)[1:-1], np.array(fold)[1:-1]
-        low, high = dense[:, inner].toarray(), dense[:, outer].toarray()
-        share, rest = low.sum(1), high.sum(1)
-        strip = (share > 0) & (share + rest > 0.999) & (share < 0.999)
-        place = (low + high) @ np.arange(1, len(lashes) - 1)
-        crease = 1 - np.interp(place, np.linspace(0, len(lashes) - 1, COLUMNS), lid_shape(head, side).crease)
-        below = CREASE_FOLLOWS + (1 - CREASE_FOLLOWS) * (share - crease) / np.maximum(1 - crease, 1e-3)
-        wanted = np.where(share > crease, below, CREASE_FOLLOWS * share / np.maximum(crease, 1e-3))
-        for ring, own, now in ((inner, low, wanted / np.maximum(share, 1e-6)), (outer, high, (1 - wanted) / np.maximum(rest, 1e-6))):
-            rows = np.flatnonzero(strip)
-            values = own[rows] * (now[rows, None] - 1)
-            r, c = np.nonzero(values)
-            change = change + sparse.csr_matrix((values[r, c], (rows[r], ring[c])), shape=skin.shape, dtype=np.float32)
-    return (skin + change).tocsr().astype(np.float32)
+        rings = np.array([lashes, fold])[:, 1:-1]
+        low, high = (skin[:, ring].toarray() for ring in rings)
+        share, place = low.sum(1), (low + high) @ np.arange(1, len(lashes) - 1)
+        strip = np.flatnonzero((share > 0) & (share < 0.999) & (share + high.sum(1) > 0.999))
+        at = np.linspace(0, len(lashes) - 1, COLUMNS)
+        crease = 1 - np.interp(place[strip], at, np.clip(lid_shape(head, side).crease, 0.01, 0.99))
+        wanted = follow_margin(share[strip], crease)
+        now = np.ones((2, len(share)))
+        now[:, strip] = wanted / share[strip], (1 - wanted) / (1 - share[strip])
+        columns = np.zeros(LANDMARKS, int)
+        columns[rings[0]], columns[rings[1]] = 1, 2
+        entries = skin.tocoo()
+        which = columns[entries.col]
+        scale = np.where(which > 0, now[np.maximum(which - 1, 0), entries.row], 1)
+        skin = sparse.csr_matrix((entries.data * scale, (entries.row, entries.col)), shape=skin.shape)
+    return skin.astype(np.float32)
+
+
+def follow_margin(share: Array, crease: Array) -> Array:
+    """[N]: the lashes' share of pixels that have `share` of them by place, where a crease's place gives it `crease`."""
+    below = CREASE_FOLLOWS + (1 - CREASE_FOLLOWS) * (share - crease) / (1 - crease)
+    return np.where(share > crease, below, CREASE_FOLLOWS * share / crease)
 
 
 def eyelid_layers(head: Portrait, surface: Array) -> tuple[PointLayer, PointLayer]:
