@@ -14,13 +14,19 @@ from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
-FRINGE, STRIP, SKIN = 6, 16, 18  # rows: lashes below the margin, the photo's own lid, the skin that its crease hides
+FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, its crease
+    6,
+    16,
+    18,
+    6,
+)  # rows: lashes below the margin, the photo's lid, hidden skin, over the crease
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
 LASHES = 0.2  # of the way to the crease that lashes hang below the margin
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 # A closed lid has this much of the light of the skin below the eye, and this much of its own tint (36 people's blinks).
 LID_LIGHT, LID_TINT = 0.93, 0.23
+CREST_REACH, CREST_SOLID = 0.4, 0.75  # of the crease's height and opacity: a crease fades where a lid is stretched
 # Shares of the way from the lashes to the fold's landmarks.
 CREASES = np.linspace(0.35, 1.0, 27)  # where a crease may lie in the middle of a lid
 NO_CREASE = 0.75  # where none is seen
@@ -101,7 +107,7 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     """
     lid, rows = lid_shape(head, side), lid_rows()
     heights = rows.heights[:, None] * lid.crease
-    places = _places(lid.lashes, lid.up, np.minimum(heights, lid.crease)).reshape(-1, 2)
+    places = _places(lid.lashes, lid.up, rows.places[:, None] * lid.crease).reshape(-1, 2)
     means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
     count = len(means)
     return PointLayer(
@@ -118,7 +124,8 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
 class LidRows:
     """R rows of a lid's points, from the tips of the lashes up."""
 
-    heights: Array  # [R] above the margin, of the crease's; above 1 it is hidden skin
+    heights: Array  # [R] above the margin when the eye is shut, of the crease's above the open one
+    places: Array  # [R] the same in the photo
     carried: Array  # [R] share of the margin's way
     solid: Array  # [R] opacity
 
@@ -126,19 +133,21 @@ class LidRows:
 def lid_rows() -> LidRows:
     """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease."""
     fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP)
-    skin = (np.arange(SKIN) + 1) / SKIN
+    skin, crest = (np.arange(SKIN) + 1) / SKIN, (np.arange(CREST) + 1) / CREST
+    shown = np.concatenate([fringe * LASHES, strip * STRIP_ENDS])
     return LidRows(
-        np.concatenate([fringe * LASHES, strip * STRIP_ENDS, STRIP_ENDS + skin]),
-        np.concatenate([np.ones(FRINGE + STRIP), 1 + (CREASE_FOLLOWS - 1) * skin]),
-        np.concatenate([(1 + fringe) ** 1.5, np.ones(STRIP), np.clip((1 - skin) / 0.15, 0, 1)]),
+        np.concatenate([shown, STRIP_ENDS + skin, 1 + STRIP_ENDS + CREST_REACH * crest]),
+        np.concatenate([shown, STRIP_ENDS + (1 - STRIP_ENDS) * skin, 1 + CREST_REACH * crest]),
+        np.concatenate([np.ones(len(shown)), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest / 2)]),
+        np.concatenate([(1 + fringe) ** 1.5, np.ones(STRIP + SKIN), CREST_SOLID * (1 - smoothstep(crest))]),
     )
 
 
 def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Array:
     """[R, C, 3] float32 of points at heights [R, C], shares of `up`.
 
-    The photo's strip turns into lit skin towards its upper edge, and that skin into what the photo shows at the crease
-    and at the corners of the eye.
+    The photo's strip turns into lit skin towards its upper edge, and that skin into what the photo shows above the
+    crease and at the corners of the eye.
     """
     image = head.image.astype(np.float32) / 255
     smooth = ndimage.gaussian_filter(image, (3, 3, 0))
@@ -147,9 +156,9 @@ def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Arra
     down = (0.1 - 0.6 * beyond) * np.linalg.norm(lid.up, axis=1)
     grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
     skin = _lit_skin(image, lid, sample_crop(smooth, below))
-    crease = sample_crop(smooth, _places(lid.lashes, lid.up, lid.crease[None]))  # [1, C, 3]
-    middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / 0.65))
-    skin = skin + (crease - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
+    above = sample_crop(smooth, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
+    middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / (0.65 + CREST_REACH)))
+    skin = skin + (above - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
     own = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
     ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
     return np.clip(own + (skin + grain - own) * ramp, 0, 1).astype(np.float32)
