@@ -109,7 +109,7 @@ def photo_places(avatar: HeadAvatar) -> Array:
     camera = avatar.camera
     places = project(avatar.gaussians.means.numpy(), camera).astype(np.float32)
     beyond = ((places < 0) | (places > [camera.width, camera.height])).any(1)
-    places[beyond | (np.arange(len(places)) >= avatar.hidden.start)] = np.nan
+    places[beyond | ~avatar.shows_photo] = np.nan
     return places
 
 

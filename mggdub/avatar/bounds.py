@@ -30,7 +30,7 @@ NEAREST, FARTHEST = 30.0, 2000.0  # cm, of the head from the camera; a crop's fo
 IN_FRONT = 10.0  # cm, that every point must be in front of the camera
 LARGEST_RADIUS = 1.0  # cm, of the mouth's points
 SIGMAS = 3.33  # standard deviations that an opaque splat reaches: sqrt(2 ln 255)
-KINDS = {torch.float32: "float32", torch.int32: "int32", torch.int64: "int64", torch.uint8: "uint8"}
+KINDS = {torch.float32: "float32", torch.int32: "int32", torch.int64: "int64", torch.uint8: "uint8", torch.bool: "bool"}
 # Name: type, shape, lowest and highest value. N points, S and T entries of sparse matrices, M points of the mouth's
 # inside, the other letters as in `letters`. Places and shares may lie a rounding beyond 0..1.
 TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
@@ -45,6 +45,7 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "head_share": ("float32", ("N",), -0.01, 1.01),
     "torso_share": ("float32", ("N",), -0.01, 1.01),
     "crop_uv": ("float32", ("N", 2), -100, 100),
+    "shows_photo": ("bool", ("N",), 0, 1),
     "bases.motion": ("float32", ("motions", 3, head.GRID, head.GRID), -100, 100),
     "bases.shade": ("float32", ("shades", 3, head.FINE, head.FINE), -100, 100),
     "mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),

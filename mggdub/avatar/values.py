@@ -23,6 +23,12 @@ class PointLayer:
     skin: sparse.csr_matrix  # [N, 478]
     neck: Array  # [N] float32, share of the head's rigid motion
     opacity: Array  # [N] float32
+    shows_photo: bool | Array = False  # [N], whether they look like the place of the photo in which they lie
+
+    @property
+    def photo(self) -> Array:
+        """[N] bool of `shows_photo`."""
+        return np.broadcast_to(self.shows_photo, len(self))
 
     def __len__(self) -> int:
         return len(self.means)
@@ -37,6 +43,7 @@ def join_layers(layers: list[PointLayer]) -> PointLayer:
         sparse.vstack([layer.skin for layer in layers], format="csr").astype(np.float32),
         np.concatenate([layer.neck for layer in layers]).astype(np.float32),
         np.concatenate([layer.opacity for layer in layers]).astype(np.float32),
+        np.concatenate([layer.photo for layer in layers]),
     )
 
 
@@ -96,6 +103,7 @@ class HeadAvatar:
     head_share: Array  # [N] float32, share of the head's rigid motion
     torso_share: Array  # [N] float32, share of the torso's motion
     crop_uv: Array  # [N, 2] float32 0..1, where in the crop a point lies
+    shows_photo: Array  # [N] bool, whether it looks like the place of the photo in which it lies
     hidden: slice  # the points of the side the photo does not show; those before it are its pixels
     bases: Bases
     mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
@@ -118,6 +126,7 @@ class HeadAvatar:
         check_shape("head_share", self.head_share, len(self.gaussians))
         check_shape("torso_share", self.torso_share, len(self.gaussians))
         check_shape("crop_uv", self.crop_uv, len(self.gaussians), 2)
+        check_shape("shows_photo", self.shows_photo, len(self.gaussians))
         check_shape("plate", self.plate, self.box.height, self.box.width, 3)
         if len(self.advice) > MOST_ADVICE or not all(is_sentence(line) for line in self.advice):
             raise ValueError("advice is no list of sentences")
