@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
 from mggdub.models import Models
 from mggdub.motion import gestures, torso
+from mggdub.motion.emotion import load_emotion, with_emotion
 from mggdub.motion.voice import lip_gate, phrases
 from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, RATE, SpeechModel, predict
 from mggdub.networks.whisper import SAMPLE_RATE, level
@@ -49,7 +50,8 @@ def speech_track(
         modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
         spoken = phrases(np.where(energy > QUIETEST, voice, 0.0))
         gate = lip_gate(spoken, times)[:, None]
-        lips = close_lips(model.basis, mouth_scale * resample(touching(model.basis, GAIN * modes), times - LATER)) * gate
+        shown = resample(touching(model.basis, GAIN * modes), times - LATER)
+        lips = close_lips(model.basis, mouth_scale * shown) * gate
     units = np.zeros((frames, len(BLENDSHAPES)), np.float32)
     rotation = np.zeros((frames, 3), np.float32)
     if blink == "natural":
@@ -96,4 +98,7 @@ def make_track(speech: Waveform, models: Models, options: MotionOptions) -> Expr
         seed=options.seed,
     )
     scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
-    return replace(torso.add_torso(track), blendshapes=(track.blendshapes * scale).astype(np.float32))
+    track = replace(torso.add_torso(track), blendshapes=(track.blendshapes * scale).astype(np.float32))
+    if options.emotion == "neutral":
+        return track
+    return with_emotion(track, models.expression, load_emotion(options.emotion), options.emotion_strength)

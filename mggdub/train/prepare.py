@@ -4,8 +4,8 @@
 and writes OUT_DIR/<split>/<clip>.npz; clips that are done already are skipped, those that cannot be used are named with
 the reason. A folder without a manifest is taken as training clips of as many people as it has videos.
 
-`--split extra --lips 20` makes tracks of 20 s at most of every person of one split for the speech model alone: poses are
-those of the landmarks, the torso stands still. That takes a third of the time.
+`--split extra --lips 20` makes tracks of 20 s at most of every person of one split, for the speech model alone: poses
+are those of the landmarks, the torso stands still. That takes a third of the time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Unusable(Exception):
 
 
 def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet | None) -> dict[str, Array]:
-    """The track of one clip: what `main` stores; without a network, of its lips only. Raises Unusable or MggdubError."""
+    """The track of one clip, as `main` stores it; without a network, of its lips. Raises Unusable or MggdubError."""
     times, faces, size = _follow(path, finder)
     landmarks = np.stack([face.landmarks for face in faces])  # [T, 478, 3] px of the frame
     heights = np.linalg.norm(landmarks[:, 152, :2] - landmarks[:, 10, :2], axis=-1)
@@ -144,13 +144,13 @@ def clips(folder: Path) -> list[dict[str, str]]:
 
 
 def capped(rows: list[dict[str, str]], most: float) -> list[dict[str, str]]:
-    """The first of every person's clips, `most` seconds together or one clip."""
+    """The first of every person's clips, `most` seconds together or one clip; without a manifest all of them."""
     taken: dict[str, float] = {}
     kept = []
     for row in rows:
         if taken.get(row["identity"], 0.0) < most:
             kept.append(row)
-        taken[row["identity"]] = taken.get(row["identity"], 0.0) + float(row["seconds"])
+        taken[row["identity"]] = taken.get(row["identity"], 0.0) + float(row.get("seconds", 0))
     return kept
 
 
