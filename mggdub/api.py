@@ -112,7 +112,7 @@ def load_avatar(path: AnyPath) -> HeadAvatar:
 def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **options: Any) -> ExpressionTrack:
     """What a head does while this is said: T frames at `fps`, lips absolute, the rest on top of the photo's own.
 
-    options: pose, blink, mouth_scale, expression_scale, seed. Raises MggdubError.
+    options: pose, blink, mouth_scale, expression_scale, emotion, emotion_strength, seed. Raises MggdubError.
 
         >>> track = mggdub.speech_track("speech.wav", models, fps=25, seed=3)
         >>> track.lip_modes.shape, track.rotation.shape

@@ -275,6 +275,11 @@ def _watched(
         yield frame
 
 
+def _still_lips(modes: Array, emotion: str) -> bool:
+    """Whether lips [T, 8] never leave their rest, which is where they are held with an emotion."""
+    return bool((modes == modes[0]).all()) if emotion != "neutral" and len(modes) > 1 else not modes.any()
+
+
 def _report(
     output: Path,
     options: RenderOptions,
@@ -299,7 +304,8 @@ def _report(
         size=(width, height),
         gaussians=len(avatar.gaussians),
         device=device,
-        silent=not options.drive and not bool(drive.track.lip_modes.any()),
+        silent=not options.drive and _still_lips(drive.track.lip_modes, options.emotion),
+        emotion=options.emotion,
         held=drive.held,
         cuts=cuts,
         limited=drive.limited,

@@ -12,6 +12,7 @@ from mggdub.errors import UsageError
 
 POSES = ("natural", "still")
 BLINKS = ("natural", "none")
+EMOTIONS = ("neutral", "happy", "surprised", "afraid")
 DEVICES = ("auto", "cpu", "cuda")
 FPS_RANGE = (10, 120)
 SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slower than the renderer
@@ -64,6 +65,8 @@ class MotionOptions:
     mouth_scale: float = 1.0
     expression_scale: float = 1.0
     seed: int = 0
+    emotion: str = "neutral"  # that the speech is said with
+    emotion_strength: float = 1.0
     drive: Path | None = None  # a driving video or a track (.csv)
 
     def __post_init__(self) -> None:
@@ -74,6 +77,10 @@ class MotionOptions:
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
         _within("--seed", self.seed, 0, 2**31 - 1)
+        _one_of("--emotion", self.emotion, EMOTIONS)
+        _within("--emotion-strength", self.emotion_strength, 0, 1)
+        if self.drive and self.emotion != "neutral":
+            raise UsageError("--emotion is for speech; a driver brings its own, so leave out --emotion or --drive.")
 
 
 @dataclass(frozen=True)

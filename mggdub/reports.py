@@ -66,6 +66,7 @@ class RenderReport(Report):
     gaussians: int
     device: str
     silent: bool  # nobody speaks, so the mouth stays closed
+    emotion: str  # that the speech is said with
     held: int  # frames of the driver without a face, which repeat the one before
     cuts: int  # of the driver
     limited: int  # frames in which the driver moves the head farther than a photo bears

@@ -159,11 +159,12 @@ def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> No
     wanted = RenderOptions(
         preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
         expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
+        emotion="happy", emotion_strength=0.5,
     )  # fmt: skip
     said = run(
         "render", *paths[:2], "-o", paths[2], "--preview", "--size", 256, "--fps", "29.97", "--pose", "still",
         "--blink", "none", "--mouth-scale", 1.2, "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
-        "--device", "cpu", "--crf", 20, "--seed", 7, "--force",
+        "--device", "cpu", "--crf", 20, "--seed", 7, "--force", "--emotion", "happy", "--emotion-strength", 0.5,
     )  # fmt: skip
     assert said.code == 0, said.err
     assert fake_jobs.asked == [(*paths, wanted)]

@@ -9,7 +9,9 @@ from mggdub.types import Array
 
 LONGEST_JOIN = 0.18  # s, shorter gaps inside a phrase are stop consonants, not silence
 SHORTEST_PHRASE = 0.08  # s, shorter sounds are clicks
-EASE = 0.1  # s the mouth takes to open before a phrase and to close after it
+EASE = 0.1  # s before a phrase and after it that belong to it
+PARTED = 0.7  # s, in shorter pauses people breathe or wait with parted lips; in longer ones the mouth rests
+REST_EASE = 0.3  # s the mouth takes to leave its rest before a phrase and to find it after the last
 
 
 def phrases(voice: Array, threshold: float = 0.5) -> list[tuple[float, float]]:
@@ -26,8 +28,22 @@ def phrases(voice: Array, threshold: float = 0.5) -> list[tuple[float, float]]:
 
 def mouth_gate(spoken: list[tuple[float, float]], times: Array) -> Array:
     """[T] 1 within a phrase, exactly 0 from EASE before and after it, smooth between."""
-    gate = np.zeros(len(times))
+    return _within(spoken, times, EASE)
+
+
+def lip_gate(spoken: list[tuple[float, float]], times: Array) -> Array:
+    """[T] 1 while somebody speaks and in pauses shorter than PARTED, exactly 0 from REST_EASE away, smooth between."""
+    turns: list[tuple[float, float]] = []
     for start, end in spoken:
-        inside = np.minimum(times - (start - EASE), (end + EASE) - times) / EASE
+        if turns and start - turns[-1][1] < PARTED:
+            start = turns.pop()[0]
+        turns.append((start, end))
+    return _within(turns, times, REST_EASE)
+
+
+def _within(spans: list[tuple[float, float]], times: Array, ease: float) -> Array:
+    gate = np.zeros(len(times))
+    for start, end in spans:
+        inside = np.minimum(times - (start - ease), (end + ease) - times) / ease
         gate = np.maximum(gate, np.clip(inside, 0.0, 1.0))
     return gate * gate * (3.0 - 2.0 * gate)

@@ -17,7 +17,7 @@ from mggdub.types import LIP_MODES, Array
 VOICE_RATE = 25.0
 RATE = VOICE_RATE  # predictions a second; one covers two Whisper tokens
 FRAME = 2 * TOKEN  # samples of one prediction
-CRISP, CRISP_WIDTH = 0.5, 1.5  # what a linear map smears: this share of the detail under 1.5 frames is added once more
+CRISP, CRISP_WIDTH = 0.2, 1.5  # what a linear map smears: this share of the detail under 1.5 frames is added once more
 QUIETEST = 1e-7  # mean power of a levelled frame (45 dB below speech) that can hold speech at all
 
 

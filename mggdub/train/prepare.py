@@ -3,6 +3,9 @@
 `python -m mggdub.train.prepare CLIPS_DIR OUT_DIR` reads CLIPS_DIR/manifest.csv (columns file, split, identity, audio)
 and writes OUT_DIR/<split>/<clip>.npz; clips that are done already are skipped, those that cannot be used are named with
 the reason. A folder without a manifest is taken as training clips of as many people as it has videos.
+
+`--split extra --lips 20` makes tracks of 20 s at most of every person of one split, for the speech model alone: poses
+are those of the landmarks, the torso stands still. That takes a third of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 from mggdub.errors import MggdubError
 from mggdub.face import clip
-from mggdub.face.clip import calm_frames, fit_person
+from mggdub.face.clip import calm_frames, fit_person, smooth_pose
 from mggdub.face.detector import FaceFinder
 from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.camera import crop_matrix, head_crop, head_meshes
@@ -36,8 +39,8 @@ class Unusable(Exception):
     """Why a clip is dropped."""
 
 
-def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet) -> dict[str, Array]:
-    """The track of one clip: what `main` stores. Raises Unusable or MggdubError."""
+def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet | None) -> dict[str, Array]:
+    """The track of one clip, as `main` stores it; without a network, of its lips. Raises Unusable or MggdubError."""
     times, faces, size = _follow(path, finder)
     landmarks = np.stack([face.landmarks for face in faces])  # [T, 478, 3] px of the frame
     heights = np.linalg.norm(landmarks[:, 152, :2] - landmarks[:, 10, :2], axis=-1)
@@ -47,8 +50,10 @@ def prepare_clip(path: Path, finder: FaceFinder, net: GeometryNet) -> dict[str, 
     crop = head_crop(np.median(landmarks[:5], 0))
     landmarks = crop.to_crop(landmarks)
     neutral, rotations, translations = fit_person(landmarks)
-    frames = (frame for _, frame in read_video(path))
-    poses = steady_poses(frames, crop, landmarks, rotations, translations, net)
+    poses = *smooth_pose(rotations, translations), np.zeros((len(times), 4), np.float32)
+    if net:
+        frames = (frame for _, frame in read_video(path))
+        poses = steady_poses(frames, crop, landmarks, rotations, translations, net)
     meshes = head_meshes(landmarks, *poses[:2], crop_matrix())
     blendshapes = np.stack([face.blendshapes for face in faces])
     gap = lip_gap(meshes)
@@ -138,14 +143,28 @@ def clips(folder: Path) -> list[dict[str, str]]:
     return [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
 
 
+def capped(rows: list[dict[str, str]], most: float) -> list[dict[str, str]]:
+    """The first of every person's clips, `most` seconds together or one clip; without a manifest all of them."""
+    taken: dict[str, float] = {}
+    kept = []
+    for row in rows:
+        if taken.get(row["identity"], 0.0) < most:
+            kept.append(row)
+        taken[row["identity"]] = taken.get(row["identity"], 0.0) + float(row.get("seconds", 0))
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--split", choices=("train", "val", "extra"), help="of the manifest; all of them without it")
+    parser.add_argument("--lips", type=float, metavar="SECONDS", help="lips only, of so many seconds of every person")
     given = parser.parse_args()
-    finder, net = FaceFinder(given.threads), load_geometry()
-    for row in clips(given.clips):
+    finder, net = FaceFinder(given.threads), None if given.lips else load_geometry()
+    rows = [row for row in clips(given.clips) if given.split in (None, row["split"])]
+    for row in capped(rows, given.lips) if given.lips else rows:
         target = given.out / row["split"] / (Path(row["file"]).stem + ".npz")
         if target.exists():
             continue

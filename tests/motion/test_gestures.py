@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mggdub.motion.gestures import BlinkStyle, HeadStyle, blinks, head_motion, stresses
-from mggdub.motion.voice import EASE, mouth_gate, phrases
+from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import BLENDSHAPES, Array
 
@@ -33,7 +33,18 @@ def test_stop_consonants_do_not_end_a_phrase_and_clicks_do_not_start_one() -> No
     assert phrases(voice) == [(10 / 25, 50 / 25), (60 / 25, 80 / 25)]
 
 
-def test_the_mouth_is_closed_in_every_pause_of_a_fifth_of_a_second() -> None:
+def test_lips_stay_with_the_speaker_in_short_pauses_and_rest_in_long_ones() -> None:
+    times = moments(6, 100)
+    breath, rest = (2.0, 2.0 + 0.9 * PARTED), (3.5, 5.0)
+    gate = lip_gate([(1.0, breath[0]), (breath[1], rest[0]), (rest[1], 5.5)], times)
+    assert (gate[(times > 1.0) & (times < rest[0])] == 1).all()
+    assert not gate[(times > rest[0] + REST_EASE) & (times < rest[1] - REST_EASE)].any()
+    assert not gate[times < 1.0 - REST_EASE].any()
+    assert np.abs(np.diff(gate)).max() < 0.06  # of the opening, in a hundredth of a second
+    assert not lip_gate([], times).any()
+
+
+def test_a_voiced_moment_reaches_a_tenth_of_a_second_beyond_its_phrase() -> None:
     times = moments(4, 100)
     gate = mouth_gate([(1.0, 2.0), (2.2, 3.0)], times)
     assert (gate[(times > 1.0) & (times < 2.0)] == 1).all()

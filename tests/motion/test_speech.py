@@ -12,7 +12,7 @@ from mggdub import weights
 from mggdub.errors import InputError
 from mggdub.face.expression import lip_gap
 from mggdub.media.audio import read_audio
-from mggdub.motion.speech import speech_track
+from mggdub.motion.speech import LATER, resample, speech_track, touching
 from mggdub.networks import whisper
 from mggdub.networks.speech import RATE, SpeechModel, load_speech, predict
 from mggdub.types import BLENDSHAPES, Array, Waveform
@@ -65,6 +65,34 @@ def test_speech_opens_the_mouth_and_silence_around_it_closes_it(model: SpeechMod
     assert gap[30:120].std() > 0.15
     assert gap.min() > -1e-5
     assert not gap[:15].any() and not gap[-15:].any()
+
+
+@pytest.mark.parametrize(("pause", "rests"), [(0.4, False), (1.2, True)])
+def test_lips_stay_parted_for_a_breath_and_close_in_a_pause(
+    model: SpeechModel, spoken: Array, pause: float, rests: bool
+) -> None:
+    half = round(1.8 * SECOND)
+    samples = np.concatenate([spoken[:half], np.zeros(int(pause * SECOND)), spoken[half : 2 * half]])
+    gap = lip_gap(model.basis, speech_track(model, sound(samples), 100.0, int(100 * len(samples) / SECOND)).lip_modes)
+    middle = gap[180 + round(50 * pause) - 5 :][:10]
+    assert (not middle.any()) if rests else (middle.min() > 0.1)
+
+
+def test_lips_come_as_much_later_as_the_bursts_of_plosives_ask(model: SpeechModel, spoken: Array) -> None:
+    """The map's own zero is that of its training clips, whose sound is late."""
+    modes = predict(model, whisper.level(spoken))[0]
+    heard = resample(modes, (np.arange(400) + 0.5) / 100)[:, 0]
+    shown = speech_track(model, sound(spoken), 100.0, 400).lip_modes[:, 0]
+    alike = [np.corrcoef(heard[50 - lag : 350 - lag], shown[50:350])[0, 1] for lag in range(-10, 11)]
+    assert abs((int(np.argmax(alike)) - 10) * 10 - 1000 * LATER) <= 10
+
+
+def test_small_openings_close_and_wide_ones_stay(model: SpeechModel) -> None:
+    gap = np.linspace(-0.2, 1.5, 100)
+    closed = lip_gap(model.basis, touching(model.basis, gap[:, None] * model.basis.opening))
+    assert (np.diff(closed) > 0).all()
+    assert closed[gap < 0.2].max() < 0.1
+    np.testing.assert_allclose(closed[gap > 0.9], gap[gap > 0.9], atol=0.01)
 
 
 def test_the_lips_follow_these_words_and_not_others(model: SpeechModel, spoken: Array) -> None:
