@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from mggdub.animation import deform
 from mggdub.animation.backdrop import Backdrop, composite
+from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
@@ -23,7 +23,7 @@ from mggdub.progress import Stopwatch
 from mggdub.renderer.rasterize import render_frame
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
-LID_SHOWS = 0.2  # of a blink, after which the folded lid is opaque
+LID_SHOWS = 0.15  # of the way to shut, after which the lid's layer is opaque
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,6 @@ def frame_poses(
     """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
-    gains = expression.lid_gains(basis, avatar.mesh - photo_motion)
     edges = deform.mesh_edges(mesh.open_triangles(basis.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
@@ -54,13 +53,12 @@ def frame_poses(
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)
-        closing = drivers[list(expression.BLINKS)]
-        drivers[list(expression.BLINKS)] *= gains
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
+        move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
         shown = opacities.copy()
         shown[avatar.photo_mouth] *= photo_mouth_share(displacement)
-        for lid, amount, own in zip(avatar.lids, closing, avatar.photo_drivers[list(expression.BLINKS)], strict=True):
-            shown[lid] *= np.clip((amount - own) / LID_SHOWS, 0, 1)
+        for lid, closed in zip(avatar.lids, shut(drivers, avatar.photo_drivers), strict=True):
+            shown[lid] *= min(closed / LID_SHOWS, 1)
         growth = deform.stretch(resting, avatar.mesh + displacement, edges)
         mouth = paint_mouth(models.mouth, avatar.mouth_layer, displacement)
         sway = torso.sway(body, avatar.camera, avatar.angle)

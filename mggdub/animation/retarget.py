@@ -13,7 +13,7 @@ from mggdub.motion.driving import FAR_MODE, FAR_UNIT
 from mggdub.types import DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
 
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
-OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
+NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the photo's is no rest, but a blink
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 
@@ -31,8 +31,12 @@ def retarget(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Arra
     rest = np.clip(drivers[0], np.minimum(usual - far, own), np.maximum(usual + far, own)).astype(np.float32)
     moved = own + (drivers - rest)
     for blink in expression.BLINKS:
-        lid = float(np.clip(min(drivers[0, blink], np.median(drivers[:, blink])), LOWEST_UNIT, OPEN_EYE))
-        moved[:, blink] = own[blink] + (drivers[:, blink] - lid) / (1 - lid) * (1 - own[blink])
+        first, lid = drivers[0, blink], usual[blink]
+        if min(lid, own[blink]) - NEAR_LID < first < max(lid, own[blink]) + NEAR_LID:
+            lid = first
+        left = (1 - own[blink]) / max(1 - lid, NEAR_LID)  # of the way to shut, against the driver's
+        away = drivers[:, blink] - lid
+        moved[:, blink] = own[blink] + away * np.where(away > 0, left, 1)
     moved[:, :count] = np.clip(moved[:, :count], np.minimum(own[:count], LOWEST_UNIT), np.maximum(own[:count], 1))
     start = smoothstep((track.times - track.times[0]) / EASE)
     before = expression.lip_gap(basis, own[count:])

@@ -25,7 +25,8 @@ from mggdub.avatar.box import (
     render_box,
     render_view,
 )
-from mggdub.avatar.eyelids import eyelid_layers
+from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
+from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
@@ -147,14 +148,16 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         visible, hidden = _veiled(study, visible, pixels, hidden)
     layers = [
         beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
+        eyeball_layer(head, study.surface),
         hidden,
         mouth_points(models.mouth, mouth),
-        *eyelid_layers(head, mesh, on_surface),
+        *eyelid_layers(head, study.surface),
     ]
     rest = join_layers(layers)
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
-    hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[1:]))
+    hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[2:]))
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
+    skin = turn_irises(keep_creases(skin, head), head, pixels)
     head_share = np.concatenate([regions.head_share[regions.matte > DRAWN], rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
     picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate)

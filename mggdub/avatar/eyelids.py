@@ -1,61 +1,221 @@
-"""The upper lids, folded above the eyes in the photo."""
+"""The upper lids: what lies between crease and lashes travels with the margin, and hidden skin unrolls behind it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, sparse
 
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import UNDER_EYES, UPPER_LIDS
-from mggdub.geometry.sampling import sample_crop
-from mggdub.types import LANDMARKS, Array, Portrait
+from mggdub.geometry.camera import unproject
+from mggdub.geometry.sampling import sample_crop, smoothstep
+from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
-LID_LIGHT = 0.87  # of the skin under the eye: a fold in shadow or a low brow says little of the lid
-LID_TINT = 0.3  # of the fold's own tint, which lashes make grey
-LID_GRID = (64, 22)  # points along the lashes and up to the fold
-LID_REACH = 1.2  # of the way from the lashes to the fold
-LID_SOLID = 0.5  # of that way, above which the lid thins out, so that the fold shows through
-LID_RADIUS = 0.045  # cm
-LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, whose fold would streak
+COLUMNS = 64  # points along the lashes
+FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, its crease
+    6,
+    16,
+    18,
+    6,
+)  # rows: lashes below the margin, the photo's lid, hidden skin, over the crease
+LID_RADIUS = 0.042  # cm
+LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
+LASHES = 0.2  # of the way to the crease that lashes hang below the margin
+STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
+# A closed lid has this much of the light of the skin below the eye, and this much of its own tint (36 people's blinks).
+LID_LIGHT, LID_TINT = 0.93, 0.23
+CREST_REACH, CREST_SOLID = 0.4, 0.75  # of the crease's height and opacity: a crease fades where a lid is stretched
+# Shares of the way from the lashes to the fold's landmarks.
+CREASES = np.linspace(0.35, 1.0, 27)  # where a crease may lie in the middle of a lid
+NO_CREASE = 0.75  # where none is seen
+AT_CORNER = 0.12
+FAINTEST = 0.015  # of the luma, by which a crease is darker than the skin beside it
+CREASE_FOLLOWS = 0.12  # of the margin's way
 
 
-def upper_lid(side: str, mesh: Array, lift: Array, colors: Array) -> PointLayer:
-    """The upper lid of the 'Left' or 'Right' eye, folded above it in the photo; it unfolds as the lashes go down.
+@dataclass(frozen=True, eq=False)
+class LidShape:
+    """One upper lid in the photo. C columns along the lashes, from the outer corner inwards."""
 
-    mesh [478, 3]; lift [478] cm, what to add to the mesh's z to lie on the photo's surface; colors [478, 3], the photo
-    around each vertex. Lashes darken the lower edge; the skin is as bright as the fold or, where that is darker, as the
-    skin under the eye, whose tint it mostly has.
+    lashes: Array  # [C, 2] crop px, the margin
+    up: Array  # [C, 2] crop px, from there to the fold's landmarks
+    crease: Array  # [C] share of `up`
+    along: Array  # [C, 9] shares of the ring's vertices
+
+
+def lid_shape(head: Portrait, side: str) -> LidShape:
+    """The 'Left' or 'Right' upper lid of a photo."""
+    lashes, fold = (head.landmarks[list(ring), :2].astype(np.float64) for ring in UPPER_LIDS[side])
+    along = ring_weights(np.linspace(0, len(lashes) - 1, COLUMNS), len(lashes))
+    margin, up = along @ lashes, along @ (fold - lashes)
+    luma = sample_crop(head.image.astype(np.float32) / 255, _places(margin, up, _HEIGHTS)).mean(-1)
+    return LidShape(margin, up, find_crease(luma), along)
+
+
+_HEIGHTS = np.linspace(0, 1.2, 61)
+
+
+def _places(margin: Array, up: Array, heights: Array) -> Array:
+    """[T, C, 2] crop px at shares heights [T] or [T, C] of `up` above the margin."""
+    heights = heights[:, None] if heights.ndim == 1 else heights
+    return margin + heights[..., None] * up
+
+
+def ring_weights(at: Array, count: int) -> Array:
+    """[C, count]: shares that a Catmull-Rom spline through `count` vertices has of them at [C] in 0..count - 1."""
+    first = np.minimum(at.astype(int), count - 2)
+    t = (at - first)[:, None]
+    basis = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
+    shares = np.zeros((len(at), count), np.float64)
+    for step, share in enumerate(basis):
+        np.add.at(shares, (np.arange(len(at)), np.clip(first + step - 1, 0, count - 1)), share[:, 0] / 2)
+    return shares
+
+
+def crease_curve(middle: float, columns: int) -> Array:
+    """[columns] shares: a crease that lies at `middle` above the middle of the eye."""
+    arch = np.sin(np.pi * np.linspace(0, 1, columns)) ** 0.6
+    return AT_CORNER + (middle - AT_CORNER) * arch
+
+
+def find_crease(luma: Array) -> Array:
+    """[C] shares: the dark line above the lashes in luma [T, C] at heights 0..1.2, or where one usually lies."""
+    smooth = ndimage.gaussian_filter(luma, (2, 2))
+    step = 5  # a tenth of the way
+    beside = (np.roll(smooth, step, 0) + np.roll(smooth, -step, 0)) / 2
+    darker = beside - smooth
+    columns = luma.shape[1]
+    middle = slice(columns // 5, columns - columns // 5)
+
+    def depth(height: float) -> float:
+        rows = crease_curve(height, columns) / 1.2 * (len(luma) - 1)
+        found = ndimage.map_coordinates(darker, [rows, np.arange(columns)], order=1)
+        return float(found[middle].mean())
+
+    depths = [depth(height) for height in CREASES]
+    best = int(np.argmax(depths))
+    return crease_curve(CREASES[best] if depths[best] > FAINTEST else NO_CREASE, columns)
+
+
+def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
+    """The upper lid of the 'Left' or 'Right' eye; surface [512, 512] camera z cm of the photo.
+
+    Its own strip of the photo is carried by the margin, lashes hang below it, and between strip and crease skin
+    unrolls that lies in the crease while the eye is as in the photo.
     """
-    lashes, fold = (np.array(ring) for ring in UPPER_LIDS[side])
-    grid = np.meshgrid(np.linspace(0, len(lashes) - 1.001, LID_GRID[0]), np.linspace(0, LID_REACH, LID_GRID[1]))
-    along, up = (x.ravel() for x in grid)
-    first = along.astype(int)
-    corners = np.stack([lashes[first], lashes[first + 1], fold[first], fold[first + 1]], 1)  # [N, 4]
-
-    def shares(height: Array) -> Array:
-        t = along - first
-        return np.stack([(1 - t) * (1 - height), t * (1 - height), (1 - t) * height, t * height], 1)
-
-    surface = mesh + np.stack([np.zeros(LANDMARKS), np.zeros(LANDMARKS), lift - LID_FORWARD], 1)
-    under = colors[list(UNDER_EYES[side])].mean(0)
-    bright = np.maximum(colors.mean(1) / max(under.mean(), 1e-3), LID_LIGHT)[:, None]  # of the skin under the eye
-    colors = np.clip(LID_TINT * np.maximum(colors, LID_LIGHT * under) + (1 - LID_TINT) * bright * under, 0, 1)
-    thin = np.clip((LID_REACH - up) / (LID_REACH - LID_SOLID), 0, 1)
-    shade = 1 - 0.5 * np.exp(-((up / 0.06) ** 2))
-    rows = np.repeat(np.arange(len(along)), 4)
+    lid, rows = lid_shape(head, side), lid_rows()
+    heights = rows.heights[:, None] * lid.crease
+    places = _places(lid.lashes, lid.up, rows.places[:, None] * lid.crease).reshape(-1, 2)
+    means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
+    count = len(means)
     return PointLayer(
-        np.einsum("nk,nkc->nc", shares(up), surface[corners]).astype(np.float32),
-        (np.einsum("nk,nkc->nc", shares(np.full(len(up), 1.0)), colors[corners]) * shade[:, None]).astype(np.float32),
-        np.full(len(along), LID_RADIUS, np.float32),
-        sparse.csr_matrix((shares(up).ravel(), (rows, corners.ravel())), shape=(len(along), LANDMARKS)),
-        np.ones(len(along), np.float32),
-        (SOLID * thin**3).astype(np.float32),  # several lie over each other
+        (means - [0, 0, LID_FORWARD]).astype(np.float32),
+        lid_colors(head, lid, side, heights).reshape(count, 3),
+        np.full(count, LID_RADIUS, np.float32),
+        _follow(lid, side, rows.carried),
+        np.ones(count, np.float32),
+        np.repeat(SOLID * rows.solid, COLUMNS).astype(np.float32),
     )
 
 
-def eyelid_layers(head: Portrait, mesh: Array, on_surface: Array) -> tuple[PointLayer, PointLayer]:
-    """The left and the right upper lid; on_surface [478, 3] cm, where the landmarks lie on the photo's surface."""
-    smooth = ndimage.gaussian_filter(head.image.astype(np.float32) / 255, (2, 2, 0))
-    lift = on_surface[:, 2] - mesh[:, 2]
-    around = sample_crop(smooth, head.landmarks[:, :2])
-    return upper_lid("Left", mesh, lift, around), upper_lid("Right", mesh, lift, around)
+@dataclass(frozen=True, eq=False)
+class LidRows:
+    """R rows of a lid's points, from the tips of the lashes up."""
+
+    heights: Array  # [R] above the margin when the eye is shut, of the crease's above the open one
+    places: Array  # [R] the same in the photo
+    carried: Array  # [R] share of the margin's way
+    solid: Array  # [R] opacity
+
+
+def lid_rows() -> LidRows:
+    """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease."""
+    fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP)
+    skin, crest = (np.arange(SKIN) + 1) / SKIN, (np.arange(CREST) + 1) / CREST
+    shown = np.concatenate([fringe * LASHES, strip * STRIP_ENDS])
+    return LidRows(
+        np.concatenate([shown, STRIP_ENDS + skin, 1 + STRIP_ENDS + CREST_REACH * crest]),
+        np.concatenate([shown, STRIP_ENDS + (1 - STRIP_ENDS) * skin, 1 + CREST_REACH * crest]),
+        np.concatenate([np.ones(len(shown)), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest / 2)]),
+        np.concatenate([(1 + fringe) ** 1.5, np.ones(STRIP + SKIN), CREST_SOLID * (1 - smoothstep(crest))]),
+    )
+
+
+def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Array:
+    """[R, C, 3] float32 of points at heights [R, C], shares of `up`.
+
+    The photo's strip turns into lit skin towards its upper edge, and that skin into what the photo shows above the
+    crease and at the corners of the eye.
+    """
+    image = head.image.astype(np.float32) / 255
+    smooth = ndimage.gaussian_filter(image, (3, 3, 0))
+    along, beyond = np.linspace(0, 1, COLUMNS), heights / lid.crease - STRIP_ENDS
+    below = _under_eye(head, side)
+    down = (0.1 - 0.6 * beyond) * np.linalg.norm(lid.up, axis=1)
+    grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
+    skin = _lit_skin(image, lid, sample_crop(smooth, below))
+    above = sample_crop(smooth, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
+    middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / (0.65 + CREST_REACH)))
+    skin = skin + (above - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
+    own = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
+    ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
+    return np.clip(own + (skin + grain - own) * ramp, 0, 1).astype(np.float32)
+
+
+def _under_eye(head: Portrait, side: str) -> Array:
+    """[C, 2] crop px: skin below the eye, column by column."""
+    marks = head.landmarks[list(UNDER_EYES[side]), :2]
+    at = np.linspace(0, len(marks) - 1, COLUMNS)
+    return np.stack([np.interp(at, np.arange(len(marks)), marks[:, axis]) for axis in (0, 1)], 1)
+
+
+def _lit_skin(image: Array, lid: LidShape, lit: Array) -> Array:
+    """[C, 3]: what a lid out of its fold looks like, of a picture and the skin below the eye, lit [C, 3]."""
+    heights = np.linspace(0.4, 0.85, 8)[:, None] * lid.crease
+    strip = sample_crop(image, _places(lid.lashes, lid.up, heights))[:, COLUMNS // 4 : -COLUMNS // 4]
+    tint = np.quantile(strip, 0.75, axis=(0, 1)) + 0.02
+    skin = LID_LIGHT * (lit + 0.02) ** (1 - LID_TINT) * tint**LID_TINT - 0.02
+    return np.asarray(ndimage.gaussian_filter1d(skin, COLUMNS / 10, axis=0, mode="nearest"))
+
+
+def _follow(lid: LidShape, side: str, carried: Array) -> sparse.csr_matrix:
+    """[N, 478]: rows of points that have `carried` [R] of the lashes' motion and the rest of the fold's."""
+    lashes, fold = UPPER_LIDS[side]
+    matrix = np.zeros((len(carried), COLUMNS, LANDMARKS), np.float32)
+    matrix[..., list(lashes)] = carried[:, None, None] * lid.along
+    matrix[..., list(fold)] += (1 - carried)[:, None, None] * lid.along
+    return sparse.csr_matrix(matrix.reshape(-1, LANDMARKS))
+
+
+def keep_creases(skin: sparse.csr_matrix, head: Portrait) -> sparse.csr_matrix:
+    """`skin_weights` [N, 478] of the photo's pixels, of which those at and above a crease hardly follow the lashes."""
+    for side, (lashes, fold) in UPPER_LIDS.items():
+        rings = np.array([lashes, fold])[:, 1:-1]
+        low, high = (skin[:, ring].toarray() for ring in rings)
+        share, place = low.sum(1), (low + high) @ np.arange(1, len(lashes) - 1)
+        strip = np.flatnonzero((share > 0) & (share < 0.999) & (share + high.sum(1) > 0.999))
+        at = np.linspace(0, len(lashes) - 1, COLUMNS)
+        crease = 1 - np.interp(place[strip], at, np.clip(lid_shape(head, side).crease, 0.01, 0.99))
+        wanted = follow_margin(share[strip], crease)
+        now = np.ones((2, len(share)))
+        now[:, strip] = wanted / share[strip], (1 - wanted) / (1 - share[strip])
+        columns = np.zeros(LANDMARKS, int)
+        columns[rings[0]], columns[rings[1]] = 1, 2
+        entries = skin.tocoo()
+        which = columns[entries.col]
+        scale = np.where(which > 0, now[np.maximum(which - 1, 0), entries.row], 1)
+        skin = sparse.csr_matrix((entries.data * scale, (entries.row, entries.col)), shape=skin.shape)
+    return skin.astype(np.float32)
+
+
+def follow_margin(share: Array, crease: Array) -> Array:
+    """[N]: the lashes' share of pixels that have `share` of them by place, where a crease's place gives it `crease`."""
+    below = CREASE_FOLLOWS + (1 - CREASE_FOLLOWS) * (share - crease) / (1 - crease)
+    return np.where(share > crease, below, CREASE_FOLLOWS * share / crease)
+
+
+def eyelid_layers(head: Portrait, surface: Array) -> tuple[PointLayer, PointLayer]:
+    """The left and the right upper lid; surface [512, 512] camera z cm of the photo."""
+    return upper_lid(head, surface, "Left"), upper_lid(head, surface, "Right")

@@ -26,6 +26,7 @@ DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
 NOSE_TIP = 1  # landmark
+EYE_INSET, IRIS_INSET = 0.3, 0.27  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
 
@@ -68,11 +69,15 @@ def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
 
 
 def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:
-    """[N, 3] cm: eyeballs lie behind the lids, the photo's own open mouth behind the lips."""
+    """[N, 3] cm: eyeballs lie behind the lids, irises before their white, the photo's open mouth behind the lips."""
     offset = np.zeros((len(pixels), 3), np.float32)
     offset[mouth, 2] = 0.25
-    for ring in (mesh.LEFT_EYE, mesh.RIGHT_EYE):
-        offset[mesh.inside(pixels, landmarks[list(ring), :2]), 2] = 0.3
+    for ring, iris in zip((mesh.LEFT_EYE, mesh.RIGHT_EYE), mesh.IRISES, strict=True):
+        middle, *edge = landmarks[list(iris), :2]
+        radius = np.linalg.norm(np.stack(edge) - middle, axis=1).mean()
+        in_iris = np.linalg.norm(pixels - middle, axis=1) < radius
+        opening = mesh.inside(pixels, landmarks[list(ring), :2])
+        offset[opening, 2] = np.where(in_iris[opening], IRIS_INSET, EYE_INSET)
     return offset
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mggdub.errors import InputError
-from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP, LIDS
+from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.camera import head_mesh
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array, Portrait
 from mggdub.weights import load
@@ -165,16 +165,6 @@ def unit_features(basis: ExpressionBasis, blendshapes: Array) -> Array:
     """[..., 104]: units minus their rest, and the squares."""
     units = blendshapes - basis.unit_rest
     return np.concatenate([units, units**2], -1)
-
-
-def lid_gains(basis: ExpressionBasis, rest: Array) -> Array:
-    """[2], left and right: how far the blink units must go to close the eyes of a mesh at rest [478, 3]."""
-    gains = []
-    for blink, pairs in zip(BLINKS, LIDS, strict=True):
-        upper, lower = pairs[3]
-        closing = basis.motion[blink, upper, 1] - basis.motion[blink, lower, 1]
-        gains.append((rest[lower, 1] - rest[upper, 1]) / closing)
-    return np.array(gains, np.float32)
 
 
 def modes_from_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
