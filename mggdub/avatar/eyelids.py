@@ -14,12 +14,7 @@ from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
-FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, its crease
-    6,
-    16,
-    18,
-    6,
-)  # rows: lashes below the margin, the photo's lid, hidden skin, over the crease
+FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, the crease
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
 LASHES = 0.2  # of the way to the crease that lashes hang below the margin
