@@ -26,7 +26,7 @@ DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
 NOSE_TIP = 1  # landmark
-EYE_INSET, IRIS_INSET = 0.3, 0.27  # cm behind the lids
+EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
 
