@@ -6,7 +6,6 @@ from mggdub.face.expression import (
     close_lips,
     driving_units,
     gap_of_modes,
-    lid_gains,
     lip_gap,
     lip_modes,
     load_expression,
@@ -68,7 +67,6 @@ def test_a_full_blink_closes_both_eyes(basis):
     mesh = basis.mean_rest + vertex_motion(basis, drivers)
     for upper, lower in (pair for eye in LIDS for pair in eye):
         assert mesh[upper] == pytest.approx(mesh[lower], abs=0.02)
-    assert lid_gains(basis, basis.mean_rest) == pytest.approx([1, 1], abs=0.02)
 
 
 def test_left_blink_leaves_the_right_eye_open(basis):

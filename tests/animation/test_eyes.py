@@ -1,0 +1,105 @@
+"""How eyes close and look."""
+
+import numpy as np
+import pytest
+
+from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.retarget import retarget
+from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
+from mggdub.face.mesh import IRISES, LIDS
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
+
+WIDE = 1.15  # of the mean face's eye, whose blink would not close it
+
+
+@pytest.fixture(scope="module")
+def basis() -> ExpressionBasis:
+    return load_expression()
+
+
+def state(blink: float, **units: float) -> Array:
+    """[32] drivers."""
+    drivers = np.zeros(DRIVERS, np.float32)
+    drivers[list(BLINKS)] = blink
+    for name, value in units.items():
+        drivers[DRIVING_UNITS.index(BLENDSHAPES.index(name))] = value
+    return drivers
+
+
+def moved(basis: ExpressionBasis, mesh: Array, now: Array, own: Array) -> Array:
+    """[478, 3] cm: the mesh of a photo whose state is `own`."""
+    displacement = vertex_motion(basis, now - own)
+    move_eyes(displacement, basis, mesh, now, own)
+    return mesh + displacement
+
+
+def gaps(mesh: Array) -> Array:
+    """[14] cm between the lids."""
+    return np.array([mesh[lower, 1] - mesh[upper, 1] for eye in LIDS for upper, lower in eye])
+
+
+def wide_eyes(basis: ExpressionBasis) -> Array:
+    """A mesh whose upper lids lie higher than the mean's."""
+    mesh = basis.mean_rest.copy()
+    for upper, lower in (pair for eye in LIDS for pair in eye):
+        mesh[upper, 1] = mesh[lower, 1] + WIDE * (mesh[upper, 1] - mesh[lower, 1])
+    return mesh
+
+
+@pytest.mark.parametrize("blink", [-0.2, 0.0, 0.4, 0.9])
+def test_a_photo_in_its_own_state_is_not_moved(basis: ExpressionBasis, blink: float) -> None:
+    own = state(blink, eyeLookInLeft=0.3, eyeSquintLeft=0.2)
+    mesh = wide_eyes(basis)
+    assert moved(basis, mesh, own, own) == pytest.approx(mesh, abs=1e-6)
+    assert shut(own, own).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("own", [-0.3, 0.0, 0.5])
+def test_lids_meet_whatever_their_shape(basis: ExpressionBasis, own: float) -> None:
+    mesh, before = wide_eyes(basis), state(own, eyeSquintLeft=0.3)
+    closed = gaps(moved(basis, mesh, state(1.0, eyeLookDownLeft=0.5), before))
+    assert closed.min() > -0.05 and closed.max() < 0.001
+
+
+def test_an_eye_closes_evenly_and_opens_beyond_the_photo(basis: ExpressionBasis) -> None:
+    mesh, own = wide_eyes(basis), state(0.0)
+    middle = [gaps(moved(basis, mesh, state(blink), own))[3] for blink in (-0.2, 0, 0.25, 0.5, 0.75, 1)]
+    assert middle[0] > middle[1] + 0.1
+    steps = -np.diff(middle[1:])
+    assert steps == pytest.approx(steps.mean(), rel=0.05)
+
+
+def test_the_lower_lid_rises_to_a_closing_one(basis: ExpressionBasis) -> None:
+    mesh, own = basis.mean_rest, state(0.0)
+    now = state(1.0)
+    lower = LIDS[0][3][1]
+    rise = (mesh + vertex_motion(basis, now))[lower, 1] - moved(basis, mesh, now, own)[lower, 1]
+    assert rise == pytest.approx(0.06, abs=0.005)
+
+
+def test_irises_turn_with_the_gaze_alone(basis: ExpressionBasis) -> None:
+    mesh, own = basis.mean_rest, state(0.0)
+    left, right = (list(iris) for iris in IRISES)
+    aside = moved(basis, mesh, state(0.5, eyeLookOutLeft=0.5, eyeLookInRight=0.5), own) - mesh
+    assert aside[left] == pytest.approx(np.tile([0.255, 0, 0], (5, 1)), abs=1e-5)
+    assert aside[right] == pytest.approx(aside[left], abs=1e-5)
+    down = moved(basis, mesh, state(0.0, eyeLookDownLeft=1.0, eyeLookUpRight=1.0), own) - mesh
+    assert down[left[0], 1] > 0.2 and down[right[0], 1] < -0.2
+
+
+def track(blink: Array) -> ExpressionTrack:
+    units = np.zeros((len(blink), 52), np.float32)
+    units[:, [DRIVING_UNITS[b] for b in BLINKS]] = blink[:, None]
+    return ExpressionTrack(np.arange(len(blink)) / 25, units, np.zeros((len(blink), LIP_MODES), np.float32))
+
+
+@pytest.mark.parametrize(("first", "usual", "own"), [(0.25, 0.0, 0.22), (0.8, 0.1, 0.84), (-0.1, -0.2, -0.12)])
+def test_a_driver_that_begins_as_the_photo_begins_with_it(
+    basis: ExpressionBasis, first: float, usual: float, own: float
+) -> None:
+    blink = np.full(25, usual, np.float32)
+    blink[0], blink[10] = first, 1
+    lids = retarget(basis, state(own), track(blink))[:, list(BLINKS)]
+    assert lids[0] == pytest.approx(own, abs=1e-6)
+    assert lids[10] == pytest.approx(1, abs=1e-6)
+    assert lids[5] == pytest.approx(own + usual - first, abs=1e-5)

@@ -1,0 +1,120 @@
+"""The upper lids."""
+
+import numpy as np
+import pytest
+
+from mggdub.avatar.eyelids import (
+    COLUMNS,
+    CREASE_FOLLOWS,
+    FRINGE,
+    LID_FORWARD,
+    STRIP,
+    crease_curve,
+    find_crease,
+    follow_margin,
+    keep_creases,
+    lid_rows,
+    ring_weights,
+    upper_lid,
+)
+from mggdub.face.mesh import UPPER_LIDS, canonical_face
+from mggdub.face.skin import skin_weights
+from mggdub.geometry.camera import cm_per_px, crop_camera, project
+from mggdub.types import BLENDSHAPES, CROP_SIZE, Array, Crop, Portrait
+
+DISTANCE = 70.0
+SURFACE = np.full((CROP_SIZE, CROP_SIZE), DISTANCE, np.float32)
+SKIN = np.array([0.7, 0.5, 0.4])
+
+
+def head(image: Array | None = None) -> Portrait:
+    """The canonical face, by default of one colour."""
+    camera = crop_camera(np.eye(3), np.array([0, 0, DISTANCE]))
+    mesh = np.concatenate([canonical_face()[0], np.zeros((10, 3))])
+    marks = np.zeros((478, 3), np.float32)
+    marks[:, :2] = project(mesh, camera)
+    image = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1)) if image is None else image
+    pixels = np.rint(image * 255).astype(np.uint8)
+    return Portrait(pixels, Crop(0, 0, CROP_SIZE), marks, np.zeros(len(BLENDSHAPES), np.float32), camera)
+
+
+def test_a_spline_goes_through_the_lids_vertices() -> None:
+    at = ring_weights(np.arange(9.0), 9)
+    assert at == pytest.approx(np.eye(9), abs=1e-12)
+    between = ring_weights(np.linspace(0, 8, 50), 9)
+    assert between.sum(1) == pytest.approx(1)
+    assert (between != 0).sum(1).max() <= 4
+    assert (between @ np.arange(9))[8:-8] == pytest.approx(np.linspace(0, 8, 50)[8:-8])
+
+
+@pytest.mark.parametrize("middle", [0.45, 0.7, 0.95])
+def test_a_crease_is_found_where_the_skin_is_darkest(middle: float) -> None:
+    heights = np.linspace(0, 1.2, 61)[:, None]
+    line = np.exp(-(((heights - crease_curve(middle, COLUMNS)) / 0.06) ** 2))
+    lashes = np.exp(-((heights / 0.1) ** 2))
+    assert find_crease(0.6 - 0.15 * line - 0.4 * lashes)[COLUMNS // 2] == pytest.approx(middle, abs=0.04)
+
+
+def test_smooth_skin_has_its_crease_where_most_have() -> None:
+    assert find_crease(np.full((61, COLUMNS), 0.5)) == pytest.approx(crease_curve(0.75, COLUMNS))
+
+
+@pytest.mark.parametrize("side", ["Left", "Right"])
+def test_the_photos_strip_travels_with_the_margin_and_skin_unrolls_behind(side: str) -> None:
+    lid = upper_lid(head(), SURFACE, side)
+    lashes, _ = UPPER_LIDS[side]
+    down = np.zeros((478, 3))
+    down[list(lashes), 1] = 1
+    carried = (lid.skin @ down)[:, 1].reshape(-1, COLUMNS)
+    shown = FRINGE + STRIP
+    assert carried[:shown] == pytest.approx(1, abs=1e-5)
+    assert (np.diff(carried[shown:], axis=0) < 0).all()
+    assert carried[-1] == pytest.approx(CREASE_FOLLOWS / 2, abs=1e-5)
+    assert np.asarray(lid.skin.sum(1)) == pytest.approx(1, abs=1e-5)
+    assert np.diff(lid.skin.indptr).max() <= 8 and abs(lid.skin).sum(1).max() < 2
+    y = lid.means[:, 1].reshape(-1, COLUMNS)[:, COLUMNS // 2]
+    assert (np.diff(y) < 0).all()  # from the lashes up, also in the photo's own state
+    assert np.ptp(y[shown:-6]) < 0.2 * np.ptp(y[:shown])  # hidden skin lies in the crease
+
+
+def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> None:
+    rows, columns = np.mgrid[:CROP_SIZE, :CROP_SIZE]
+    image = np.stack([rows, columns, rows * 0 + 128], -1) / CROP_SIZE
+    photo = head(image)
+    lid = upper_lid(photo, SURFACE, "Left")
+    strip = slice(FRINGE * COLUMNS, (FRINGE + 5) * COLUMNS)
+    at = project(lid.means[strip] + [0, 0, LID_FORWARD], photo.camera)
+    assert lid.colors[strip, :2] == pytest.approx(at[:, ::-1] / CROP_SIZE, abs=0.006)
+
+
+def test_hidden_skin_has_the_light_of_the_skin_below_the_eye() -> None:
+    lid = upper_lid(head(), SURFACE, "Right")
+    skin = lid.colors.reshape(-1, COLUMNS, 3)[FRINGE + STRIP + 3, COLUMNS // 2]
+    assert skin == pytest.approx(0.93 * SKIN, abs=0.03)
+
+
+def test_lashes_thin_out_and_the_upper_edge_is_soft() -> None:
+    solid = lid_rows().solid
+    assert solid[0] == 0 and solid[-1] == 0
+    assert (solid[FRINGE:-6] == 1).all() and (np.diff(solid[:FRINGE]) > 0).all()
+
+
+def test_creases_stay_and_margins_go() -> None:
+    photo = head()
+    _, triangles = canonical_face()
+    lashes, fold = (list(ring) for ring in UPPER_LIDS["Left"])
+    margin, above = photo.landmarks[lashes[4], :2], photo.landmarks[fold[4], :2]
+    points = margin + np.linspace(0.01, 0.99, 30)[:, None] * (above - margin)
+    before = skin_weights(points, photo.landmarks, triangles, cm_per_px(photo.camera))
+    after = keep_creases(before, photo)
+    assert np.asarray(after.sum(1)) == pytest.approx(np.asarray(before.sum(1)), abs=1e-5)
+    share = np.asarray(after[:, lashes].sum(1)).ravel()
+    assert share[0] > 0.9 and (np.diff(share) < 1e-6).all()
+    assert share[23:].max() < 0.2  # three quarters up, where a crease lies if none is seen
+    nose = skin_weights(photo.landmarks[[1], :2], photo.landmarks, triangles, 0.07)
+    assert (keep_creases(nose, photo) != nose).nnz == 0
+
+
+def test_what_follows_the_margin_is_steady_at_the_crease() -> None:
+    share = np.array([0.0, 0.25 - 1e-9, 0.25 + 1e-9, 1.0])
+    assert follow_margin(share, np.full(4, 0.25)) == pytest.approx([0, CREASE_FOLLOWS, CREASE_FOLLOWS, 1], abs=1e-6)
