@@ -17,7 +17,7 @@ COLUMNS = 64  # points along the lashes
 FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, the crease
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASHES = 0.2  # of the way to the crease that lashes hang below the margin
+LASHES = 0.25  # of the way to the crease that lashes hang below the margin
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 # A closed lid has this much of the light of the skin below the eye, and this much of its own tint (36 people's blinks).
 LID_LIGHT, LID_TINT = 0.93, 0.23
