@@ -10,10 +10,12 @@ from mggdub.face.expression import ExpressionBasis
 from mggdub.geometry import sampling
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion.driving import FAR_MODE, FAR_UNIT
-from mggdub.types import DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
 
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the photo's is no rest, but a blink
+DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and eyes that do not
+AWAKE = 0.1  # of a blink, how far those are closed when they open
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 
@@ -50,12 +52,24 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     """[T, 32] drivers for this head.
 
     Lips are absolute and ease from the photo's own state. Eyes and brows are played on top of the photo's own, since a
-    single photo tells little of how a person's eyes rest.
+    single photo tells little of how a person's eyes rest; but eyes that it caught half closed open.
     """
     drivers = track.drivers.copy()
     units = DRIVERS - LIP_MODES
-    own = avatar.photo_drivers
-    drivers[:, :units] = own[:units] + drivers[:, :units] * (1 - own[:units])
     start = sampling.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
-    drivers[:, units:] = own[units:] + (drivers[:, units:] - own[units:]) * start
+    own = avatar.photo_drivers + start * (awake(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
+    drivers[:, :units] = own[:, :units] + drivers[:, :units] * (1 - own[:, :units])
+    drivers[:, units:] = own[:, units:] + (drivers[:, units:] - own[:, units:]) * start
     return drivers.astype(np.float32)
+
+
+def awake(own: Array) -> Array:
+    """[32]: a photo's state [32] with eyes open that were about to close; their gaze, which is low, goes level."""
+    state = own.copy()
+    closed = own[list(expression.BLINKS)].mean()
+    asleep = sampling.smoothstep((closed - DROWSY[0]) / (DROWSY[1] - DROWSY[0]))
+    for blink, side in zip(expression.BLINKS, ("Left", "Right"), strict=True):
+        down = DRIVING_UNITS.index(BLENDSHAPES.index(f"eyeLookDown{side}"))
+        state[blink] += asleep * (AWAKE - own[blink])
+        state[down] -= asleep * max(own[down], 0)
+    return state

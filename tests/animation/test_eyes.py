@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mggdub.animation.eyes import move_eyes, shut
-from mggdub.animation.retarget import retarget
+from mggdub.animation.retarget import awake, retarget
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
 from mggdub.face.mesh import IRISES, LIDS
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
@@ -103,3 +103,10 @@ def test_a_driver_that_begins_as_the_photo_begins_with_it(
     assert lids[0] == pytest.approx(own, abs=1e-6)
     assert lids[10] == pytest.approx(1, abs=1e-6)
     assert lids[5] == pytest.approx(own + usual - first, abs=1e-5)
+
+
+def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
+    narrow = state(0.3, eyeLookDownLeft=0.2)
+    assert (awake(narrow) == narrow).all()
+    closed = awake(state(0.8, eyeLookDownLeft=0.4, eyeLookDownRight=-0.1, eyeSquintLeft=0.2))
+    assert closed == pytest.approx(state(0.1, eyeLookDownRight=-0.1, eyeSquintLeft=0.2), abs=1e-6)
