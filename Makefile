@@ -1,9 +1,9 @@
-# make demo | test | check | fuzz | docs | bench | golden | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
+# make demo | test | check | fuzz | docs | bench | bench-cuda | golden | evaluate. Needs Python 3.11 to 3.13 and nothing else; everything lands in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz docs bench golden evaluate clean
+.PHONY: demo test check fuzz docs bench bench-cuda golden evaluate clean
 
 demo: $(VENV)/.demo-ready
 	@mkdir -p demo
@@ -32,6 +32,10 @@ docs: $(VENV)/.docs-ready
 
 bench: $(VENV)/.dev-ready
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/bench/bench.py
+
+# make bench-cuda: gsplat against our kernels, on a machine with a CUDA build of torch in .venv and gsplat.
+bench-cuda: $(VENV)/.dev-ready
+	$(BIN)/python tests/bench/bench_cuda.py
 
 # make golden COMMIT=main~1: are the outputs still those of that commit, byte for byte?
 COMMIT ?= HEAD
