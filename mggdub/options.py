@@ -82,7 +82,6 @@ class MotionOptions:
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
         _within("--seed", self.seed, 0, 2**31 - 1)
 
-
     @property
     def liveliness(self) -> float:
         """How much head, brows and eyes move, 0 to 2; 1 is as people do."""

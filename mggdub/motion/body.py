@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mggdub.motion.prosody import Prosody
-from mggdub.motion.selection import NAMES, SWAPPED, MIRROR_POSE, Piece, choose_pieces, heard_of
+from mggdub.motion.selection import NAMES, Piece, heard_of, joint_state, mirrored, next_piece, places_of
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
 
-POSE_EASE = 4.5  # 1/s: how fast the difference between two pieces is forgotten
+POSE_EASE = 2.0  # 1/s: how fast the difference between two pieces is forgotten
 FACE_EASE, LID_EASE, GAZE_EASE = 8.0, 12.0, 40.0  # eyes leap, as eyes do
 EASES = np.array([GAZE_EASE if "Look" in n else LID_EASE if "Blink" in n else FACE_EASE for n in NAMES])
 
@@ -33,35 +33,50 @@ class BodyMotion:
 
 def body_motion(bank: MotionBank, prosody: Prosody, seed: int) -> BodyMotion:
     """Motion that fits how something is said; the same seed gives the same."""
-    pieces = choose_pieces(bank, heard_of(prosody), seed)
-    count = len(prosody)
+    heard, places, count = heard_of(prosody), places_of(bank), len(prosody)
+    rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
     blinks: list[tuple[float, float]] = []
-    place, speed, face = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
-    for piece in pieces:
-        length = piece.end - piece.start
-        inside = slice(piece.source, piece.source + length + 2)
-        own_pose, own_units = _until(bank, inside, piece.mirrored)
-        time = np.arange(length + 2)[:, None] / VOICE_RATE
-        offset, drift = place - own_pose[0], (speed - (own_pose[1] - own_pose[0])) * VOICE_RATE
-        own_pose = own_pose + (offset + (drift + POSE_EASE * offset) * time) * np.exp(-POSE_EASE * time)
-        own_units = own_units + (face - own_units[0]) * (1 + EASES * time) * np.exp(-EASES * time)
-        pose[piece.start : piece.end], units[piece.start : piece.end] = own_pose[:length], own_units[:length]
-        place, speed, face = own_pose[length], own_pose[length + 1] - own_pose[length], own_units[length]
-        first, last = np.searchsorted(bank.blinks[:, 0], [piece.source, piece.source + length])
-        blinks += [((at - piece.source + piece.start + 0.5) / VOICE_RATE, held) for at, held in bank.blinks[first:last]]
+    pieces: list[Piece] = []
+    held, moving, face = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
+    while not pieces or pieces[-1].end < count:
+        now = pieces[-1].end if pieces else 0
+        piece = next_piece(places, heard, now, joint_state(held, face, moving), played, rng)
+        own_pose, own_units = joined(*_until(bank, piece), held, moving, face)
+        pose[now : piece.end], units[now : piece.end] = own_pose[:-2], own_units[:-2]
+        held, moving, face = own_pose[-2], own_pose[-1] - own_pose[-2], own_units[-2]
+        blinks += _blinks(bank, piece)
+        pieces.append(piece)
     return BodyMotion(pose, units, np.array(blinks).reshape(-1, 2), tuple(pieces))
 
 
-def _until(bank: MotionBank, inside: slice, mirrored: bool) -> tuple[Array, Array]:
+def joined(pose: Array, units: Array, held: Array, moving: Array, face: Array) -> tuple[Array, Array]:
+    """Poses [n, 10] and units [n, 24] that begin where a head is, as fast as it moves; what is between is forgotten."""
+    time = np.arange(len(pose))[:, None] / VOICE_RATE
+    offset, drift = held - pose[0], (moving - (pose[1] - pose[0])) * VOICE_RATE
+    pose = pose + (offset + (drift + POSE_EASE * offset) * time) * np.exp(-POSE_EASE * time)
+    units = units + (face - units[0]) * (1 + EASES * time) * np.exp(-EASES * time)
+    return pose, units
+
+
+def _blinks(bank: MotionBank, piece: Piece) -> list[tuple[float, float]]:
+    """Moment (s of what is made) and length of those in a piece."""
+    length = piece.end - piece.start
+    first, last = np.searchsorted(bank.blinks[:, 0], [piece.source, piece.source + length])
+    shift = piece.start - piece.source + 0.5
+    return [((float(at) + shift) / VOICE_RATE, float(held)) for at, held in bank.blinks[first:last]]
+
+
+def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
     """Poses and units of a piece and the two values after it; where its take has ended, it runs out."""
-    take = np.searchsorted(bank.starts, inside.start, side="right") - 1
-    end = min(inside.stop, int(bank.starts[take + 1]))
-    pose, units = (values[inside.start : end].astype(np.float64) for values in (bank.pose, bank.units))
-    missing = np.arange(1, inside.stop - end + 1)[:, None]
+    stop = piece.source + piece.end - piece.start + 2
+    take = np.searchsorted(bank.starts, piece.source, side="right")
+    end = min(stop, int(bank.starts[take]))
+    pose, units = (values[piece.source : end].astype(np.float64) for values in (bank.pose, bank.units))
+    missing = np.arange(1, stop - end + 1)[:, None]
     pose = np.concatenate([pose, pose[-1] + missing * (pose[-1] - pose[-2])])
     units = np.concatenate([units, np.repeat(units[-1:], len(missing), 0)])
-    return (pose * MIRROR_POSE, units[:, SWAPPED]) if mirrored else (pose, units)
+    return mirrored(pose, units) if piece.mirrored else (pose, units)
 
 
 def sampled(values: Array, times: Array) -> Array:

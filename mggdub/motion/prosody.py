@@ -58,7 +58,7 @@ class Prosody:
 
 def measure_prosody(samples: Array, spoken: list[tuple[float, float]] | None = None) -> Prosody:
     """Of a levelled sound [N] at 16 kHz. `spoken` says where somebody speaks; without, loudness does."""
-    count = -(-len(samples) // FRAME)
+    count = max(1, -(-len(samples) // FRAME))
     chunks = [_chunk(samples, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     power, period, repeats, onset = (np.concatenate(part) for part in zip(*chunks, strict=True))
     decibel = 10 * np.log10(power + 1e-12)

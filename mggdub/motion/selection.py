@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mggdub.motion.prosody import Prosody
-from mggdub.networks.motion import HEARD, POSE, MotionBank
+from mggdub.networks.motion import HEARD, MotionBank
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 
 STRIDE = 3  # values between the places that are compared
@@ -25,10 +25,11 @@ SHORTEST, LONGEST = 40, 250  # values of a piece
 DECIDE = 10  # values between decisions
 LEFT = 50  # values that a place should have before its take ends
 SHORT = 0.5  # cost of having none left
-SWITCH = 0.35  # cost of a join as such
-JOIN = 0.5  # how much the state at a join counts
+SWITCH = 0.6  # by how much others must fit better before a piece ends early
+FEW = 10  # others must fit better
+JOIN = 0.2  # how much the state at a join counts
 USED, FORGOTTEN = 6.0, 15000.0  # cost of what was played just now; values (ten minutes) until it is as new
-SURPRISE = 0.12  # spread of the chance in a choice
+SURPRISE = 0.3  # spread of the chance in a choice
 MIRROR_POSE = np.array([1, -1, -1, -1, 1, 1, -1, 1, -1, 1], np.float32)
 NAMES = [BLENDSHAPES[k] for k in DRIVING_UNITS]
 SWAPPED = np.array(
@@ -115,59 +116,48 @@ def sound_cost(places: Places, heard: Array, now: int) -> Array:
     return (np.square(places.sound - wanted) * places.known).sum((1, 2)) + places.unheard
 
 
-def choose_pieces(bank: MotionBank, heard: Array, seed: int) -> list[Piece]:
-    """The pieces that fill len(heard) values, one after the other."""
-    rng = np.random.default_rng([seed, 4])
-    places, pieces, count = places_of(bank), [], len(heard)
-    played = np.full(len(bank.pose), -np.inf)
-    state, now = np.zeros(places.state.shape[-1], np.float32), 0
-    while now < count:
-        cost = sound_cost(places, heard, now) + _reuse(places, played, now)
-        cost = cost + SHORT * np.clip(1 - places.left / LEFT, 0, 1)
-        both = JOIN * np.square(places.state - state).mean(-1) + cost
-        both = both + SURPRISE * rng.gumbel(size=both.shape)
-        side, place = np.unravel_index(int(both.argmin()), both.shape)
-        source = int(places.at[place])
-        length = _length(places, heard, now, int(place), count, float(both.min()), played, bank)
-        pieces.append(Piece(now, now + length, source, bool(side)))
-        played[source : source + length] = now
-        now += length
-        last = min(source + length, len(bank.pose) - 1)
-        pose, units = bank.pose[last - 1 : last + 1], bank.units[last - 1]
-        if side:
-            pose, units = pose * MIRROR_POSE, units[SWAPPED]
-        state = joint_state(pose[0], units, pose[1] - pose[0])
-    return pieces
+def next_piece(places: Places, heard: Array, now: int, state: Array, played: Array, rng: np.random.Generator) -> Piece:
+    """The piece that is played from value `now` on, after a head that is in `state`.
+
+    heard [n, 4] is what is said; `played` [N] when each value of the bank was last played, -inf if never, is brought up
+    to date.
+    """
+    cost = sound_cost(places, heard, now) + _reuse(places, played, now)
+    cost = cost + SHORT * np.clip(1 - places.left / LEFT, 0, 1)
+    both = JOIN * np.square(places.state - state).mean(-1) + cost
+    both = both + SURPRISE * rng.gumbel(size=both.shape)
+    side, place = (int(k) for k in np.unravel_index(both.argmin(), both.shape))
+    length = _length(places, heard, now, place, played)
+    source = int(places.at[place])
+    played[source : source + length] = now
+    return Piece(now, now + length, source, bool(side))
 
 
 def _reuse(places: Places, played: Array, now: int) -> Array:
     """[K] cost of what was shown lately, at a place or soon after it."""
-    ago = now - np.maximum(np.maximum(played[places.at], _at(played, places.at + 25)), _at(played, places.at + 50))
-    return USED * np.exp(-ago / FORGOTTEN) * (ago < np.inf)
+    soon = [played[np.minimum(places.at + later, len(played) - 1)] for later in (0, SHORTEST // 2, SHORTEST)]
+    return USED * np.exp((np.max(soon, 0) - now) / FORGOTTEN)
 
 
-def _at(values: Array, index: Array) -> Array:
-    return values[np.minimum(index, len(values) - 1)]
-
-
-def _length(
-    places: Places, heard: Array, now: int, place: int, count: int, cost: float, played: Array, bank: MotionBank
-) -> int:
-    """How many values a piece is played: until its take ends, or something else would fit clearly better."""
-    left = int(min(places.left[place], count - now, LONGEST))
-    length = min(SHORTEST, left)
-    while length + DECIDE < left:
-        length += DECIDE
-        follow = np.searchsorted(places.at, places.at[place] + length)
-        if follow >= len(places.at) or places.left[follow] < SHORTEST or places.at[follow] - places.at[place] > length + STRIDE:
-            continue
-        own = _one(places, heard, now + length, int(follow))
-        others = sound_cost(places, heard, now + length) + _reuse(places, played, now + length)
-        if own > np.partition(others, 20)[20] + SWITCH + 0.3:
+def _length(places: Places, heard: Array, now: int, place: int, played: Array) -> int:
+    """How many values of a place are played: until its take ends, or something else would fit clearly better."""
+    left = int(min(places.left[place], LONGEST))
+    source = places.at[place]
+    again = SHORTEST + np.flatnonzero(played[source + SHORTEST : source + left] > now - FORGOTTEN)
+    left = int(again[0]) if len(again) else left
+    if len(heard) - now <= left:
+        return len(heard) - now
+    for length in range(SHORTEST, left, DECIDE):
+        later = place + length // STRIDE
+        if later >= len(places.at) or places.at[later] - places.at[place] > length:
+            break  # too little is left of the take to be taken up anew
+        own = _cost_at(places, heard, now + length, later)
+        others = np.partition(sound_cost(places, heard, now + length) + _reuse(places, played, now + length), FEW)
+        if own > others[FEW] + SWITCH:
             return length
-    return left if left < count - now or left == count - now else left
+    return left
 
 
-def _one(places: Places, heard: Array, now: int, place: int) -> float:
+def _cost_at(places: Places, heard: Array, now: int, place: int) -> float:
     wanted = heard[np.clip(now + AHEAD, 0, len(heard) - 1)]
     return float((np.square(places.sound[place] - wanted) * places.known[place]).sum() + places.unheard[place])

@@ -64,7 +64,7 @@ def resample(drive: Performance, fps: float) -> ExpressionTrack:
 
 
 def apply_options(track: ExpressionTrack, options: MotionOptions) -> ExpressionTrack:
-    """The track with `--motion`, `--blink` and the two scales applied: expressions grow from those of its first frame."""
+    """The track with `--motion`, `--blink` and the two scales applied: expressions grow from its first frame's."""
     blink = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
     scale = np.where(blink, float(options.blink == "natural"), options.expression_scale)
     first = track.blendshapes[:1]

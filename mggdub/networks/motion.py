@@ -19,7 +19,7 @@ from mggdub.types import DRIVING_UNITS, Array
 NAME = "motion"
 POSE = 10  # pitch, yaw, roll in degrees; right, down, away in cm; the torso's four
 HEARD = 4  # level, pitch (of an octave), onset, speaking
-UNIT_STEP = 1 / 100  # of a unit, by which units are kept as whole numbers
+UNIT_STEP = 1 / 4000  # of a unit, by which units are kept as whole numbers; in coarser steps brows would stand and leap
 HEARD_STEP = 1 / 60
 BLINK_STEP = 1 / 100  # of a value, and of a second
 LONGEST_BANK = 1 << 20  # values
@@ -71,15 +71,16 @@ def from_tensors(tensors: dict[str, Tensor]) -> MotionBank:
 
 
 def to_tensors(bank: MotionBank) -> dict[str, Tensor]:
-    """What `mggdub.weights` keeps: poses in half precision, the rest as whole numbers of a byte."""
+    """What `mggdub.weights` keeps: poses in half precision, the rest as whole numbers."""
 
-    def bytes_of(values: Array, step: float) -> Tensor:
-        return torch.from_numpy(np.clip(np.rint(values / step), -127, 127).astype(np.int8))
+    def whole(values: Array, step: float, kind: type[np.signedinteger]) -> Tensor:
+        most = np.iinfo(kind).max
+        return torch.from_numpy(np.clip(np.rint(values / step), -most, most).astype(kind))
 
     return {
         "pose": torch.from_numpy(bank.pose.astype(np.float32)),
-        "units": bytes_of(bank.units, UNIT_STEP),
-        "heard": bytes_of(bank.heard, HEARD_STEP),
+        "units": whole(bank.units, UNIT_STEP, np.int16),
+        "heard": whole(bank.heard, HEARD_STEP, np.int8),
         "starts": torch.from_numpy(bank.starts.astype(np.int32)),
         "sounds": torch.from_numpy(bank.sounds.astype(np.uint8)),
         "persons": torch.from_numpy(bank.persons.astype(np.int32)),

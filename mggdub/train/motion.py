@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from mggdub import weights
 from mggdub.face.expression import load_expression
+from mggdub.motion.gestures import lid_curve, stretched
 from mggdub.motion.selection import NAMES, heard_of
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
 from mggdub.train.common import HELD_OUT, held_out
@@ -26,6 +27,7 @@ ALIKE = 0.6  # of the way, as a power, that a person's spread is brought to the 
 FARTHEST = 1.6  # times the middle spread: nobody moves more after that
 MOST_RAISED = 2.0  # a person who hardly moves is not made to tremble
 WILD = 4.5  # times the middle: it is left out (a camera that moves, a track that is lost)
+MOMENT = 100  # values: what is slower is how somebody sits, not how he moves
 PERSON_CAP = 1250  # values of one person
 KNEE, MOST = (
     np.array([11, 13, 9, 3.0, 2.5, 4, 1.5, 1.5, 4, 4]),
@@ -37,7 +39,11 @@ GROUPS = {
     "torso": range(6, 10),
     **{
         name: [POSE + k for k, unit in enumerate(NAMES) if unit.startswith(starts)]
-        for name, starts in (("brow", "brow"), ("cheek", ("cheek", "nose", "eyeSquint", "eyeWide")), ("gaze", "eyeLook"))
+        for name, starts in (
+            ("brow", "brow"),
+            ("cheek", ("cheek", "nose", "eyeSquint", "eyeWide")),
+            ("gaze", "eyeLook"),
+        )
     },
 }
 LIDS = [k for k, unit in enumerate(NAMES) if unit.startswith("eyeBlink")]
@@ -61,11 +67,12 @@ def joined_values(take: Take) -> Array:
 
 
 def spreads(takes: Sequence[Take]) -> dict[str, dict[str, float]]:
-    """For every person, how far each group is from rest, root of the mean square."""
+    """For every person, how far each group goes within some seconds, root of the mean square."""
     squares: dict[str, list[Array]] = defaultdict(list)
     for take in takes:
         values = uniform_filter1d(joined_values(take), 5, axis=0, mode="nearest")
-        squares[take.person].append(np.square(values - values.mean(0)))
+        values -= uniform_filter1d(values, MOMENT, axis=0, mode="nearest")
+        squares[take.person].append(np.square(values))
     found = {}
     for person, parts in squares.items():
         mean = np.concatenate(parts).mean(0)
@@ -101,29 +108,36 @@ def _factor(ratio: float) -> float:
     return min(wanted / max(ratio, 0.1), MOST_RAISED)
 
 
-def take_blinks(lids: Array) -> tuple[Array, Array, Array]:
-    """Blinks [B, 2] (value in whose middle they are closed, s from half to half), lids [n, 2] without, amplitude [B]."""
-    mean = lids.mean(1)
-    rest = np.median(mean)
-    closed = mean > rest + BLINK
+def take_blinks(lids: Array) -> tuple[Array, Array]:
+    """Blinks [B, 2] (value at which lids are closed, s from half to half) and how lids [n, 2] rest between and beside.
+
+    What a blink leaves beside `lid_curve` stays in the rest, after it was brought to full closure.
+    """
+    mean, rest, found = lids.mean(1), lids.astype(np.float64).copy(), []
+    usual = float(np.median(mean))
+    closed = mean > usual + BLINK
     edges = np.flatnonzero(np.diff(np.concatenate([[0], closed.astype(np.int8), [0]]))).reshape(-1, 2)
-    without, found = lids.copy(), []
     for start, end in edges:
-        if (end - start) / RATE > LONGEST_BLINK:
-            continue
-        top = mean[start:end].max()
-        half = mean[max(0, start - 4) : end + 6] > rest + (top - rest) / 2
         peak = start + int(mean[start:end].argmax())
-        before, after = max(start - 3, 0), min(end + 4, len(lids) - 1)
-        if before == 0 or after == len(lids) - 1:
-            level = without[after] if before == 0 else without[before]
-            without[before : after + 1] = level
-        else:
-            share = np.linspace(0, 1, after - before + 1)[:, None]
-            without[before : after + 1] = (1 - share) * without[before] + share * without[after]
-        found.append((float(peak), half.sum() / RATE, top - rest))
-    table = np.array(found).reshape(-1, 3)
-    return table[:, :2], gaussian_filter1d(without, 1.0, axis=0, mode="nearest"), table[:, 2]
+        first, last = max(peak - 4, 0), min(peak + 12, len(lids))
+        half = mean[first:last] > usual + (mean[peak] - usual) / 2
+        held = half.sum() / RATE
+        if held > LONGEST_BLINK or peak - start < 0 or (found and peak - found[-1][0] < 6):
+            continue
+        curve = lid_curve((np.arange(first, last) - peak) / RATE / stretched(held))[:, None]
+        whole = usual + (lids[first:last] - usual) * (1 + (1 / np.maximum(lids[peak] - usual, BLINK) - 1) * curve)
+        rest[first:last] = _beside(whole, curve)
+        found.append((float(peak), held))
+    return np.array(found).reshape(-1, 2), np.clip(rest, -0.3, 0.45)
+
+
+def _beside(whole: Array, curve: Array) -> Array:
+    """[n, 2]: what, mixed with a blink's `curve` [n, 1], is `whole`; where it is all but closed, straight on."""
+    left = (whole - curve) / np.maximum(1 - curve, 0.3)
+    shown = np.flatnonzero(curve[:, 0] < 0.6)
+    if not len(shown):
+        return np.zeros_like(whole)
+    return np.stack([np.interp(np.arange(len(whole)), shown, column[shown]) for column in left.T], 1)
 
 
 def held_back(pose: Array) -> Array:
@@ -157,13 +171,13 @@ def make_bank(takes: list[Take]) -> MotionBank:
         values = joined_values(take)
         for name, columns in GROUPS.items():
             values[:, list(columns)] *= factors[take.person][name]
-        found, lids, _ = take_blinks(values[:, [POSE + k for k in LIDS]])
+        found, lids = take_blinks(values[:, [POSE + k for k in LIDS]])
         values[:, [POSE + k for k in LIDS]] = lids
         poses.append(held_back(values[:, :POSE]))
         units.append(values[:, POSE:])
         heard.append(_how(take))
-        blinks.append(found + [starts[-1], 0])
-        gaps.append(np.diff(found[:, 0]) / RATE)
+        blinks.append(found + np.array([starts[-1], 0]))
+        gaps.append(_waits(found[:, 0], len(values)))
         starts.append(starts[-1] + len(values))
     between = np.concatenate(gaps)
     return MotionBank(
@@ -174,8 +188,23 @@ def make_bank(takes: list[Take]) -> MotionBank:
         np.array([take.prosody is not None for take in takes]),
         np.array([names.index(take.person) for take in takes], np.int64),
         np.concatenate(blinks),
-        np.quantile(between, QUANTILES).astype(np.float32) if len(between) else np.full(25, 3.0, np.float32),
+        waiting_times(between).astype(np.float32),
     )
+
+
+def _waits(moments: Array, count: int) -> Array:
+    """[B + 1, 2] s between blinks, and whether the wait was seen to end; the first began before the take."""
+    waits = np.diff(np.concatenate([moments, [count]])) / RATE if len(moments) else np.array([count / RATE])
+    return np.stack([waits, np.arange(len(waits)) < len(waits) - 1], 1)
+
+
+def waiting_times(waits: Array) -> Array:
+    """Quantiles of the time between blinks, of waits [W, 2] some of which were cut short (Kaplan and Meier 1958)."""
+    order = waits[np.argsort(waits[:, 0], kind="stable")]
+    at_risk = len(order) - np.arange(len(order))
+    left = np.cumprod(1 - order[:, 1] / at_risk)
+    index = np.minimum(np.searchsorted(1 - left, QUANTILES), len(order) - 1)
+    return np.maximum(order[index, 0], 2 / RATE)
 
 
 def _how(take: Take) -> Array:

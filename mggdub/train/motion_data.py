@@ -9,11 +9,13 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from mggdub.errors import MggdubError
+from mggdub.face.clip import fit_person, smooth_pose
 from mggdub.face.expression import ExpressionBasis, driving_units
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio
 from mggdub.motion.driving import relative_pose
 from mggdub.motion.prosody import Prosody, measure_prosody
+from mggdub.motion.torso import add_torso
 from mggdub.networks.whisper import level
 from mggdub.train.prepare import clips, load_track
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
@@ -31,6 +33,7 @@ class Take:
 
     clip: str
     person: str
+    split: str
     track: ExpressionTrack  # without lips
     prosody: Prosody | None
     speaking: Array  # [n] bool
@@ -41,16 +44,21 @@ def read_takes(clips_folder: Path, tracks: Path, basis: ExpressionBasis, splits:
     found = []
     for row in sorted(clips(clips_folder), key=lambda row: row["file"]):
         path = tracks / row["split"] / (Path(row["file"]).stem + ".npz")
-        if row["split"] not in splits or not path.is_file():
-            continue
-        track = still_rest(load_track(path), basis)
-        if track is None:
-            continue
-        sound = _heard(clips_folder / row["file"], len(track)) if row["audio"] == "yes" else None
-        lips = load_track(path)["gap"], load_track(path)["times"]
-        speaking = sound.speaking if sound else lips_move(np.interp(track.times, lips[1], lips[0]))
-        found.append(Take(path.stem, row["identity"], track, sound, speaking))
+        if row["split"] in splits and path.is_file() and (take := read_one(row, clips_folder, path, basis)):
+            found.append(take)
     return found
+
+
+def read_one(row: dict[str, str], clips_folder: Path, path: Path, basis: ExpressionBasis) -> Take | None:
+    """The take of one row of the manifest and its track; None if it cannot be used."""
+    prepared = load_track(path)
+    track = still_rest(prepared, basis)
+    if track is None:
+        return None
+    sound = _heard(clips_folder / row["file"], len(track)) if row["audio"] == "yes" else None
+    stamps = prepared["times"] - prepared["times"][0]
+    speaking = sound.speaking if sound else lips_move(np.interp(track.times, stamps, prepared["gap"]))
+    return Take(path.stem, row["identity"], row["split"], track, sound, speaking)
 
 
 def _heard(clip: Path, count: int) -> Prosody | None:
@@ -80,9 +88,10 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
     seconds = stamps[-1] - stamps[0] + step
     if seconds < SHORTEST or 1 / step < SLOWEST or np.diff(stamps).max() > 4 * step:
         return None
-    angles = matrix_to_euler(track["rotation"])
+    poses = smooth_pose(*fit_person(track["landmarks"])[1:])  # whether or not all of the skin was followed
+    angles = matrix_to_euler(poses[0])
     middle = int(np.linalg.norm(angles - np.median(angles, 0), axis=1).argmin())
-    rotation, translation = relative_pose(track["rotation"].astype(np.float64), track["translation"], middle)
+    rotation, translation = relative_pose(*poses, middle)
     units = np.zeros((len(stamps), len(BLENDSHAPES)), np.float32)
     units[:, list(DRIVING_UNITS)] = driving_units(basis, track["blendshapes"])
     times = (np.arange(int(seconds * RATE)) + 0.5) / RATE
@@ -94,7 +103,10 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
 
     lips = np.zeros((len(times), LIP_MODES), np.float32)
     parts = (at(units), lips, at(rotation), at(translation), at(track["torso"]))
-    return ExpressionTrack(times, *parts) if all(np.isfinite(part).all() for part in parts) else None
+    if not all(np.isfinite(part).all() for part in parts):
+        return None
+    found = ExpressionTrack(times, *parts)
+    return found if track["torso"].any() else add_torso(found)  # shoulders that are out of the picture
 
 
 def part(take: Take, start: int, end: int) -> Take:
