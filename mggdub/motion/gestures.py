@@ -25,7 +25,7 @@ LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08
 LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.22, 0.13, 0.09, 0.04, 0])
 USUAL_BLINK = 0.12  # s from half to half
 LID_REST = (-0.3, 0.45)  # of a blink: how far lids open or sink between blinks
-GAZE_MOST = 0.7  # of a unit, softly
+GAZE_MOST = 1.0  # of a unit, softly
 # With the head's pitch and yaw (degrees) the eyes turn back by so much of a unit, to stay on what they look at: least
 # squares over people who look into a camera.
 HOLD_UP, HOLD_ASIDE = 0.025, 0.025
@@ -113,8 +113,8 @@ def fill_blinks(
             kept.append((added, USUAL_BLINK))
             last = added
         if moment - last >= style.shortest_interval and style.first < moment < seconds:
-            kept.append((float(moment), float(held)))
-            last = float(moment)
+            last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
+            kept.append((last, float(held)))
     return np.array([blink for blink in kept if blink[0] < seconds]).reshape(-1, 2)
 
 

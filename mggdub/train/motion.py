@@ -25,7 +25,7 @@ from mggdub.types import DRIVING_UNITS, Array
 
 ALIKE = 0.6  # of the way, as a power, that a person's spread is brought to the middle
 FARTHEST = 1.6  # times the middle spread: nobody moves more after that
-MOST_RAISED = 2.0  # a person who hardly moves is not made to tremble
+MOST_RAISED = 1.4  # a person who hardly moves is not made to tremble
 WILD = 4.5  # times the middle: it is left out (a camera that moves, a track that is lost)
 MOMENT = 100  # values: what is slower is how somebody sits, not how he moves
 PERSON_CAP = 1250  # values of one person
@@ -33,6 +33,7 @@ KNEE, MOST = (
     np.array([11, 13, 9, 3.0, 2.5, 4, 1.5, 1.5, 4, 4]),
     np.array([17, 20, 14, 4.5, 4, 7, 2.5, 2.5, 7, 7]),
 )  # degrees and cm, of the pose: beyond the knee it is more and more held back
+GAINS = {"brow": 0.84, "rotation": 1.08}  # what choosing by what fits makes too much or too little of
 GROUPS = {
     "rotation": range(3),
     "translation": range(3, 6),
@@ -170,7 +171,7 @@ def make_bank(takes: list[Take]) -> MotionBank:
     for take in takes:
         values = joined_values(take)
         for name, columns in GROUPS.items():
-            values[:, list(columns)] *= factors[take.person][name]
+            values[:, list(columns)] *= factors[take.person][name] * GAINS.get(name, 1.0)
         found, lids = take_blinks(values[:, [POSE + k for k in LIDS]])
         values[:, [POSE + k for k in LIDS]] = lids
         poses.append(held_back(values[:, :POSE]))

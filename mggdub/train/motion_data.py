@@ -9,7 +9,6 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from mggdub.errors import MggdubError
-from mggdub.face.clip import fit_person, smooth_pose
 from mggdub.face.expression import ExpressionBasis, driving_units
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio
@@ -88,7 +87,7 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
     seconds = stamps[-1] - stamps[0] + step
     if seconds < SHORTEST or 1 / step < SLOWEST or np.diff(stamps).max() > 4 * step:
         return None
-    poses = smooth_pose(*fit_person(track["landmarks"])[1:])  # whether or not all of the skin was followed
+    poses = track["rotation"].astype(np.float64), track["translation"].astype(np.float64)
     angles = matrix_to_euler(poses[0])
     middle = int(np.linalg.norm(angles - np.median(angles, 0), axis=1).argmin())
     rotation, translation = relative_pose(*poses, middle)

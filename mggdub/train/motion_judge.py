@@ -27,8 +27,9 @@ from mggdub.train.motion_data import Take, read_takes
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 WINDOW, HOP = 100, 25  # values: 4 s
-STEPS, BATCH, RATE_OF_LEARNING = 400, 64, 2e-3
+STEPS, BATCH, RATE_OF_LEARNING = 300, 48, 2e-3
 BROWS = [k for k, name in enumerate(BLENDSHAPES) if name.startswith("brow")]
+SHUT = 0.6  # of closed lids: beyond it they count as closed, since ours all close fully and a camera's miss the moment
 CLOSED = 0.4  # of a blink; the least that a person's own closed lids are taken to measure
 
 
@@ -63,6 +64,7 @@ def windows(track: ExpressionTrack) -> Array:
     """[K, C, 100] float32: pose, brows, lids and gaze of 4 s, against what is usual in the track."""
     lids = eyelids(track)
     lids = (lids - np.median(lids)) / max(float(np.percentile(lids, 98) - np.median(lids)), CLOSED)
+    lids = np.minimum(lids, SHUT)
     parts = [
         track.rotation / 4,
         track.translation,

@@ -132,7 +132,7 @@ def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -
     found = body.body_motion(bank, prosody, 0)
     blinks = fill_blinks(bank, found, prosody, 0)
     style = BlinkStyle()
-    assert np.isin(found.blinks[1:-1, 0].round(6), blinks[:, 0].round(6)).mean() > 0.8
+    assert (np.abs(found.blinks[1:-1, :1] - blinks[:, 0]).min(1) < 0.021).mean() > 0.8
     silent = body.BodyMotion(found.pose, found.units, np.zeros((0, 2)), found.pieces)
     alone = fill_blinks(bank, silent, prosody, 0)
     waits = np.diff(alone[:, 0])
