@@ -169,7 +169,8 @@ def test_motion_is_a_word_or_a_number(text: Any, kept: str, amount: float) -> No
 def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
     paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
     wanted = RenderOptions(
-        preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2, motion="0.8", gaze="camera",
+        preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
+        motion="0.8", gaze="camera",
         expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
     )  # fmt: skip
     said = run(

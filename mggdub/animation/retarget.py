@@ -19,7 +19,7 @@ from mggdub.types import DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTra
 
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 OPEN_EYE = 0.5  # of a blink: more in the first frame is a blink, not how the eye rests
-SURELY_PAST = 0.15  # of a unit, that eyes must look past the camera before they are brought to it
+SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before they are brought to it
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 

@@ -20,11 +20,13 @@ from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 LIDS = [k for k, name in enumerate(NAMES) if name.startswith("eyeBlink")]
 LOOKS = [k for k, name in enumerate(NAMES) if name.startswith("eyeLook")]
 LOWEST, HIGHEST = -0.5, 0.8  # of a unit, added to the photo's own
-# How lids close and open: median of 203 blinks of 40 people, closed long enough to be seen at every frame rate.
-LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2, 0.28, 0.4])
-LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.22, 0.13, 0.09, 0.04, 0])
+# How lids close and open: median of 203 blinks of 40 people, closed long enough to be seen at every frame rate,
+# and open sooner.
+LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2])
+LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.17, 0.06, 0])
 USUAL_BLINK = 0.12  # s from half to half
-LID_REST = (-0.3, 0.45)  # of a blink: how far lids open or sink between blinks
+SUNK = 0.4  # of how far lids sink between blinks, since a painted lid that shows a little looks sleepy
+LID_REST = (-0.2, 0.15)  # of a blink: how far lids open or sink between blinks
 GAZE_MOST = 1.0  # of a unit, softly
 # With the head's pitch and yaw (degrees) the eyes turn back by so much of a unit, to stay on what they look at: least
 # squares over people who look into a camera.
@@ -68,7 +70,8 @@ def gestures(
 def look(units: Array, pose: Array, amount: float, gaze: str) -> Array:
     """Driving units [T, 24] of so much liveliness whose eyes look where they should."""
     scaled = np.clip(amount * units, LOWEST, HIGHEST)
-    scaled[:, LIDS] = np.clip(scaled[:, LIDS], *LID_REST)
+    resting = scaled[:, LIDS]
+    scaled[:, LIDS] = np.clip(np.where(resting > 0, SUNK * resting, resting), *LID_REST)
     looks = scaled[:, LOOKS]
     if gaze == "camera":
         looks = FIXED * looks + held_looks(pose)

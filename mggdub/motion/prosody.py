@@ -43,13 +43,13 @@ class Prosody:
     def summary(self) -> dict[str, float]:
         """What was heard, for a report."""
         seconds = len(self) / VOICE_RATE
-        edges = np.flatnonzero(np.diff(self.speaking.astype(np.int8)))
+        begun = int((np.diff(self.speaking.astype(np.int8), prepend=np.int8(0)) > 0).sum())
         sung = self.pitch[self.voiced & self.speaking]
         spread = float(np.subtract(*np.percentile(sung, [90, 10]))) if len(sung) else 0.0
         spoken = max(float(self.speaking.sum()) / VOICE_RATE, 1 / VOICE_RATE)
         return {
             "speaking_share": round(float(self.speaking.mean()), 3) if len(self) else 0.0,
-            "phrases_per_minute": round(30 * (len(edges) + 1) / max(seconds, 1.0), 1) if self.speaking.any() else 0.0,
+            "phrases_per_minute": round(60 * begun / max(seconds, 1.0), 1),
             "pitch_hz": round(self.median_pitch, 1),
             "pitch_range_semitones": round(spread, 1),
             "onsets_per_second": round(float(_peaks(self.onset * self.speaking)) / spoken, 2),

@@ -33,7 +33,7 @@ KNEE, MOST = (
     np.array([11, 13, 9, 3.0, 2.5, 4, 1.5, 1.5, 4, 4]),
     np.array([17, 20, 14, 4.5, 4, 7, 2.5, 2.5, 7, 7]),
 )  # degrees and cm, of the pose: beyond the knee it is more and more held back
-GAINS = {"brow": 0.84, "rotation": 1.08}  # what choosing by what fits makes too much or too little of
+GAINS = {"brow": 0.68, "translation": 0.9}  # of what choosing by what fits makes too much
 GROUPS = {
     "rotation": range(3),
     "translation": range(3, 6),

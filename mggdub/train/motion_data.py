@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -106,15 +106,3 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
         return None
     found = ExpressionTrack(times, *parts)
     return found if track["torso"].any() else add_torso(found)  # shoulders that are out of the picture
-
-
-def part(take: Take, start: int, end: int) -> Take:
-    """Some of a take's values."""
-    track = take.track
-    rows = (track.blendshapes, track.lip_modes, track.rotation, track.translation, track.torso)
-    cut = ExpressionTrack(track.times[: end - start], *(values[start:end] for values in rows))
-    heard = take.prosody
-    if heard:
-        fields = (heard.level, heard.pitch, heard.voiced, heard.onset, heard.speaking)
-        heard = Prosody(*(values[start:end] for values in fields), heard.median_pitch)
-    return replace(take, track=cut, prosody=heard, speaking=take.speaking[start:end])

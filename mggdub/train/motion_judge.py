@@ -51,7 +51,7 @@ def ratios(takes: list[Take], tracks: list[list[ExpressionTrack]]) -> dict[str, 
         for name, values in found.items():
             if truth[name] > 0:
                 values.append(mean[name] / truth[name])
-    return {name: interval(np.array(values)) for name, values in found.items()}
+    return {name: interval(np.array(values)) for name, values in found.items() if values}
 
 
 def beat(take: Take, track: ExpressionTrack) -> float:
