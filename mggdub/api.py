@@ -63,7 +63,7 @@ def render(
     photo is a picture or an avatar file, speech a recording or a video with sound, None with a driver; options are
     those of the command with underscores. `progress(stage, done, total)` is told how far it is. Raises MggdubError.
 
-        >>> report = mggdub.render("photo.jpg", "speech.wav", "render.mp4", size=128, pose="still", force=True)
+        >>> report = mggdub.render("photo.jpg", "speech.wav", "render.mp4", size=128, motion="still", force=True)
         >>> report.frames, report.size, report.checks["ends"].ok
         (6, (128, 128), True)
     """
@@ -112,7 +112,8 @@ def load_avatar(path: AnyPath) -> HeadAvatar:
 def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **options: Any) -> ExpressionTrack:
     """What a head does while this is said: T frames at `fps`, lips absolute, the rest on top of the photo's own.
 
-    options: pose, blink, mouth_scale, expression_scale, emotion, emotion_strength, seed. Raises MggdubError.
+    options: motion, gaze, pose, blink, mouth_scale, expression_scale, emotion, emotion_strength, seed. Raises
+    MggdubError.
 
         >>> track = mggdub.speech_track("speech.wav", models, fps=25, seed=3)
         >>> track.lip_modes.shape, track.rotation.shape

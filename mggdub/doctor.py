@@ -24,7 +24,7 @@ from mggdub.media.video import read_video, write_video
 from mggdub.types import Camera, Gaussians
 from mggdub.version import __version__
 
-PACKAGES = ("torch", "numba", "numpy", "scipy", "ai-edge-litert", "av", "pillow", "safetensors")
+PACKAGES = ("torch", "numba", "numpy", "scipy", "librosa", "ai-edge-litert", "av", "pillow", "safetensors")
 ENCODERS = ("libx264", "aac")
 LEAST_DISK = 500  # MB; an hour of video at the default quality
 LEAST_PSNR = 30.0  # dB between what is drawn and what comes back from the video

@@ -13,6 +13,7 @@ import numpy as np
 
 from mggdub import checks
 from mggdub.animation.animate import animate
+from mggdub.animation.retarget import look_at_camera
 from mggdub.avatar.box import PREVIEW_SIZE, output_size
 from mggdub.avatar.build import build_avatar
 from mggdub.avatar.file import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
@@ -30,7 +31,7 @@ from mggdub.media.video import probe, read_video, write_in_segments, write_video
 from mggdub.models import Eyes, Models, choose_device, load_models
 from mggdub.motion.driving import read_drive, track_video
 from mggdub.motion.limits import held_back
-from mggdub.motion.speech import make_track
+from mggdub.motion.speech import heard_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
 from mggdub.motion.track_file import TrackFile, read_track, write_track
 from mggdub.networks.geometry import load_geometry
@@ -152,10 +153,11 @@ def _drive(
     """
     if options.drive:
         drive = play_file(played, models.expression) if played else read_drive(options.drive, models.eyes, progress)
-        limited = held_back(drive.track) if options.pose == "natural" else 0
+        limited = held_back(drive.track) if options.liveliness else 0
         return replace(drive, track=apply_options(resample(drive, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
-    return Performance(make_track(sound, models, options), sound.duration)
+    track, prosody = heard_track(sound, models, options)
+    return Performance(track, sound.duration, heard=prosody.summary())
 
 
 def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> TrackReport:
@@ -181,6 +183,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         seconds=round(drive.seconds, 3),
         held=drive.held,
         cuts=cuts,
+        heard=drive.heard,
         notes=tuple(notes),
         remarks=remarks(source, cuts, drive.held, 0, (), tuple(notes)),
     )
@@ -225,7 +228,8 @@ def render_file(
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     drive = _drive(sound, models, options, progress, played)
-    track = add_orbit(drive.track, options.orbit, drive.seconds)
+    track = drive.track if options.drive or options.gaze == "natural" else look_at_camera(avatar, drive.track)
+    track = add_orbit(track, options.orbit, drive.seconds)
     playing = speech or drive.sound
     notes = (*_notes(picture, avatar, options), *(sound_notes(playing, sound) if playing else ()))
     clock.append(time.perf_counter())
@@ -308,6 +312,9 @@ def _report(
         emotion=options.emotion,
         held=drive.held,
         cuts=cuts,
+        motion=options.liveliness,
+        gaze=options.gaze,
+        heard=drive.heard,
         limited=drive.limited,
         missing=tuple(drive.missing),
         advice=avatar.advice,

@@ -12,6 +12,7 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.expression import ExpressionBasis, load_expression
 from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.networks.head import HeadNet, load_head
+from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.mouth import MouthNet, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
 
@@ -43,6 +44,7 @@ class Models:
     mouth: MouthNet
     head: HeadNet
     speech: SpeechModel
+    motion: MotionBank
 
     @property
     def eyes(self) -> Eyes:
@@ -53,4 +55,4 @@ class Models:
 def load_models(head: HeadNet | None = None) -> Models:
     """All shipped networks, with another `head` if given. Raises InputError if a weight file is missing or damaged."""
     basis = load_expression()
-    return Models(FaceFinder(), load_geometry(), basis, load_mouth(), head or load_head(), load_speech())
+    return Models(FaceFinder(), load_geometry(), basis, load_mouth(), head or load_head(), load_speech(), load_motion())

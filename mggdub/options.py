@@ -13,6 +13,8 @@ from mggdub.errors import UsageError
 POSES = ("natural", "still")
 BLINKS = ("natural", "none")
 EMOTIONS = ("neutral", "happy", "surprised", "afraid")
+GAZES = ("natural", "camera")
+MOTIONS = {"still": 0.0, "calm": 0.5, "natural": 1.0, "lively": 1.5}  # times as much as people move
 DEVICES = ("auto", "cpu", "cuda")
 FPS_RANGE = (10, 120)
 SIZE_RANGE = (64, 4096)  # px, longest side; above it x264 on two cores is slower than the renderer
@@ -25,6 +27,7 @@ NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 1
 }
 # Bounded, since Fraction works out 1e9999999 digit by digit.
 RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,12})?([eE][+-]?\d{1,2})?)", re.ASCII)
+AMOUNT = re.compile(r"[+-]?\d{1,6}([.,]\d{0,12})?|[.,]\d{1,12}", re.ASCII)
 SHOWN = 60  # characters of a wrong value
 
 
@@ -59,7 +62,9 @@ class MotionOptions:
     """How a head moves."""
 
     fps: Fraction = Fraction(25)
-    pose: str = "natural"
+    pose: str = "natural"  # still is `motion` 0
+    motion: str = "natural"  # a word of MOTIONS or a number; a number becomes a text
+    gaze: str = "natural"
     orbit: float = 0.0  # degrees: how far the view goes round the head, to either side
     blink: str = "natural"
     mouth_scale: float = 1.0
@@ -72,6 +77,8 @@ class MotionOptions:
     def __post_init__(self) -> None:
         _one_of("--pose", self.pose, POSES)
         _one_of("--blink", self.blink, BLINKS)
+        _one_of("--gaze", self.gaze, GAZES)
+        object.__setattr__(self, "motion", parse_motion(str(self.motion)))
         _within("--fps", self.fps, *FPS_RANGE)
         _within("--orbit", self.orbit, *ORBIT_RANGE)
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
@@ -81,6 +88,11 @@ class MotionOptions:
         _within("--emotion-strength", self.emotion_strength, 0, 1)
         if self.drive and self.emotion != "neutral":
             raise UsageError("--emotion is for speech; a driver brings its own, so leave out --emotion or --drive.")
+
+    @property
+    def liveliness(self) -> float:
+        """How much head, brows and eyes move, 0 to 2; 1 is as people do."""
+        return 0.0 if self.pose == "still" else motion_amount(self.motion)
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,24 @@ def parse_fps(text: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def parse_motion(text: str) -> str:
+    """A word of MOTIONS, or a number from 0 to 2 as it is written shortest. Raises UsageError."""
+    word = text.strip().lower()
+    if word in MOTIONS:
+        return word
+    if not AMOUNT.fullmatch(word):
+        given = shortened(text.strip())
+        raise UsageError(f"--motion is {given!r}; choose {', '.join(MOTIONS)} or a number from 0 to 2.")
+    amount = float(word.replace(",", "."))
+    _within("--motion", amount, *SCALE_RANGE)
+    return f"{amount:g}"
+
+
+def motion_amount(motion: str) -> float:
+    """How much `parse_motion`'s word or number is."""
+    return MOTIONS[motion] if motion in MOTIONS else float(motion)
 
 
 def _color(text: str) -> str:

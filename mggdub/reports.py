@@ -51,6 +51,7 @@ class TrackReport(Report):
     seconds: float  # that the track lasts
     held: int  # frames without a face, which repeat the one before
     cuts: int
+    heard: dict[str, float] | None  # how speech is said: pauses, pitch, onsets; of a video nothing
     notes: tuple[str, ...]
     remarks: tuple[str, ...]  # everything that is told of it, in sentences
 
@@ -69,6 +70,9 @@ class RenderReport(Report):
     emotion: str  # that the speech is said with
     held: int  # frames of the driver without a face, which repeat the one before
     cuts: int  # of the driver
+    motion: float  # 0 still, 1 as people move; of a driver's head 1 is as the driver's
+    gaze: str
+    heard: dict[str, float] | None  # how the speech is said that moves the head, if it does
     limited: int  # frames in which the driver moves the head farther than a photo bears
     missing: tuple[str, ...]  # columns that a track file lacks
     advice: tuple[str, ...]  # what to expect of the photo

@@ -124,6 +124,7 @@ def test_bad_input_gets_a_code_and_a_sentence(
 @pytest.mark.parametrize(
     "wrong",
     [["--fps", "abc"], ["--fps", "1/0"], ["--fps", "500"], ["--size", "5"], ["--size", "x"], ["--pose", "wild"],
+     ["--motion", "wild"], ["--motion", "2.1"], ["--motion", "-1"], ["--motion", "nan"], ["--gaze", "up"],
      ["--crf", "99"], ["--mouth-scale", "-1"], ["--mouth-scale", "nan"], ["--face", "middle"], ["--background", "rot"],
      ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
     ids=" ".join,
@@ -154,16 +155,29 @@ def test_the_help_shows_a_colour_in_quotes(run: Run) -> None:
         assert "'#00ff00'" in run(command, "--help").out
 
 
+@pytest.mark.parametrize(
+    ("text", "kept", "amount"),
+    [("still", "still", 0), ("Calm", "calm", 0.5), ("natural", "natural", 1), ("lively", "lively", 1.5), ("0", "0", 0),
+     ("0.70", "0.7", 0.7), ("1,5", "1.5", 1.5), (" 2 ", "2", 2), (".5", "0.5", 0.5), (0.25, "0.25", 0.25)],
+)  # fmt: skip
+def test_motion_is_a_word_or_a_number(text: Any, kept: str, amount: float) -> None:
+    options = RenderOptions(motion=text)
+    assert options.motion == kept and options.liveliness == amount
+    assert RenderOptions(motion=text, pose="still").liveliness == 0
+
+
 def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
     paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
     wanted = RenderOptions(
         preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
+        motion="0.8", gaze="camera",
         expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
         emotion="happy", emotion_strength=0.5,
     )  # fmt: skip
     said = run(
         "render", *paths[:2], "-o", paths[2], "--preview", "--size", 256, "--fps", "29.97", "--pose", "still",
-        "--blink", "none", "--mouth-scale", 1.2, "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
+        "--motion", "0.80", "--gaze", "camera", "--blink", "none", "--mouth-scale", 1.2,
+        "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
         "--device", "cpu", "--crf", 20, "--seed", 7, "--force", "--emotion", "happy", "--emotion-strength", 0.5,
     )  # fmt: skip
     assert said.code == 0, said.err
@@ -199,14 +213,14 @@ def test_a_config_file_gives_defaults(
     run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = inputs["folder"] / "slow.toml"
-    config.write_text('fps = 29.97\nmouth_scale = 2\ncrf = 30\nface = 1\npose = "still"\nquiet = true\n')
+    config.write_text('fps = 29.97\nmouth_scale = 2\ncrf = 30\nface = 1\npose = "still"\nmotion = 0.5\nquiet = true\n')
     monkeypatch.setenv("MGGDUB_RENDER_CRF", "25")
     said = run(
         "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--config", config, "--mouth-scale", "0.5"
     )
     assert said.code == 0 and said.err == ""
     options = fake_jobs.asked[0][3]
-    assert (options.fps, options.face, options.pose) == (Fraction(30000, 1001), "1", "still")
+    assert (options.fps, options.face, options.pose, options.motion) == (Fraction(30000, 1001), "1", "still", "0.5")
     assert (options.crf, options.mouth_scale) == (25, 0.5)  # environment and command line come first
 
 

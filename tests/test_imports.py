@@ -57,6 +57,7 @@ KEEPERS = {
     "c2pa": "media/provenance.py",
     "cryptography": "media/provenance.py",
     "dlib": "evaluation/perceptual.py",
+    "librosa": "motion/prosody.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

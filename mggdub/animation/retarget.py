@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression
 from mggdub.face.expression import ExpressionBasis
 from mggdub.geometry import sampling
+from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion.driving import FAR_MODE, FAR_UNIT
+from mggdub.motion.gestures import LOOKS, conjugate, held_looks
+from mggdub.networks.motion import POSE
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
 
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the photo's is no rest, but a blink
 DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and eyes that do not
 AWAKE = 0.1  # of a blink, how far those are closed when they open
+SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before they are brought to it
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 
@@ -58,7 +64,7 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     units = DRIVERS - LIP_MODES
     start = sampling.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
     own = avatar.photo_drivers + start * (awake(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
-    drivers[:, :units] = own[:, :units] + drivers[:, :units] * (1 - own[:, :units])
+    drivers[:, :units] = on_top(own[:, :units], drivers[:, :units])
     drivers[:, units:] = own[:, units:] + (drivers[:, units:] - own[:, units:]) * start
     return drivers.astype(np.float32)
 
@@ -73,3 +79,26 @@ def awake(own: Array) -> Array:
         state[blink] += asleep * (AWAKE - own[blink])
         state[down] -= asleep * max(own[down], 0)
     return state
+
+
+def on_top(own: Array, units: Array) -> Array:
+    """Units [T, k] on top of a photo's own [T, k] or [k]: all of one is all of it, and less than none is little less."""
+    raised = own + units * (1 - own)
+    lowered = np.maximum(own + units, np.minimum(own, LOWEST_UNIT))
+    return np.where(units > 0, raised, lowered)
+
+
+def look_at_camera(avatar: HeadAvatar, track: ExpressionTrack) -> ExpressionTrack:
+    """The track with the eyes brought to the camera, for a photo whose eyes look past it."""
+    columns = [DRIVING_UNITS[k] for k in LOOKS]
+    angles = matrix_to_euler(avatar.camera.viewmat[:3, :3].astype(np.float64))
+    pose = np.zeros((1, POSE))
+    pose[0, :3] = angles
+    past = conjugate(avatar.photo_drivers[LOOKS] - held_looks(pose)[0])
+    size = float(np.abs(past).max())
+    if size < SURELY_PAST:
+        return track
+    start = smoothstep((track.times - track.times[:1]) / EASE)[:, None]
+    units = track.blendshapes.copy()
+    units[:, columns] -= (start * past * (1 - SURELY_PAST / size)).astype(np.float32)
+    return replace(track, blendshapes=units)

@@ -12,7 +12,7 @@ import click
 
 from mggdub.cli.console import working_folder
 from mggdub.errors import InputError, UsageError
-from mggdub.options import parse_fps, shortened
+from mggdub.options import MOTIONS, parse_fps, parse_motion, shortened
 
 LARGEST_CONFIG = 1 << 16  # bytes
 MOST_DOTS = 100  # in a line of it; keys of more parts keep the parser busy for minutes
@@ -46,6 +46,20 @@ class Rate(click.ParamType[Fraction]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:  # noqa: ARG002
         """`25`, `29.97` or `30000/1001`."""
         return value if isinstance(value, Fraction) else parse_fps(str(value))
+
+
+class Motion(click.ParamType[str]):
+    """How lively a head is: a word or a number."""
+
+    name = "motion"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """As the help shows it."""
+        return f"[{'|'.join(MOTIONS)}|0..2]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """`calm`, or `0.5`."""
+        return parse_motion(str(value))
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -95,7 +109,7 @@ def _toml(path: Path) -> dict[str, Any]:
 def _typed(name: str, option: click.Option, value: Any, ctx: click.Context) -> Any:
     """A TOML value, if it is of the option's kind."""
     kinds: dict[str, tuple[type, ...]] = {"boolean": (bool,), "integer": (int,), "float": (int, float)}
-    allowed = kinds.get(option.type.name, (str, int, float) if isinstance(option.type, Rate) else (str,))
+    allowed = kinds.get(option.type.name, (str, int, float) if isinstance(option.type, Rate | Motion) else (str,))
     value = _digits(value) if option.name == "face" and type(value) is int else value
     if type(value) not in allowed:
         wanted = {"boolean": "true or false", "integer": "a whole number", "float": "a number"}

@@ -12,9 +12,9 @@ from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, calm_threads, progress_bar, say
 from mggdub.cli.group import cli
-from mggdub.cli.options import CONFIG, PATH, Rate
+from mggdub.cli.options import CONFIG, PATH, Motion, Rate
 from mggdub.errors import CheckError, UsageError
-from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, POSES, RenderOptions
+from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, POSES, RenderOptions
 
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 
@@ -29,7 +29,11 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 @click.option("--preview", is_flag=True, help="A small, quick look.")
 @click.option("--size", type=int, metavar="PIXELS", help="Longest side of the video.  [default: the photo's own]")
 @click.option("--fps", type=Rate(), default=Fraction(25), help="25, 29.97, 30000/1001 ...  [default: 25]")
-@click.option("--pose", type=click.Choice(POSES), default="natural", show_default=True, help="Motion of the head.")
+@click.option(
+    "--motion", type=Motion(), default="natural", show_default=True, help="How much head, brows and eyes move."
+)
+@click.option("--gaze", type=click.Choice(GAZES), default="natural", show_default=True, help="Where the eyes look.")
+@click.option("--pose", type=click.Choice(POSES), default="natural", help="--pose still is --motion still.")
 @click.option("--orbit", type=float, default=0.0, metavar="DEGREES", help="Go round the head, so far to either side.")
 @click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
 @click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
@@ -45,7 +49,7 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 )  # fmt: skip
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed blinks and nods at other times.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed moves and blinks otherwise.")
 @click.option("--c2pa-cert", type=PATH, metavar="FILE.pem", help="Sign a C2PA manifest: chain of certificates ...")
 @click.option("--c2pa-key", type=PATH, metavar="FILE.pem", help="... and the key of the first one.")
 @CONFIG

@@ -1,8 +1,7 @@
-"""What a speaking face does besides articulating: it blinks, nods, raises its brows and closes its mouth in pauses.
+"""What a speaking face does besides articulating: its head and torso move, its brows, its eyes; it blinks.
 
 Everything is drawn from one seed and evaluated in seconds, so the frame rate only decides where it is sampled.
-`times` are frame mid-times [T] in seconds; a *voice* is an array of speech probabilities at VOICE_RATE whose
-entry k is centred at (k + 0.5) / VOICE_RATE.
+`times` are frame mid-times [T] in seconds.
 """
 
 from __future__ import annotations
@@ -11,137 +10,166 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mggdub.motion.body import BodyMotion, body_motion, sampled
+from mggdub.motion.prosody import Prosody
+from mggdub.motion.selection import NAMES
+from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
-from mggdub.types import BLENDSHAPES, Array
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
+
+LIDS = [k for k, name in enumerate(NAMES) if name.startswith("eyeBlink")]
+LOOKS = [k for k, name in enumerate(NAMES) if name.startswith("eyeLook")]
+LOWEST, HIGHEST = -0.5, 0.8  # of a unit, added to the photo's own
+# How lids close and open: median of 203 blinks of 40 people, closed long enough to be seen at every frame rate,
+# and open sooner.
+LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2])
+LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.17, 0.06, 0])
+USUAL_BLINK = 0.12  # s from half to half
+SUNK = 0.4  # of how far lids sink between blinks, since a painted lid that shows a little looks sleepy
+LID_REST = (-0.2, 0.15)  # of a blink: how far lids open or sink between blinks
+GAZE_MOST = 1.0  # of a unit, softly
+# With the head's pitch and yaw (degrees) the eyes turn back by so much of a unit, to stay on what they look at: least
+# squares over people who look into a camera.
+HOLD_UP, HOLD_ASIDE = 0.025, 0.025
+FIXED = 0.3  # of people's glances that are left to eyes that stay on the camera
 
 
 @dataclass(frozen=True)
 class BlinkStyle:
-    """Seconds, unless said otherwise; intervals are log-normal."""
+    """Seconds, unless said otherwise."""
 
-    first: float = 0.7
-    median_interval: float = 3.0
-    spread: float = 0.5  # of the logarithm
-    shortest_interval: float = 0.9
-    closing: float = 0.08
-    held: float = 0.05
-    opening: float = 0.17
-    snap: float = 0.7  # a blink this near to the end of a phrase moves there ...
-    snap_chance: float = 0.6  # ... this often
+    first: float = 0.35  # none is closed before
+    shortest_interval: float = 0.45
+    patience: float = 0.85  # quantile of people's intervals, after which a blink is added
+    snap: float = 0.6  # an added blink goes to the quickest motion of the head or to a phrase's end that near
+    durations: tuple[float, float] = (0.85, 1.8)  # of the usual one
 
 
-@dataclass(frozen=True)
-class HeadStyle:
-    """Pitch, yaw, roll in degrees."""
+@dataclass(frozen=True, eq=False)
+class Gestures:
+    """T values of each, counted from the photo's own."""
 
-    spread: tuple[float, float, float] = (1.2, 1.7, 1.0)  # standard deviation while speaking
-    limit: tuple[float, float, float] = (3.0, 4.0, 2.0)
-    smoothness: float = 0.3  # s, time constant of each of the two low-pass stages
-    nod: float = 1.1  # degrees down at a strong syllable
-    nod_time: float = 0.45  # s
-    brow: float = 0.22  # of browInnerUp at the strongest syllable
-    settle: float = 0.45  # s in which the head comes to rest in a pause
+    units: Array  # [T, 52] without blinks
+    lids: Array  # [T] 0 open to 1 closed
+    rotation: Array  # [T, 3] degrees
+    translation: Array  # [T, 3] cm
+    torso: Array  # [T, 4]
 
 
-def blinks(spoken: list[tuple[float, float]], times: Array, seed: int, style: BlinkStyle | None = None) -> Array:
-    """[T, 52] blendshapes of blinking: both lids, a little squint and brow."""
+def gestures(
+    bank: MotionBank, prosody: Prosody, times: Array, seed: int, amount: float = 1.0, gaze: str = "natural"
+) -> Gestures:
+    """What accompanies speech; `amount` 0 is nothing but blinks, 1 is as people do, `gaze` camera or natural."""
+    body = body_motion(bank, prosody, seed)
+    lids = lid_motion(fill_blinks(bank, body, prosody, seed), times)
+    pose, units = amount * sampled(body.pose, times), sampled(body.units, times)
+    units = look(units, pose, amount, gaze)
+    return Gestures(_spread(units), lids, *(part.astype(np.float32) for part in np.split(pose, [3, 6], 1)))
+
+
+def look(units: Array, pose: Array, amount: float, gaze: str) -> Array:
+    """Driving units [T, 24] of so much liveliness whose eyes look where they should."""
+    scaled = np.clip(amount * units, LOWEST, HIGHEST)
+    resting = scaled[:, LIDS]
+    scaled[:, LIDS] = np.clip(np.where(resting > 0, SUNK * resting, resting), *LID_REST)
+    looks = scaled[:, LOOKS]
+    if gaze == "camera":
+        looks = FIXED * looks + held_looks(pose)
+    scaled[:, LOOKS] = GAZE_MOST * np.tanh(looks / GAZE_MOST)
+    return scaled
+
+
+def held_looks(pose: Array) -> Array:
+    """[T, 8] what eyes do to stay on the camera while the head turns as `pose` [T, 10]."""
+    return _looks(HOLD_UP * pose[:, 0], -HOLD_ASIDE * pose[:, 1])
+
+
+def conjugate(looks: Array) -> Array:
+    """[8] where both eyes look together, of what each of them does."""
+    unit = dict(zip((NAMES[k].removeprefix("eyeLook") for k in LOOKS), looks, strict=True))
+    aside = (unit["OutLeft"] - unit["InLeft"] + unit["InRight"] - unit["OutRight"]) / 2
+    up = (unit["UpLeft"] + unit["UpRight"] - unit["DownLeft"] - unit["DownRight"]) / 2
+    return _looks(np.array([up]), np.array([aside]))[0]
+
+
+def _looks(up: Array, aside: Array) -> Array:
+    """[T, 8] of both eyes that look up, and to the person's left, by so many units [T]."""
+    signs = {"Up": up, "Down": -up, "OutLeft": aside, "InLeft": -aside, "InRight": aside, "OutRight": -aside}
+    names = [NAMES[k].removeprefix("eyeLook") for k in LOOKS]
+    return np.stack([next(v for key, v in signs.items() if name.startswith(key)) / 2 for name in names], 1)
+
+
+def fill_blinks(
+    bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, style: BlinkStyle | None = None
+) -> Array:
+    """Blinks [B, 2] (s when closed, s from half to half): those of the pieces, and more where they are too few."""
     style = style or BlinkStyle()
     rng = np.random.default_rng([seed, 1])
-    duration = float(times[-1]) if len(times) else 0.0
-    ends = np.array([end for _, end in spoken])
+    seconds, kept, last = len(prosody) / VOICE_RATE, [], 0.0
+    patience = float(np.quantile(bank.intervals, style.patience))
+    for moment, held in [*body.blinks, (seconds + patience / 2, 0.0)]:
+        while moment - last > patience:
+            wait = max(float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
+            added = max(_fitting(body, prosody, last + min(wait, patience), style), last + style.shortest_interval)
+            if moment - added < style.shortest_interval:
+                break
+            kept.append((added, USUAL_BLINK))
+            last = added
+        if moment - last >= style.shortest_interval and style.first < moment < seconds:
+            last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
+            kept.append((last, float(held)))
+    return np.array([blink for blink in kept if blink[0] < seconds]).reshape(-1, 2)
+
+
+def _fitting(body: BodyMotion, prosody: Prosody, moment: float, style: BlinkStyle) -> float:
+    """A moment near this one at which people blink: while the head moves quickly, or as a phrase ends."""
+    first, last = (int(max(0.0, moment + d) * VOICE_RATE) for d in (-style.snap, style.snap))
+    last = min(last, len(prosody) - 1)
+    if last - first < 2:
+        return moment
+    speed = np.abs(np.diff(body.pose[first : last + 1, :3], axis=0)).sum(1)
+    ends = np.diff(prosody.speaking[first : last + 1].astype(np.int8)) < 0
+    return (first + int((speed + speed.max() * ends).argmax()) + 0.5) / VOICE_RATE
+
+
+def lid_motion(blinks: Array, times: Array) -> Array:
+    """[T] 0 open to 1 closed; every blink [B, 2] closes fully."""
     lids = np.zeros(len(times))
-    moment, last = style.first + rng.exponential(1.5), -np.inf
-    while moment < duration:
-        centre, chance, depth = moment, rng.random(), 1.0 - 0.08 * rng.random()
-        if len(ends) and chance < style.snap_chance:
-            nearest = ends[np.abs(ends - moment).argmin()]
-            centre = nearest if abs(nearest - moment) < style.snap else moment
-        if centre - last >= style.shortest_interval and centre - style.closing >= style.first / 2:
-            lids = np.maximum(lids, depth * _lid(times - centre, style))
-            last = centre
-        moment += max(style.shortest_interval, style.median_interval * np.exp(style.spread * rng.standard_normal()))
-    return _units(lids, eyeBlinkLeft=1.0, eyeBlinkRight=1.0, eyeSquintLeft=0.12, eyeSquintRight=0.12)
+    for moment, held in blinks:
+        longer = stretched(held)
+        first, last = np.searchsorted(times, [moment + LID_TIMES[0] * longer, moment + LID_TIMES[-1] * longer])
+        lids[first:last] = np.maximum(lids[first:last], lid_curve((times[first:last] - moment) / longer))
+    return lids
 
 
-def _lid(since: Array, style: BlinkStyle) -> Array:
-    """[T] 0..1 for seconds since the lids closed: quick to close, slower to open."""
-    closing = np.clip(1.0 + since / style.closing, 0.0, 1.0)
-    opening = np.clip(1.0 - (since - style.held) / style.opening, 0.0, 1.0)
-    return np.sin(0.5 * np.pi * np.minimum(closing, opening)) ** 2
+def stretched(held: float) -> float:
+    """How much slower than the usual one a blink is that lasts so many s from half to half."""
+    low, high = BlinkStyle.durations
+    return float(np.clip(held / USUAL_BLINK, low, high))
 
 
-def stresses(energy: Array, spoken: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """(time, strength 0..1) of the strong syllables: peaks of the smoothed energy [n at VOICE_RATE], 0.7 s apart."""
-    if not spoken or len(energy) < 3:
-        return []
-    from scipy.signal import find_peaks  # half a second to import: not before there is something to hear
-
-    level = np.sqrt(np.convolve(np.maximum(energy, 0.0), np.hanning(7)[1:-1] / 3.0, mode="same"))
-    peaks, _ = find_peaks(level, distance=round(0.7 * VOICE_RATE), prominence=0.3 * level.max())
-    return [
-        ((peak + 0.5) / VOICE_RATE, float(level[peak] / level.max()))
-        for peak in peaks
-        if any(start <= (peak + 0.5) / VOICE_RATE <= end for start, end in spoken)
-    ]
+def lid_curve(since: Array) -> Array:
+    """[T] 0 open to 1 closed, for seconds since lids have closed in a usual blink."""
+    return np.interp(since, LID_TIMES, LID_SHUT)
 
 
-def head_motion(
-    spoken: list[tuple[float, float]],
-    stressed: list[tuple[float, float]],
-    times: Array,
-    seed: int,
-    style: HeadStyle | None = None,
-) -> tuple[Array, Array]:
-    """Rotation [T, 3] (pitch, yaw, roll, degrees) and brow blendshapes [T, 52].
-
-    Slow noise that swells while the person speaks and rests in pauses, and a nod at some strong syllables.
-    """
-    style = style or HeadStyle()
-    count = int(np.ceil((times[-1] if len(times) else 0.0) * VOICE_RATE)) + 2
-    grid = np.arange(count) / VOICE_RATE
-    activity = _smooth(np.any([(s - 0.2 < grid) & (grid < e) for s, e in spoken] or [np.zeros(count, bool)], 0), style)
-    rotation = np.empty((len(times), 3))
-    for axis in range(3):
-        drift = _drift(np.random.default_rng([seed, 2, axis]), count, style.smoothness)
-        rotation[:, axis] = np.interp(times, grid, style.spread[axis] * drift * activity)
-    rng = np.random.default_rng([seed, 3])
-    brows = np.zeros(len(times))
-    for moment, strength in stressed:
-        nods, size, delay = rng.random() < 0.6, strength * rng.uniform(0.5, 1.0), rng.normal(0.0, 0.04)
-        bump = np.cos(np.clip((times - moment - delay) / style.nod_time, -0.5, 0.5) * np.pi) ** 2
-        if nods:
-            rotation[:, 0] += style.nod * size * bump
-        if strength > 0.75:
-            brows = np.maximum(brows, style.brow * size * bump)
-    limit = np.array(style.limit)
-    rotation = limit * np.tanh(rotation / limit) * np.clip(times / 0.4, 0.0, 1.0)[:, None]
-    units = _units(brows, browInnerUp=1.0, browOuterUpLeft=0.6, browOuterUpRight=0.6)
-    return rotation.astype(np.float32), units
+def with_blinks(units: Array, lids: Array) -> Array:
+    """Units [T, 52] whose lids also close as far as `lids` [T] say."""
+    closing = units.copy()
+    columns = [DRIVING_UNITS[k] for k in LIDS]
+    closing[:, columns] += lids[:, None] * (1 - closing[:, columns])
+    return closing
 
 
-def _smooth(speaking: Array, style: HeadStyle) -> Array:
-    """Speech activity 0..1 that rises and settles slowly, forwards in time only."""
-    keep = np.exp(-2.0 / (style.settle * VOICE_RATE))
-    from scipy.signal import lfilter
-
-    once = lfilter([1 - keep], [1, -keep], speaking.astype(np.float64))
-    return lfilter([1 - keep], [1, -keep], once)
+def without_lids(units: Array) -> Array:
+    """Units [T, 52] whose lids rest."""
+    resting = units.copy()
+    resting[:, [DRIVING_UNITS[k] for k in LIDS]] = 0
+    return resting
 
 
-def _drift(rng: np.random.Generator, count: int, smoothness: float) -> Array:
-    """[count] unit-variance noise through two low-pass stages: smooth in value and speed."""
-    warm = int(10 * smoothness * VOICE_RATE)
-    keep = np.exp(-1.0 / (smoothness * VOICE_RATE))
-    noise = rng.standard_normal(warm + count)
-    gain = np.sqrt((1 - keep**2) ** 3 / (1 + keep**2))  # of x[t] = 2 k x[t-1] - k^2 x[t-2] + noise
-    from scipy.signal import lfilter
-
-    return lfilter([gain], [1, -2 * keep, keep**2], noise)[warm:]
-
-
-def _units(amount: Array, **share: float) -> Array:
-    """[T, 52] blendshapes: each named unit is its share of `amount` [T]."""
-    units = np.zeros((len(amount), len(BLENDSHAPES)), np.float32)
-    for name, part in share.items():
-        units[:, BLENDSHAPES.index(name)] = part * amount
-    return units
+def _spread(units: Array) -> Array:
+    """[T, 52] of the driving units [T, 24]."""
+    everything = np.zeros((len(units), len(BLENDSHAPES)), np.float32)
+    everything[:, list(DRIVING_UNITS)] = units
+    return everything

@@ -1,4 +1,4 @@
-"""Speech becomes a track: lips from the lip map, blinks and head motion from gestures."""
+"""Speech becomes a track: lips from the lip map, head, brows and eyes from gestures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
 from mggdub.models import Models
-from mggdub.motion import gestures, torso
+from mggdub.motion import limits
 from mggdub.motion.emotion import load_emotion, with_emotion
+from mggdub.motion.gestures import gestures, with_blinks, without_lids
+from mggdub.motion.prosody import Prosody, measure_prosody
 from mggdub.motion.voice import lip_gate, phrases
+from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, RATE, SpeechModel, predict
 from mggdub.networks.whisper import SAMPLE_RATE, level
 from mggdub.options import MotionOptions
@@ -24,22 +27,43 @@ TOUCH, TOUCH_REACH = 0.4, 0.35  # cm: lips heard nearly closed close; from twice
 
 def speech_track(
     model: SpeechModel,
+    bank: MotionBank,
     waveform: Waveform,
     fps: float,
     frames: int,
     *,
     mouth_scale: float = 1.0,
     blink: str = "natural",
-    pose: str = "natural",
+    motion: float = 1.0,
+    gaze: str = "natural",
     seed: int = 0,
 ) -> ExpressionTrack:
     """The face while `waveform` (16 kHz) is spoken: frame i's mid-time is (i + 0.5) / fps.
 
-    `blink` is natural or none, `pose` natural or still. Without speech in it, a sound gives lip modes of exactly
-    zero. The seed decides blinks and head motion only.
+    `blink` is natural or none, `motion` how much head, brows and eyes move (1 is as people do), `gaze` natural or
+    camera. Without speech in it, a sound gives lip modes of exactly zero. The seed decides all but the lips.
     """
+    return listen(
+        model, bank, waveform, fps, frames, mouth_scale=mouth_scale, blink=blink, motion=motion, gaze=gaze, seed=seed
+    )[0]
+
+
+def listen(
+    model: SpeechModel,
+    bank: MotionBank,
+    waveform: Waveform,
+    fps: float,
+    frames: int,
+    *,
+    mouth_scale: float,
+    blink: str,
+    motion: float,
+    gaze: str,
+    seed: int,
+) -> tuple[ExpressionTrack, Prosody]:
+    """As `speech_track`, and how it is said."""
     assert waveform.sample_rate == SAMPLE_RATE, waveform.sample_rate
-    assert blink in ("natural", "none") and pose in ("natural", "still"), (blink, pose)
+    assert blink in ("natural", "none") and gaze in ("natural", "camera"), (blink, gaze)
     times = (np.arange(frames) + 0.5) / fps
     samples = level(waveform.samples)
     energy = frame_energy(samples)
@@ -52,14 +76,11 @@ def speech_track(
         gate = lip_gate(spoken, times)[:, None]
         shown = resample(touching(model.basis, GAIN * modes), times - LATER)
         lips = close_lips(model.basis, mouth_scale * shown) * gate
-    units = np.zeros((frames, len(BLENDSHAPES)), np.float32)
-    rotation = np.zeros((frames, 3), np.float32)
-    if blink == "natural":
-        units += gestures.blinks(spoken, times, seed)
-    if pose == "natural":
-        rotation, brows = gestures.head_motion(spoken, gestures.stresses(energy, spoken), times, seed)
-        units += brows
-    return ExpressionTrack(times, units.clip(0.0, 1.0), lips.astype(np.float32), rotation)
+    prosody = measure_prosody(samples, spoken)
+    moving = gestures(bank, prosody, times, seed, motion, gaze)
+    units = with_blinks(moving.units, moving.lids) if blink == "natural" else without_lids(moving.units)
+    parts = (units, lips.astype(np.float32), moving.rotation, moving.translation, moving.torso)
+    return limits.bounded(ExpressionTrack(times, *parts)), prosody
 
 
 def touching(basis: ExpressionBasis, modes: Array) -> Array:
@@ -86,19 +107,26 @@ def resample(values: Array, times: Array) -> Array:
 
 def make_track(speech: Waveform, models: Models, options: MotionOptions) -> ExpressionTrack:
     """What the head does while this is said."""
+    return heard_track(speech, models, options)[0]
+
+
+def heard_track(speech: Waveform, models: Models, options: MotionOptions) -> tuple[ExpressionTrack, Prosody]:
+    """What the head does while this is said, and how it is said."""
     frames = max(1, round(speech.duration * float(options.fps)))
-    track = speech_track(
+    track, prosody = listen(
         models.speech,
+        models.motion,
         speech,
         float(options.fps),
         frames,
         mouth_scale=options.mouth_scale,
         blink=options.blink,
-        pose=options.pose,
+        motion=options.liveliness,
+        gaze=options.gaze,
         seed=options.seed,
     )
     scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
-    track = replace(torso.add_torso(track), blendshapes=(track.blendshapes * scale).astype(np.float32))
-    if options.emotion == "neutral":
-        return track
-    return with_emotion(track, models.expression, load_emotion(options.emotion), options.emotion_strength)
+    track = replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
+    if options.emotion != "neutral":
+        track = with_emotion(track, models.expression, load_emotion(options.emotion), options.emotion_strength)
+    return track, prosody

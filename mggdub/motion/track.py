@@ -28,6 +28,7 @@ class Performance:
     sound: Path | None = None  # the driving video, if it has any
     missing: tuple[str, ...] = ()  # columns that a track file lacks
     limited: int = 0  # frames in which the head would go farther than a photo bears
+    heard: dict[str, float] | None = None  # how the speech that moves it is said
 
 
 def play_file(file: TrackFile, basis: ExpressionBasis) -> Performance:
@@ -63,12 +64,12 @@ def resample(drive: Performance, fps: float) -> ExpressionTrack:
 
 
 def apply_options(track: ExpressionTrack, options: MotionOptions) -> ExpressionTrack:
-    """The track with `--pose`, `--blink` and the two scales applied: expressions grow from those of its first frame."""
+    """The track with `--motion`, `--blink` and the two scales applied: expressions grow from its first frame's."""
     blink = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
     scale = np.where(blink, float(options.blink == "natural"), options.expression_scale)
     first = track.blendshapes[:1]
-    moving = np.float32(options.pose == "natural")
-    return replace(
+    moving = np.float32(options.liveliness)
+    played = replace(
         track,
         blendshapes=(first + (track.blendshapes - first) * scale).astype(np.float32),
         lip_modes=(track.lip_modes * options.mouth_scale).astype(np.float32),
@@ -76,6 +77,7 @@ def apply_options(track: ExpressionTrack, options: MotionOptions) -> ExpressionT
         translation=track.translation * moving,
         torso=track.torso * moving,
     )
+    return limits.bounded(played) if moving > 1 else played
 
 
 def add_orbit(track: ExpressionTrack, degrees: float, seconds: float) -> ExpressionTrack:

@@ -72,7 +72,8 @@ def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [("crf", "99", "--crf"), ("crf", "1.5", "crf"), ("preview", "maybe", "preview"), ("fps", "1/0", "--fps"),
-     ("size", "x", "size"), ("pose", "wild", "--pose"), ("mouth_scale", "nan", "--mouth-scale"),
+     ("size", "x", "size"), ("pose", "wild", "--pose"), ("motion", "wild", "--motion"),
+     ("gaze", "up", "--gaze"), ("mouth_scale", "nan", "--mouth-scale"),
      ("speech", "", "nothing to say"), ("photo", " ", "photo is empty"), ("force", "1", "'force' is none of")],
 )  # fmt: skip
 def test_a_bad_cell_is_one_row(tmp_path: Path, column: str, value: str, words: str) -> None:

@@ -31,7 +31,7 @@ def sound(speech_wav) -> Waveform:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def talking(models: Models, sound: Waveform) -> tuple[Array, Array]:
     """Landmarks [T, 478, 3] px of a head that says `sound`, and their times; the head nods and turns."""
-    track = speech_track(models.speech, sound, 30.0, int(30 * sound.duration))
+    track = speech_track(models.speech, models.motion, sound, 30.0, int(30 * sound.duration))
     meshes = models.expression.mean_rest + vertex_motion(models.expression, track.drivers)
     turn = euler_to_matrix(track.rotation + np.array([4.0, -6.0, 3.0]))
     return 18 * (meshes @ turn.transpose(0, 2, 1)) + [250, 240, 0], track.times

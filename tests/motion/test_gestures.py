@@ -1,30 +1,46 @@
-"""Blinks, nods and the gate that closes the mouth in pauses."""
+"""Head, brows, eyes and lids move as the pieces of the bank do, and the mouth closes in pauses."""
 
 from __future__ import annotations
 
-import numpy as np
+import importlib.util
+from pathlib import Path
 
-from mggdub.motion.gestures import BlinkStyle, HeadStyle, blinks, head_motion, stresses
+import numpy as np
+import pytest
+
+from mggdub.motion import body, gestures, selection
+from mggdub.motion.gestures import (
+    LIDS,
+    LOOKS,
+    BlinkStyle,
+    conjugate,
+    fill_blinks,
+    held_looks,
+    lid_motion,
+    look,
+    with_blinks,
+    without_lids,
+)
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
+from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import BLENDSHAPES, Array
 
+_spec = importlib.util.spec_from_file_location("bank", Path(__file__).parent / "bank.py")
+assert _spec is not None and _spec.loader is not None
+_made = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_made)
+a_bank, said, TAKE = _made.a_bank, _made.said, _made.TAKE
 LEFT, RIGHT = BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")
 
 
-def talk(seconds: float) -> list[tuple[float, float]]:
-    """Phrases of 2.5 s with pauses of 0.8 s."""
-    starts = np.arange(0.3, seconds - 3, 3.3)
-    return [(float(start), float(start) + 2.5) for start in starts]
+@pytest.fixture(scope="module")
+def bank() -> MotionBank:
+    return a_bank()
 
 
 def moments(seconds: float, fps: float = 25.0) -> Array:
     return (np.arange(round(seconds * fps)) + 0.5) / fps
-
-
-def closures(lids: Array) -> Array:
-    """Frames at which the lids pass half way on their way down."""
-    return np.flatnonzero((lids[1:] > 0.5) & (lids[:-1] <= 0.5))
 
 
 def test_stop_consonants_do_not_end_a_phrase_and_clicks_do_not_start_one() -> None:
@@ -54,55 +70,138 @@ def test_a_voiced_moment_reaches_a_tenth_of_a_second_beyond_its_phrase() -> None
     assert not mouth_gate([], times).any()
 
 
-def test_people_blink_as_people_do() -> None:
-    lids = np.stack([blinks(talk(300), moments(300), seed)[:, LEFT] for seed in range(4)])
-    per_minute = np.mean([len(closures(one)) for one in lids]) / 5
-    assert 13 < per_minute < 22
-    assert lids.max() <= 1 and lids.max() > 0.95
-    gaps = np.concatenate([np.diff(closures(one)) / 25 for one in lids])
-    assert gaps.min() > 0.8 * BlinkStyle().shortest_interval
-    assert gaps.std() > 0.3 * gaps.mean()
+def test_pieces_fill_the_time_and_lie_within_their_takes(bank: MotionBank) -> None:
+    found = body.body_motion(bank, said(40), 0)
+    assert len(found.pose) == len(found.units) == 1000
+    starts, ends = [p.start for p in found.pieces], [p.end for p in found.pieces]
+    assert starts == [0, *ends[:-1]] and ends[-1] == 1000
+    assert all(p.source // TAKE == (p.source + p.end - p.start - 1) // TAKE for p in found.pieces)
 
 
-def test_a_blink_closes_faster_than_it_opens_and_lasts_a_quarter_of_a_second() -> None:
-    times = moments(30, 1000)
-    lids = blinks([], times, 5)
-    assert np.array_equal(lids[:, LEFT], lids[:, RIGHT])
-    first = np.flatnonzero(lids[:, LEFT])
-    end = first[np.flatnonzero(np.diff(first) > 1)[0]]
-    one = lids[first[0] : end + 1, LEFT]
-    assert 0.22 < len(one) / 1000 < 0.32
-    assert one.argmax() < len(one) / 2
-    assert times[first[0]] > 0.2
+def test_who_is_silent_moves_like_a_listener_and_who_speaks_like_a_speaker(bank: MotionBank) -> None:
+    for silent in (False, True):
+        pieces = body.body_motion(bank, said(40, silent), 3).pieces
+        listening = sum(p.end - p.start for p in pieces if (p.source // TAKE) % 2) / 1000
+        assert (listening > 0.9) if silent else (listening < 0.2)
 
 
-def test_blinks_prefer_the_ends_of_phrases() -> None:
-    spoken = talk(600)
-    times = moments(600)
-    closed = times[np.concatenate([closures(blinks(spoken, times, seed)[:, LEFT]) for seed in range(3)])]
-    ends = np.array([end for _, end in spoken])
-    near = np.abs(closed[:, None] - ends).min(1) < 0.15
-    assert near.mean() > 2 * (0.3 / 3.3)
+def test_nothing_leaps_where_pieces_join(bank: MotionBank) -> None:
+    found = body.body_motion(bank, said(60), 1)
+    speed = np.diff(found.pose, axis=0)
+    joins = np.array([p.start for p in found.pieces[1:]])
+    assert len(joins) > 5
+    change = np.abs(np.diff(speed, axis=0))
+    assert change[np.concatenate([joins - 2, joins - 1])].max() < 2.5 * change.max(0).mean() + 0.05
+    assert np.abs(found.pose[0]).max() < 1e-6  # it starts as the photo is
 
 
-def test_the_head_starts_at_rest_moves_gently_and_rests_in_pauses() -> None:
-    spoken = [(0.5, 20.0), (25.0, 40.0)]
-    times = moments(40)
-    stressed = [(float(t), 0.9) for t in np.arange(1, 20, 1.3)]
-    rotation, brows = head_motion(spoken, stressed, times, 0)
-    assert np.abs(rotation[0]).max() < 0.05
-    assert (np.abs(rotation) <= HeadStyle().limit).all()
-    assert (rotation[50:500].std(0) > 0.2).all()
-    assert np.abs(rotation[(times > 23) & (times < 24.8)]).max() < 0.1
-    assert np.abs(np.diff(rotation, axis=0)).max() < 0.7  # degrees a frame
-    assert 0 < brows.max() < 0.3
-    assert not head_motion([], [], times, 0)[0].any()
+def test_ten_minutes_show_nothing_twice() -> None:
+    many = a_bank(takes=140)  # 18 minutes
+    pieces = body.body_motion(many, said(600), 0).pieces
+    shown = np.zeros((2, len(many.pose)), int)
+    for piece in pieces:
+        shown[int(piece.mirrored), piece.source : piece.source + piece.end - piece.start] += 1
+    assert (shown > 1).mean() < 0.02
 
 
-def test_stresses_are_the_loud_syllables_of_speech() -> None:
-    time = (np.arange(250) + 0.5) / VOICE_RATE
-    energy = 0.01 + np.exp(-(((time - 3) / 0.1) ** 2)) + np.exp(-(((time - 7) / 0.1) ** 2))
-    found = stresses(energy, [(1.0, 5.0)])
-    assert len(found) == 1
-    assert abs(found[0][0] - 3) < 0.06
-    assert stresses(energy, []) == []
+def test_a_seed_is_a_performance(bank: MotionBank) -> None:
+    one, same, other = (body.body_motion(bank, said(30), seed) for seed in (1, 1, 2))
+    assert np.array_equal(one.pose, same.pose) and np.array_equal(one.units, same.units)
+    assert one.pieces != other.pieces
+
+
+def test_more_sound_does_not_change_what_was_before(bank: MotionBank) -> None:
+    short, long = (body.body_motion(bank, said(seconds), 1) for seconds in (20, 40))
+    first = short.pieces[0]
+    assert long.pieces[0].source == first.source
+    np.testing.assert_array_equal(short.pose[: first.end], long.pose[: first.end])
+
+
+def test_a_mirrored_piece_turns_to_the_other_side(bank: MotionBank) -> None:
+    pose, units = selection.mirrored(bank.pose[:5], bank.units[:5])
+    np.testing.assert_array_equal(pose[:, [0, 4, 5]], bank.pose[:5][:, [0, 4, 5]])
+    np.testing.assert_array_equal(pose[:, [1, 2, 3]], -bank.pose[:5][:, [1, 2, 3]])
+    left, right = (selection.NAMES.index(f"eyeLookOut{side}") for side in ("Left", "Right"))
+    np.testing.assert_array_equal(units[:, left], bank.units[:5][:, right])
+    again = selection.mirrored(pose, units)
+    np.testing.assert_array_equal(again[0], bank.pose[:5])
+    np.testing.assert_array_equal(again[1], bank.units[:5])
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 30.0, 60.0])
+def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) -> None:
+    found = body.body_motion(bank, said(60), 0)
+    blinks = fill_blinks(bank, found, said(60), 0)
+    lids = lid_motion(blinks, moments(60, fps))
+    for moment, _ in blinks[blinks[:, 0] < 59]:
+        assert lids[np.abs(moments(60, fps) - moment) < 0.06].max() > 0.93
+    assert lids.max() <= 1 and lids.min() == 0
+
+
+def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -> None:
+    prosody = said(60)
+    found = body.body_motion(bank, prosody, 0)
+    blinks = fill_blinks(bank, found, prosody, 0)
+    style = BlinkStyle()
+    assert (np.abs(found.blinks[1:-1, :1] - blinks[:, 0]).min(1) < 0.021).mean() > 0.8
+    silent = body.BodyMotion(found.pose, found.units, np.zeros((0, 2)), found.pieces)
+    alone = fill_blinks(bank, silent, prosody, 0)
+    waits = np.diff(alone[:, 0])
+    assert 10 < len(alone) < 40
+    assert waits.min() >= style.shortest_interval - 1e-6
+    assert waits.max() < np.quantile(bank.intervals, style.patience) + 2 * style.snap
+    assert alone[0, 0] > style.first
+
+
+def test_lids_close_quicker_than_they_open() -> None:
+    times = moments(2, 1000)
+    lids = lid_motion(np.array([[1.0, 0.12]]), times)
+    closing, opening = (np.ptp(times[(lids > 0.1) & (lids < 0.9) & side]) for side in (times < 1, times > 1))
+    assert 0.03 < closing < 0.09 < opening < 0.25
+    twice = lid_motion(np.array([[1.0, 0.24]]), times)
+    assert 1.5 < (twice > 0.5).sum() / (lids > 0.5).sum() < 2.2
+
+
+def test_blinks_close_half_closed_lids_fully() -> None:
+    units = np.zeros((3, 52), np.float32)
+    units[:, LEFT], units[:, RIGHT] = 0.3, -0.1
+    closed = with_blinks(units, np.array([0.0, 1.0, 0.5]))
+    np.testing.assert_allclose(closed[:, LEFT], [0.3, 1.0, 0.65])
+    np.testing.assert_allclose(closed[:, RIGHT], [-0.1, 1.0, 0.45])
+    assert not without_lids(closed)[:, [LEFT, RIGHT]].any()
+
+
+def test_liveliness_scales_the_same_motion(bank: MotionBank) -> None:
+    times = moments(20)
+    still, calm, plain = (gestures.gestures(bank, said(20), times, 1, amount) for amount in (0.0, 0.5, 1.0))
+    assert not still.rotation.any() and not still.units.any() and not still.torso.any()
+    assert still.lids.any()
+    np.testing.assert_allclose(calm.rotation, 0.5 * plain.rotation, atol=1e-5)
+    np.testing.assert_allclose(calm.lids, plain.lids)
+
+
+def test_the_frame_rate_only_samples_the_same_motion(bank: MotionBank) -> None:
+    slow, fast = (gestures.gestures(bank, said(10), moments(10, fps), 1) for fps in (20, 60))
+    np.testing.assert_allclose(slow.rotation, fast.rotation[1::3], atol=1e-5)
+    np.testing.assert_allclose(slow.units, fast.units[1::3], atol=1e-5)
+    np.testing.assert_allclose(slow.lids, fast.lids[1::3], atol=1e-9)
+
+
+def test_eyes_on_the_camera_turn_back_as_the_head_turns() -> None:
+    pose = np.zeros((2, 10))
+    pose[0, 1], pose[1, 0] = 10.0, 10.0  # to the viewer's right, which is the person's left; down
+    aside, up = held_looks(pose)
+    assert aside[[selection.NAMES[k] for k in LOOKS].index("eyeLookOutRight")] > 0.05
+    assert up[[selection.NAMES[k] for k in LOOKS].index("eyeLookUpLeft")] > 0.05
+    np.testing.assert_allclose(conjugate(aside), aside, atol=1e-9)
+    glancing = np.zeros((2, len(selection.NAMES)))
+    glancing[:, LOOKS] = 0.4 * np.sign(aside)
+    towards, free = (look(glancing, 0 * pose, 1.0, gaze) for gaze in ("camera", "natural"))
+    assert np.abs(towards[:, LOOKS]).max() < 0.5 * np.abs(free[:, LOOKS]).max()
+    assert not free[:, LIDS].any()
+
+
+def test_values_lie_at_the_middle_of_their_frames() -> None:
+    values = np.arange(10.0)[:, None]
+    assert body.sampled(values, np.array([4.5 / VOICE_RATE]))[0, 0] == pytest.approx(4)
+    assert body.sampled(values, np.array([0.0, 9.0]))[:, 0] == pytest.approx([0, 9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from mggdub import weights
 from mggdub.errors import InputError
 from mggdub.face.expression import lip_gap
 from mggdub.media.audio import read_audio
-from mggdub.motion.speech import LATER, resample, speech_track, touching
+from mggdub.motion import speech
+from mggdub.motion.speech import LATER, resample, touching
 from mggdub.networks import whisper
+from mggdub.networks.motion import load_motion
 from mggdub.networks.speech import RATE, SpeechModel, load_speech, predict
-from mggdub.types import BLENDSHAPES, Array, Waveform
+from mggdub.types import BLENDSHAPES, Array, ExpressionTrack, Waveform
 
 SPEECH = Path(__file__).parents[2] / "examples" / "speech.wav"
 SECOND = 16_000
@@ -29,6 +32,10 @@ def model() -> SpeechModel:
 @pytest.fixture(scope="module")
 def spoken() -> Array:
     return read_audio(SPEECH).samples
+
+
+def speech_track(model: SpeechModel, *args: Any, **options: Any) -> ExpressionTrack:
+    return speech.speech_track(model, load_motion(), *args, **options)
 
 
 def sound(samples: Array) -> Waveform:
@@ -52,7 +59,7 @@ def noise(seconds: float, loudness: float) -> Array:
     ids=["digital", "offset", "faint noise", "loud noise", "rumble", "hum"],
 )
 def test_a_silent_recording_keeps_the_mouth_shut(model: SpeechModel, samples: Array) -> None:
-    track = speech_track(model, sound(samples), 25.0, 75, pose="still")
+    track = speech_track(model, sound(samples), 25.0, 75, motion=0.0)
     assert not track.lip_modes.any()
     assert not track.rotation.any()
 
@@ -141,7 +148,7 @@ def test_the_seed_decides_blinks_and_head_but_not_lips(model: SpeechModel, spoke
 
 
 def test_blinks_and_pose_can_be_switched_off(model: SpeechModel, spoken: Array) -> None:
-    track = speech_track(model, sound(spoken), 25.0, 200, blink="none", pose="still")
+    track = speech_track(model, sound(spoken), 25.0, 200, blink="none", motion=0.0)
     assert not track.blendshapes.any() and not track.rotation.any()
     moving = speech_track(model, sound(spoken), 25.0, 200, blink="none")
     assert not moving.blendshapes[:, BLENDSHAPES.index("eyeBlinkLeft")].any()

@@ -1,0 +1,89 @@
+"""What head, torso, brows and eyes do while somebody speaks or listens: pieces of people's motion, joined.
+
+Everything is made at 25 values a second, of which value k belongs to the time (k + 0.5) / 25 s, and then looked up at
+the times of the frames, so that a frame rate only decides where it is sampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mggdub.motion.prosody import Prosody
+from mggdub.motion.selection import NAMES, Piece, heard_of, joint_state, mirrored, next_piece, places_of
+from mggdub.networks.motion import MotionBank
+from mggdub.networks.speech import VOICE_RATE
+from mggdub.types import Array
+
+POSE_EASE = 2.0  # 1/s: how fast the difference between two pieces is forgotten
+FACE_EASE, LID_EASE, GAZE_EASE = 8.0, 12.0, 40.0  # eyes leap, as eyes do
+EASES = np.array([GAZE_EASE if "Look" in n else LID_EASE if "Blink" in n else FACE_EASE for n in NAMES])
+
+
+@dataclass(frozen=True, eq=False)
+class BodyMotion:
+    """n values, 25 a second, of a head of ordinary liveliness, counted from how the photo shows it."""
+
+    pose: Array  # [n, 10]: pitch, yaw, roll in degrees; right, down, away in cm; the torso's four
+    units: Array  # [n, 24] the driving units; the lids without blinks
+    blinks: Array  # [B, 2] s: when lids are closed, and for how long from half to half
+    pieces: tuple[Piece, ...]
+
+
+def body_motion(bank: MotionBank, prosody: Prosody, seed: int) -> BodyMotion:
+    """Motion that fits how something is said; the same seed gives the same."""
+    heard, places, count = heard_of(prosody), places_of(bank), len(prosody)
+    rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
+    pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
+    blinks: list[tuple[float, float]] = []
+    pieces: list[Piece] = []
+    held, moving, face = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
+    while not pieces or pieces[-1].end < count:
+        now = pieces[-1].end if pieces else 0
+        piece = next_piece(places, heard, now, joint_state(held, face, moving), played, rng)
+        own_pose, own_units = joined(*_until(bank, piece), held, moving, face)
+        pose[now : piece.end], units[now : piece.end] = own_pose[:-2], own_units[:-2]
+        held, moving, face = own_pose[-2], own_pose[-1] - own_pose[-2], own_units[-2]
+        blinks += _blinks(bank, piece)
+        pieces.append(piece)
+    return BodyMotion(pose, units, np.array(blinks).reshape(-1, 2), tuple(pieces))
+
+
+def joined(pose: Array, units: Array, held: Array, moving: Array, face: Array) -> tuple[Array, Array]:
+    """Poses [n, 10] and units [n, 24] that begin where a head is, as fast as it moves; what is between is forgotten."""
+    time = np.arange(len(pose))[:, None] / VOICE_RATE
+    offset, drift = held - pose[0], (moving - (pose[1] - pose[0])) * VOICE_RATE
+    pose = pose + (offset + (drift + POSE_EASE * offset) * time) * np.exp(-POSE_EASE * time)
+    units = units + (face - units[0]) * (1 + EASES * time) * np.exp(-EASES * time)
+    return pose, units
+
+
+def _blinks(bank: MotionBank, piece: Piece) -> list[tuple[float, float]]:
+    """Moment (s of what is made) and length of those in a piece."""
+    length = piece.end - piece.start
+    first, last = np.searchsorted(bank.blinks[:, 0], [piece.source, piece.source + length])
+    shift = piece.start - piece.source + 0.5
+    return [((float(at) + shift) / VOICE_RATE, float(held)) for at, held in bank.blinks[first:last]]
+
+
+def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
+    """Poses and units of a piece and the two values after it; where its take has ended, it runs out."""
+    stop = piece.source + piece.end - piece.start + 2
+    take = np.searchsorted(bank.starts, piece.source, side="right")
+    end = min(stop, int(bank.starts[take]))
+    pose, units = (values[piece.source : end].astype(np.float64) for values in (bank.pose, bank.units))
+    missing = np.arange(1, stop - end + 1)[:, None]
+    pose = np.concatenate([pose, pose[-1] + missing * (pose[-1] - pose[-2])])
+    units = np.concatenate([units, np.repeat(units[-1:], len(missing), 0)])
+    return mirrored(pose, units) if piece.mirrored else (pose, units)
+
+
+def sampled(values: Array, times: Array) -> Array:
+    """Values [n, C] at `times` [T] s, smoothly; what lies outside is as the first or last."""
+    own = (np.arange(len(values)) + 0.5) / VOICE_RATE
+    if len(values) < 2:
+        return np.broadcast_to(values, (len(times), values.shape[1]))
+    from scipy.interpolate import CubicSpline  # a third of a second to import
+
+    return CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
