@@ -13,7 +13,7 @@ from mggdub.face.expression import ExpressionBasis, load_expression
 from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.networks.head import HeadNet, load_head
 from mggdub.networks.motion import MotionBank, load_motion
-from mggdub.networks.mouth import MouthNet, load_mouth
+from mggdub.networks.mouth import MouthAtlas, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
 
 
@@ -41,7 +41,7 @@ class Models:
     faces: FaceFinder
     geometry: GeometryNet
     expression: ExpressionBasis
-    mouth: MouthNet
+    mouth: MouthAtlas
     head: HeadNet
     speech: SpeechModel
     motion: MotionBank

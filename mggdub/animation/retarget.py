@@ -82,7 +82,7 @@ def awake(own: Array) -> Array:
 
 
 def on_top(own: Array, units: Array) -> Array:
-    """Units [T, k] on top of a photo's own [T, k] or [k]: all of one is all of it, and less than none is little less."""
+    """Units [T, k] on top of a photo's own [T, k] or [k]: all of one is all of it, less than none little less."""
     raised = own + units * (1 - own)
     lowered = np.maximum(own + units, np.minimum(own, LOWEST_UNIT))
     return np.where(units > 0, raised, lowered)

@@ -14,9 +14,10 @@ from scipy.sparse import csr_matrix
 
 from mggdub import weights
 from mggdub.avatar import shares
-from mggdub.avatar.mouth import layer_points, paint_mouth
+from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
 from mggdub.avatar.values import HeadAvatar, MouthLayer
-from mggdub.networks import head, mouth
+from mggdub.networks import head
+from mggdub.networks.mouth import MouthAtlas
 from mggdub.options import SIZE_RANGE, AvatarOptions
 from mggdub.types import DRIVERS, LANDMARKS, Array
 
@@ -57,10 +58,9 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "mouth_layer.skin.indptr": ("int32", ("M+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
     "mouth_layer.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
     "mouth_layer.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
-    "mouth_layer.code": ("float32", (1, "code"), -100, 100),
-    "mouth_layer.pictures": ("float32", (1, "features", "rows", "columns"), -1000, 1000),
     "mouth_layer.light": ("float32", (3,), 0, 100),
-    "mouth_layer.residual": ("float32", ("M", 3), -100, 100),
+    "mouth_layer.own": ("float32", (3, OWN_ROWS, OWN_COLUMNS), 0, 1),
+    "mouth_layer.own_share": ("float32", (OWN_ROWS, OWN_COLUMNS), 0, 1),
     "camera.K": ("float32", (3, 3), -1e6, 1e6),
     "camera.viewmat": ("float32", (4, 4), -FARTHEST, FARTHEST),
     "plate": ("uint8", ("h", "w", 3), 0, 255),
@@ -69,13 +69,10 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
 }
 
 
-def check_tensors(tensors: dict[str, torch.Tensor], net: mouth.MouthNet) -> None:
-    """Raises ValueError where a tensor is missing, too many, of another type or shape, not finite or out of range.
-
-    `net` is the shipped painter, whose sizes the mouth must have.
-    """
+def check_tensors(tensors: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError where a tensor is missing, too many, of another type or shape, not finite or out of range."""
     _want(tensors.keys() == TENSORS.keys(), "it has other tensors than an avatar")
-    letters = _sizes(net)
+    letters = _sizes()
     for name, (kind, shape, low, high) in TENSORS.items():
         tensor = tensors[name]
         _want(KINDS.get(tensor.dtype) == kind, f"{name} is not {kind}")
@@ -94,12 +91,11 @@ def check_tensors(tensors: dict[str, torch.Tensor], net: mouth.MouthNet) -> None
         _check_rows(name, *(tensors[f"{name}.{part}"].numpy() for part in ("indptr", "data")))
 
 
-def _sizes(net: mouth.MouthNet) -> dict[str, int]:
+def _sizes() -> dict[str, int]:
     """What the shipped networks ask of an avatar's sizes."""
     motions, shades = head.ranks(weights.settings(head.NAME))
-    c, points = net.config, layer_points()
-    known = {"motions": motions, "shades": shades, "M": points, "M+1": points + 1}
-    return known | {"code": c.code + 4, "features": 2 * c.features, "rows": c.rows, "columns": c.columns}
+    points = layer_points()
+    return {"motions": motions, "shades": shades, "M": points, "M+1": points + 1}
 
 
 def _check_rows(name: str, starts: Array, data: Array) -> None:
@@ -111,7 +107,7 @@ def _check_rows(name: str, starts: Array, data: Array) -> None:
     _want(bool(heavy.max() <= MOST_SHARE), f"{name} has weights that are too large")
 
 
-def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
+def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
     """Raises ValueError where fields of an avatar, whose tensors are checked, do not fit together."""
     count = len(avatar.gaussians)
     _want(isinstance(avatar.mouth_layer, MouthLayer), "mouth_layer is none")
@@ -126,8 +122,11 @@ def check_avatar(avatar: HeadAvatar, net: mouth.MouthNet) -> None:
     _check_box(avatar)
     _check_camera(avatar)
     _check_splats(avatar)
+    layer = avatar.mouth_layer
+    _want(0 <= layer.person < atlas.config.people, "mouth_layer.person is nobody of the atlas")
+    _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
     still = np.zeros((LANDMARKS, 3), np.float32)
-    colors, radius = paint_mouth(net, avatar.mouth_layer, still)
+    colors, radius = paint_mouth(atlas, avatar.mouth_layer, still)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")
 

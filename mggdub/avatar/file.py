@@ -84,7 +84,7 @@ def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
         return _checked(about, tensors), about
     except InputError:
         raise
-    # What a file of a stranger may provoke in json, safetensors, scipy, the dataclasses and the mouth's network.
+    # What a file of a stranger may provoke in json, safetensors, scipy, the dataclasses and the mouth's painter.
     except (SafetensorError, MggdubError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or no avatar ({excerpt(error)}); {again}") from error
     except (AssertionError, MemoryError) as error:  # of safetensors for sizes that contradict each other
@@ -98,12 +98,11 @@ def _checked(about: dict[str, Any], tensors: Tensors) -> HeadAvatar:
     if about.keys() != ABOUT:
         raise ValueError("its header has other entries than an avatar's")
     check_options(about["options"])
-    net = load_mouth()
-    check_tensors(tensors, net)
+    check_tensors(tensors)
     avatar = _give(about.pop("fields"), "", tensors)
     if not isinstance(avatar, HeadAvatar):
         raise ValueError("it holds something else")
-    check_avatar(avatar, net)
+    check_avatar(avatar, load_mouth())
     return avatar
 
 

@@ -1,33 +1,55 @@
 """The inside of the mouth: teeth, tongue and dark, as a layer of points hung between the inner lips.
 
-The code of an open mouth is fitted to the photo; a closed one gets the code of a person whose skin is lit alike.
+Its colours come from an atlas of people's mouths. Upper teeth keep their place on the skull and lower ones on the jaw
+while lips move over them. A photo that shows the inside of its mouth keeps that, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
 from scipy import ndimage, sparse
 from torch import Tensor
+from torch.nn import functional as F
 
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
-from mggdub.face.mesh import CHEEKS, CHIN, INNER_LIPS, LOWER_LIP, UPPER_LIP, inside
+from mggdub.face.mesh import CHEEKS, INNER_LIPS, LOWER_LIP, UPPER_LIP, inside
 from mggdub.geometry.camera import project
-from mggdub.networks.mouth import MouthNet
+from mggdub.geometry.sampling import smoothstep
+from mggdub.metrics.pixels import grey
+from mggdub.networks.mouth import MouthAtlas
 from mggdub.types import LANDMARKS, Array, Portrait
 
 BEHIND = 0.4  # cm, teeth behind the inner lips
 MARGIN = (0.06, 0.08, 0.10)  # cm, points beyond the lips' edge
-COLUMNS, ROWS = 72, 28
+COLUMNS, ROWS = 96, 32
+OWN_COLUMNS, OWN_ROWS = 160, 64  # of the picture of the photo's own mouth
 SEEN_GAP = 0.3  # cm, from which on a photo shows the inside of its mouth
-SMALLEST_RADIUS = 0.04  # cm
-UNSEEN_LIGHT = 0.9  # of the exemplars', who were chosen for teeth that show
-FEWEST = 100  # points of a layer that must be seen to fit a code
-CANDIDATES, FIT_STEPS, FIT_COST, TINT_COST = 3, 50, 0.3, 0.05
+SMALLEST_RADIUS = 0.03  # cm
+RADIUS = 0.6  # of the points' distance
+FEWEST = 100  # points of a layer that must be seen to choose by them
 OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
+BLENDED = 4  # nearest states
+NEAR = 0.15  # cm of lip shape, over which nearer states win
+LOWER_FROM, LOWER_TO = 0.35, 0.8  # of the way from the upper to the lower lip, where the lower teeth's motion sets in
+SHOULDER, WHITEST = 0.65, 0.93  # of a colour's range, where highlights begin to be compressed, and their end
+SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over that of the atlas's person
+LIGHT_COST = 0.02  # of LPIPS, for every e-fold of one colour's light
+OWN_COST = 0.4  # of LPIPS, for the whole range of colours between a mouth and the photo's own
+GAINS = (0.7, 1.5)  # least and most that an open mouth is lit otherwise than the skin says
+TEETH = 0.6  # of the skin's luma, that the brightest tenth of a photo's own mouth has if it shows teeth
+THINNED = 4  # rows and columns of the photo's own mouth, of which one is compared
+LEVEL_SHARE, TINT_SHARE = 0.8, 0.3  # exponents of skins' ratios: paler skin is not only brighter light
+# Of middle, side and outer gap, width, how low the corners are and how far lips are put forward.
+SHAPE_WEIGHTS = (1.0, 0.7, 0.5, 0.7, 0.5, 0.3)
+WIDTH = 3  # its place among them
+USUAL_WIDTH = 4.7  # cm
+WIDER, NARROWER, WIDTH_LIGHT = 0.4, 0.12, (-0.2, 0.1)  # e-folds of light per cm, and the least and most of them
+MIDDLE = len(UPPER_LIP) // 2
+LIP_TIP = 0  # landmark
 
 
 def chord_weights(along: Array) -> Array:
@@ -53,26 +75,111 @@ def chord_rows(along: Array, down: Array) -> sparse.csr_matrix:
     return sparse.csr_matrix(matrix)
 
 
-def mouth_inputs(along: Array, down: Array, mesh: Array, rest: Array) -> tuple[Array, Array]:
-    """What `MouthNet` sees of lip shapes: place [..., R, C, 4] and shape [..., R, C, SHAPE_INPUTS].
+def closed_middle(rest: Array) -> Array:
+    """[3] cm: the middle of the closed lips of rest [478, 3], where places are counted from."""
+    return np.asarray(rest[[*UPPER_LIP, *LOWER_LIP]].mean(0))
 
-    along [C] and down [R] as in `chords`; mesh and rest [..., 478, 3] cm in head space.
+
+def closed_width(rest: Array) -> float:
+    """Cm between the corners of the closed lips of rest [478, 3]."""
+    return float(np.linalg.norm(rest[UPPER_LIP[-1]] - rest[UPPER_LIP[0]]))
+
+
+def lip_shape(lips: Array, out: Array | float) -> Array:
+    """[..., SHAPE] cm: what states are compared by, of lips [..., 2, 11, 2] put forward by `out` [...] cm."""
+    upper, lower = lips[..., 0, :, :], lips[..., 1, :, :]
+    gaps = [(lower[..., list(at), 1] - upper[..., list(at), 1]).mean(-1) for at in ((MIDDLE,), (3, 7), (2, 8))]
+    wide = upper[..., -1, 0] - upper[..., 0, 0] - USUAL_WIDTH
+    smile = upper[..., [0, -1], 1].mean(-1) - (upper[..., MIDDLE, 1] + lower[..., MIDDLE, 1]) / 2
+    return np.stack([*gaps, wide, smile, np.asarray(out)], -1) * np.array(SHAPE_WEIGHTS, np.float32)
+
+
+def lower_level(lips: Array) -> Array:
+    """[...] cm: the middle of the lower lip of [..., 2, 11, 2]; lower teeth keep their place to it."""
+    return np.asarray(lips[..., 1, MIDDLE - 1 : MIDDLE + 2, 1].mean(-1))
+
+
+def lip_edges(lips: Array, columns: int, margin: float) -> tuple[Array, Array]:
+    """Span [2] and edges [2, columns] of a picture of lips [2, 11, 2], as in `MouthAtlas`."""
+    left, right = lips[:, 0, 0].mean() - margin, lips[:, -1, 0].mean() + margin
+    x = left + (np.arange(columns) + 0.5) / columns * (right - left)
+    edges = [np.interp(x, lip[order, 0], lip[order, 1]) for lip in lips for order in [np.argsort(lip[:, 0])]]
+    edges[1] = np.maximum(edges[1], edges[0] + 0.02)
+    return np.array([left, right]), np.array(edges)
+
+
+def lips_of(mesh: Array, rest: Array) -> Array:
+    """[..., 2, 11, 2] cm: upper and lower inner lip of mesh [..., 478, 3] from the closed lips' middle."""
+    return np.asarray(mesh[..., [UPPER_LIP, LOWER_LIP], :2] - closed_middle(rest)[:2])
+
+
+def picture_places(span: Array, edges: Array, rows: int, margin: float) -> Array:
+    """[rows, columns, 2] cm: where the pixels of a picture lie."""
+    columns = edges.shape[-1]
+    x = span[0] + (np.arange(columns) + 0.5) / columns * (span[1] - span[0])
+    down = ((np.arange(rows) + 0.5) / rows)[:, None]
+    y = edges[0] - margin + down * (edges[1] - edges[0] + 2 * margin)
+    return np.stack([np.broadcast_to(x, y.shape), y], -1)
+
+
+def lower_share(down: Array) -> Array:
+    """How much of the lower teeth's motion is seen at `down` 0..1 from the upper to the lower lip."""
+    return smoothstep((down - LOWER_FROM) / (LOWER_TO - LOWER_FROM))
+
+
+def sample_states(pictures: Tensor, spans: Tensor, edges: Tensor, margin: float, places: Tensor) -> Tensor:
+    """[K, D, R, C] colours of pictures [K, D, rows, columns] at places [K, R, C, 2] cm."""
+    across = (places[..., :1] - spans[:, None, None, :1]) / (spans[:, 1] - spans[:, 0])[:, None, None, None] * 2 - 1
+    level = torch.cat([across, torch.zeros_like(across)], -1)
+    upper, lower = F.grid_sample(edges[:, :, None], level, padding_mode="border", align_corners=False).unbind(1)
+    down = (places[..., 1] - upper + margin) / (lower - upper + 2 * margin) * 2 - 1
+    at = torch.stack([across[..., 0], down], -1)
+    return F.grid_sample(pictures, at, padding_mode="border", align_corners=False)
+
+
+def nearest_states(atlas: MouthAtlas, person: int, shape: Array) -> tuple[Array, Array]:
+    """Numbers [BLENDED] and weights of the states most like a lip shape [SHAPE]; weights change without a leap."""
+    apart = np.square(atlas.shapes[person].numpy() - shape).sum(1)
+    order = np.argsort(apart, kind="stable")[: BLENDED + 1]
+    likeness = np.exp((apart[order[0]] - apart[order]) / (2 * NEAR**2))
+    if len(order) > BLENDED:
+        likeness = likeness[:-1] - likeness[-1]
+    return order[: len(likeness)], likeness / likeness.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Lips:
+    """The lips of somebody whose mouth is `size` times as large as an atlas person's."""
+
+    lips: Array  # [2, 11, 2] cm, upper and lower, from the closed lips' middle
+    out: float  # cm that they are put forward
+    size: float
+
+    @classmethod
+    def of(cls, mesh: Array, rest: Array, size: float) -> Lips:
+        """Of mesh [478, 3], which with closed lips is rest [478, 3]."""
+        return cls(lips_of(mesh, rest), float(mesh[LIP_TIP, 2] - rest[LIP_TIP, 2]), size)
+
+
+def paint_places(atlas: MouthAtlas, person: int, lips: Lips, at: Array, down: Array) -> Array:
+    """[R, C, 3] sRGB in the light of a person of the atlas.
+
+    at [R, C, 2] cm from the closed lips' middle and down [R, 1] or [R, C] 0..1 are the places.
     """
-    points = chords(along, down, mesh)
-    closed = rest[..., [*UPPER_LIP, *LOWER_LIP], :].mean(-2)[..., None, None, :]
-    jaw = (mesh[..., list(CHIN), :] - rest[..., list(CHIN), :]).mean(-2)[..., None, None, :]
-    edges = chords(along, np.array([0, 1]), mesh)
-    height = np.linalg.norm(edges[..., 1:, :, :2] - edges[..., :1, :, :2], axis=-1)[..., None]  # [..., 1, C, 1] cm
-    v = np.clip(down, 0, 1)[:, None, None]
-    wide = np.linalg.norm(mesh[..., UPPER_LIP[-1], :] - mesh[..., UPPER_LIP[0], :], axis=-1) / 5 - 1
-    gap = np.linalg.norm(mesh[..., 13, :] - mesh[..., 14, :], axis=-1)
-    out = mesh[..., 13, 2] - rest[..., 13, 2]
-    at = points - closed
-    own = [v * height, (1 - v) * height, np.exp(v * height / -0.12), np.exp((1 - v) * height / -0.12), height]
-    whole = [x[..., None, None, None] for x in (gap, wide, out)]
-    parts = [*own, np.abs(at[..., :1]), at[..., 1:2], jaw[..., 1:2], *whole]
-    shape = np.concatenate([np.broadcast_to(x, (*at.shape[:-1], 1)) for x in parts], -1)
-    return np.concatenate([at[..., :2], (at - jaw)[..., :2]], -1).astype(np.float32), shape.astype(np.float32)
+    shape = lip_shape(lips.lips / lips.size, lips.out / lips.size)
+    states, weights = nearest_states(atlas, person, shape)
+    wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
+    lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]  # [K]
+    places = np.repeat(at[None] / lips.size, len(states), 0)
+    places[..., 1] -= lower_share(down) * lower[:, None, None]
+    parts = (atlas.pictures[person, states].float() / 255, atlas.spans[person, states], atlas.edges[person, states])
+    seen = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
+    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), seen.numpy()))
+
+
+def width_light(wider: float) -> float:
+    """How much brighter a mouth is that is `wider` cm wider than its states: smiles show teeth, round mouths dark."""
+    return float(np.exp(np.clip(wider * (WIDER if wider > 0 else NARROWER), *WIDTH_LIGHT)))
 
 
 def cheek_colour(image: Array, landmarks: Array) -> Array:
@@ -101,73 +208,98 @@ def layer_points() -> int:
     return len(along) * len(down)
 
 
-def build_mouth(net: MouthNet, head: Portrait, mesh: Array, rest: Array, lips_z: float) -> MouthLayer:
+def _layer_places(mesh: Array, rest: Array) -> tuple[Array, Array]:
+    """Places [R, C, 2] cm and down [R, 1] of a layer's points on lips mesh [478, 3]."""
+    along, down, beyond = _grid()
+    return (chords(along, down, mesh) + beyond - closed_middle(rest))[..., :2], down[:, None]
+
+
+def build_mouth(atlas: MouthAtlas, head: Portrait, mesh: Array, rest: Array, lips_z: float) -> MouthLayer:
     """The mouth's inside of a photo's person.
 
     mesh [478, 3] the photo's own in head space and rest [478, 3] the same with closed lips; lips_z cm, the deepest
-    point of the lips' surface. An open mouth is fitted; for a closed one the code of a person in similar light is used.
+    point of the lips' surface. The mouth is that of somebody in similar light or, where the photo shows its own, of
+    whose is most like it.
     """
     along, down, beyond = _grid()
     lift = max(0.0, lips_z - float(mesh[list(INNER_LIPS), 2].max())) + BEHIND
     means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
     rows = [chord_rows(along, np.full(len(along), v)) for v in down]
     image = head.image.astype(np.float32) / 255
-    light = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
-    at = project(means.reshape(-1, 3), head.camera)
-    seen = inside(at, head.landmarks[list(INNER_LIPS), :2])  # [N]
-    shown = [ndimage.map_coordinates(image[..., c], [at[:, 1] - 0.5, at[:, 0] - 0.5], order=1) for c in range(3)]
-    truth = np.stack(shown, 1).astype(np.float32)
-    codes = net.codes.detach()[nearest_people(net, light)]
-    code, skin = codes[:1], light * UNSEEN_LIGHT
-    fits = float(np.linalg.norm(mesh[13] - mesh[14])) > SEEN_GAP and seen.sum() > FEWEST
-    if fits:
-        place, shape = (torch.from_numpy(x).flatten(0, 1)[seen] for x in mouth_inputs(along, down, mesh, rest))
-        code, fitted = fit_code(net, codes, place, shape, torch.from_numpy(truth[seen]), torch.from_numpy(light))
-        skin = fitted.numpy()
-    layer = MouthLayer(
+    skin = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
+    own, shown = own_mouth(head, image, mesh, rest, lift)
+    person, gain = choose_person(atlas, skin, Lips.of(mesh, rest, 1.0), rest, own, shown)
+    return MouthLayer(
         means=means.reshape(-1, 3).astype(np.float32),
         skin=sparse.vstack(rows, format="csr"),
         mesh=mesh,
         rest=rest,
-        code=code,
-        pictures=net.pictures(code).detach(),
-        light=skin,
-        residual=np.zeros_like(truth),
+        person=person,
+        size=mouth_size(atlas, person, rest),
+        light=np.float32(gain) * relative_light(atlas, person, skin),
+        own=own,
+        own_share=shown,
     )
-    if not fits:
-        return layer
-    painted = paint_mouth(net, layer, np.zeros_like(mesh))[0]
-    return replace(layer, residual=(truth - painted) * seen[:, None])
 
 
-def nearest_people(net: MouthNet, light: Array) -> Array:
-    """[CANDIDATES]: the people whose skin is lit most like light [3], the best first."""
-    apart = np.abs(np.log(net.skins.numpy() + 0.02) - np.log(light + 0.02)).sum(1)
-    return apart.argsort(kind="stable")[:CANDIDATES].copy()
+def mouth_size(atlas: MouthAtlas, person: int, rest: Array) -> float:
+    """How much wider the closed lips of rest [478, 3] are than a person's of the atlas, within SIZES."""
+    return float(np.clip(closed_width(rest) / float(atlas.widths[person]), *SIZES))
 
 
-def fit_code(
-    net: MouthNet, codes: Tensor, place: Tensor, shape: Tensor, truth: Tensor, light: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The code [1, code + 4] and light [3] that explain colours truth [N, 3], starting from several codes [B, ...].
+def relative_light(atlas: MouthAtlas, person: int, skin: Array) -> Array:
+    """[3]: what a person's mouth of the atlas is multiplied with beside skin [3]. Skins differ by more than light."""
+    own = atlas.skins[person].numpy() + 0.02
+    level = (grey(skin) + 0.02) / grey(own)
+    tint = (skin + 0.02) / own / level
+    return np.asarray(level**LEVEL_SHARE * tint**TINT_SHARE, np.float32)
 
-    place [N, 4] and shape [N, SHAPE_INPUTS] as in `mouth_inputs`; light [3] is the skin's colour.
+
+def people_costs(atlas: MouthAtlas, skin: Array) -> Array:
+    """[P] LPIPS: what it costs to take a mouth of the atlas for somebody whose lit skin is [3]."""
+    unlike = np.abs(np.log(atlas.skins.numpy() + 0.02) - np.log(skin + 0.02)).sum(1)
+    return np.asarray(LIGHT_COST * unlike)
+
+
+def choose_person(
+    atlas: MouthAtlas, skin: Array, lips: Lips, rest: Array, own: Array, shown: Array
+) -> tuple[int, float]:
+    """Whose mouth suits a photo with lit skin [3], and how much brighter it is than by that skin.
+
+    own [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `own_mouth`: where the photo shows teeth,
+    others are compared with them.
     """
-    place, shape = place.expand(len(codes), -1, -1), shape.expand(len(codes), -1, -1)
-    code = codes.clone().requires_grad_()
-    gain = torch.zeros(len(codes), 1, 3, requires_grad=True)
-    adam = torch.optim.Adam([{"params": code, "lr": 0.03}, {"params": gain, "lr": 0.02}])
-    cost = torch.zeros(len(codes))
-    for _ in range(FIT_STEPS):
-        seen = net(code, net.pictures(code), place, shape) * light * gain.exp()
-        cost = (seen - truth).abs().mean((1, 2)) + FIT_COST * (code - codes).square().mean(1)
-        level = gain.mean(2, keepdim=True)
-        cost = cost + FIT_COST * level.square().mean((1, 2)) + TINT_COST * (gain - level).square().mean((1, 2))
-        adam.zero_grad()
-        cost.sum().backward()
-        adam.step()
+    cost, gains = people_costs(atlas, skin), np.ones(atlas.config.people)
+    own, shown = own[:, ::THINNED, ::THINNED].transpose(1, 2, 0), shown[::THINNED, ::THINNED, None]
+    if shown.sum() < 1 or np.quantile(grey(own)[shown[..., 0] > 0.5], 0.9) < TEETH * grey(skin):
+        return int(cost.argmin()), 1.0
+    span, edges = lip_edges(lips.lips, OWN_COLUMNS, 0.0)
+    places = picture_places(span, edges, OWN_ROWS, 0.0)[::THINNED, ::THINNED]
+    down = ((np.arange(OWN_ROWS) + 0.5) / OWN_ROWS)[::THINNED, None]
+    for person in range(atlas.config.people):
+        sized = replace(lips, size=mouth_size(atlas, person, rest))
+        seen = paint_places(atlas, person, sized, places, down) * relative_light(atlas, person, skin)
+        gains[person] = np.clip((shown * own * seen).sum() / max((shown * seen**2).sum(), 1e-6), *GAINS)
+        cost[person] += OWN_COST * float((shown * np.abs(gains[person] * seen - own)).sum() / shown.sum() / 3)
     best = int(cost.argmin())
-    return code.detach()[[best]], light * gain.detach()[best, 0].exp()
+    return best, float(gains[best])
+
+
+def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: float) -> tuple[Array, Array]:
+    """The photo's own mouth as a picture of the atlas's kind [3, OWN_ROWS, OWN_COLUMNS], and where the photo shows it
+    [OWN_ROWS, OWN_COLUMNS], 0..1.
+    """
+    span, edges = lip_edges(lips_of(mesh, rest), OWN_COLUMNS, 0.0)
+    places = picture_places(span, edges, OWN_ROWS, 0.0)
+    depth = chords((np.arange(OWN_COLUMNS) + 0.5) / OWN_COLUMNS, (np.arange(OWN_ROWS) + 0.5) / OWN_ROWS, mesh)[..., 2:]
+    points = np.concatenate([places + closed_middle(rest)[:2], depth + lift], -1)
+    at = project(points.reshape(-1, 3), head.camera)
+    shown = [ndimage.map_coordinates(image[..., c], [at[:, 1] - 0.5, at[:, 0] - 0.5], order=1) for c in range(3)]
+    own = np.stack(shown).reshape(3, OWN_ROWS, OWN_COLUMNS).astype(np.float32)
+    seen = inside(at, head.landmarks[list(INNER_LIPS), :2]).reshape(OWN_ROWS, OWN_COLUMNS)
+    if np.linalg.norm(mesh[13] - mesh[14]) < SEEN_GAP or seen.sum() < FEWEST:
+        seen = np.zeros_like(seen)
+    return own, np.asarray(ndimage.uniform_filter(seen.astype(np.float32), (3, 3), mode="constant") * seen)
 
 
 def photo_mouth_share(displacement: Array) -> float:
@@ -177,23 +309,45 @@ def photo_mouth_share(displacement: Array) -> float:
 
 
 @torch.no_grad()
-def paint_mouth(net: MouthNet, layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
+def paint_mouth(atlas: MouthAtlas, layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
-    along, down, _ = _grid()
+    along, _, _ = _grid()
     mesh = layer.mesh + displacement
-    place, shape = (torch.from_numpy(x).flatten(0, 1)[None] for x in mouth_inputs(along, down, mesh, layer.rest))
-    ratio = net(layer.code, layer.pictures, place, shape)[0].numpy()
-    own = photo_mouth_share(displacement)
-    colors = np.clip(ratio * layer.light + own * layer.residual, 0, 1).astype(np.float32)
+    at, down = _layer_places(mesh, layer.rest)
+    lips = Lips.of(mesh, layer.rest, layer.size)
+    colors = not_burnt(paint_places(atlas, layer.person, lips, at, down) * layer.light)
+    share = photo_mouth_share(displacement)
+    if share > 0.01 and layer.own_share.any():
+        own = _own_places(layer, lips.lips, at, down)
+        colors += share * own[3:].transpose(1, 2, 0) * (own[:3].transpose(1, 2, 0) - colors)
     edges = chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
-    radius = np.maximum(0.6 * np.maximum(tall, wide), SMALLEST_RADIUS)
-    return colors, np.repeat(radius[None], len(down), 0).ravel().astype(np.float32)
+    radius = np.maximum(RADIUS * np.maximum(tall, wide), SMALLEST_RADIUS)
+    flat = np.clip(colors, 0, 1).reshape(-1, 3).astype(np.float32)
+    return flat, np.repeat(radius[None], len(down), 0).ravel().astype(np.float32)
 
 
-def mouth_points(net: MouthNet, layer: MouthLayer) -> PointLayer:
+def not_burnt(colors: Array) -> Array:
+    """Colours whose highlights keep their shading, as on film: nothing above SHOULDER is as bright as it would be."""
+    over = np.maximum(colors - SHOULDER, 0)
+    room = WHITEST - SHOULDER
+    return np.asarray(np.minimum(colors, SHOULDER) + room * (1 - np.exp(-over / room)))
+
+
+def _own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
+    """[4, R, C]: the photo's own mouth where it is seen at these places, and how much of it the photo shows."""
+    own = lips_of(layer.mesh, layer.rest)
+    span, edges = lip_edges(own, OWN_COLUMNS, 0.0)
+    places = at.copy()
+    places[..., 1] -= lower_share(down) * (lower_level(lips) - lower_level(own))
+    picture = torch.from_numpy(np.concatenate([layer.own, layer.own_share[None]]))[None]
+    sides, borders, where = (torch.from_numpy(x).float()[None] for x in (span, edges, places))
+    return np.asarray(sample_states(picture, sides, borders, 0.0, where)[0].numpy())
+
+
+def mouth_points(atlas: MouthAtlas, layer: MouthLayer) -> PointLayer:
     """A mouth's inside as points, painted at the photo's own expression."""
-    colors, radius = paint_mouth(net, layer, np.zeros_like(layer.mesh))
+    colors, radius = paint_mouth(atlas, layer, np.zeros_like(layer.mesh))
     ones = np.ones(len(colors), np.float32)
     return PointLayer(layer.means, colors, radius, layer.skin, ones, SOLID * ones)

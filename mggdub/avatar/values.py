@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from torch import Tensor
 
 from mggdub.types import DRIVERS, LANDMARKS, MOST_ADVICE, Array, Camera, Gaussians, check_shape, is_sentence
 
@@ -55,10 +54,11 @@ class MouthLayer:
     skin: sparse.csr_matrix  # [N, 478]
     mesh: Array  # [478, 3] cm, the photo's own
     rest: Array  # [478, 3] cm, the same person's with closed lips
-    code: Tensor  # [1, code + 4]
-    pictures: Tensor  # [1, 2 * features, rows, columns], of the code
-    light: Array  # [3] what the network's colours are multiplied with
-    residual: Array  # [N, 3] the photo minus what the network says of it; zero where the photo shows no mouth
+    person: int  # of the atlas, whose mouth it is
+    size: float  # of this mouth over that person's
+    light: Array  # [3] what the atlas's colours are multiplied with
+    own: Array  # [3, rows, columns] float32 0..1, the photo's own mouth as a picture of the atlas's kind
+    own_share: Array  # [rows, columns] float32 0..1, where the photo shows it
 
 
 @dataclass(frozen=True)

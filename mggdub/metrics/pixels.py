@@ -46,8 +46,8 @@ def ssim_of_moments(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) 
 
 
 def grey(picture: Array) -> Array:
-    """[H, W] float64, luma 0..255; that of luma [H, W] is itself."""
-    return picture @ np.array([0.299, 0.587, 0.114]) if picture.ndim == 3 else picture.astype(np.float64)
+    """[H, W] float64, luma 0..255."""
+    return picture @ np.array([0.299, 0.587, 0.114])
 
 
 def sharpness(picture: Array) -> float:
@@ -56,11 +56,11 @@ def sharpness(picture: Array) -> float:
 
 
 def contour_gradient(picture: Array, matte: Array) -> float:
-    """Mean gradient of the luma in the soft edge of a matte [H, W]; NaN if it has none."""
+    """Mean gradient of the luma in the soft edge of a matte [H, W]; NaN if it has none. `picture` may be its luma."""
     edge = np.abs(matte - 0.5) < 0.4
     if not edge.any():
         return float("nan")
-    luma = ndimage.gaussian_filter(grey(picture), 1.0)
+    luma = ndimage.gaussian_filter(picture if picture.ndim == 2 else grey(picture), 1.0)
     return float(np.hypot(*np.gradient(luma))[edge].mean())
 
 

@@ -1,4 +1,4 @@
-"""The network that colours the inside of a mouth from an identity code and the shape of the lips."""
+"""The atlas of mouths: what is seen between the lips of some people, each with sharp states of their mouth."""
 
 from __future__ import annotations
 
@@ -10,70 +10,48 @@ from torch import Tensor, nn
 from mggdub.weights import fitting, load, network
 
 NAME = "mouth"
-SHAPE_INPUTS = 11
+SHAPE = 6  # numbers of `lip_shape`
 
 
 @dataclass(frozen=True)
 class MouthConfig:
-    """Two pictures of features per person, one fixed to the skull (upper teeth), one to the jaw, and their decoder."""
+    """P people with K states, each a picture that reaches a margin beyond the lips' edges."""
 
-    identities: int = 0  # codes that are shipped
-    code: int = 32  # weights of the pictures' bases
-    features: int = 6
-    columns: int = 96  # of a picture
+    people: int = 0
+    states: int = 16
     rows: int = 40
-    width: float = 6.0  # cm that a picture covers, centred on the closed lips
-    height: float = 2.6
-    above: float = 0.9  # cm of it above the closed lips (of the jaw's picture: below)
-    hidden: int = 64
+    columns: int = 88
+    margin: float = 0.15  # cm
 
 
-class MouthNet(nn.Module):
-    """Identity code and lip shape to colours relative to the skin's. B mouths, N points."""
+class MouthAtlas(nn.Module):
+    """Pictures and where they lie: places are cm from the closed lips' middle, in the skull's frame.
+
+    Column 0..1 of a picture runs over `span`, row 0..1 over `edges` there, margins included.
+    """
+
+    pictures: Tensor  # [P, K, 3, rows, columns] uint8 sRGB
+    spans: Tensor  # [P, K, 2] left and right
+    edges: Tensor  # [P, K, 2, columns] upper and lower
+    lows: Tensor  # [P, K] the middle of the lower lip, with which lower teeth move
+    shapes: Tensor  # [P, K, SHAPE]
+    skins: Tensor  # [P, 3] sRGB 0..1 of lit cheeks
+    widths: Tensor  # [P] between the corners of the closed lips
 
     def __init__(self, config: MouthConfig) -> None:
         super().__init__()
-        c = config
-        self.config = c
-        self.basis = nn.Parameter(torch.randn(1 + c.code, 2 * c.features, c.rows, c.columns) * 0.02)
-        self.inputs = nn.Linear(2 * c.features + SHAPE_INPUTS, c.hidden)
-        self.person = nn.Linear(c.code, c.hidden, bias=False)
-        self.middle = nn.Linear(c.hidden, c.hidden)
-        self.output = nn.Linear(c.hidden, 3)
-        self.codes = nn.Parameter(torch.zeros(c.identities, c.code + 4))  # then the pictures' shifts x, y (cm)
-        self.skins = nn.Parameter(torch.zeros(c.identities, 3), requires_grad=False)  # sRGB of lit cheeks
-
-    def pictures(self, code: Tensor) -> Tensor:
-        """[B, code + 4] -> [B, 2 * features, rows, columns]."""
-        c = self.config
-        flat = code[:, : c.code] @ self.basis[1:].flatten(1) + self.basis[0].flatten()
-        return flat.reshape(-1, 2 * c.features, c.rows, c.columns)
-
-    def forward(self, code: Tensor, pictures: Tensor, place: Tensor, shape: Tensor) -> Tensor:
-        """code [B, code + 4], pictures [B, ...], place [B, N, 4] (x, y from the closed lips in cm, in the skull's frame
-        and in the jaw's), shape [B, N, SHAPE_INPUTS] -> [B, N, 3] colour / skin.
-        """
-        c = self.config
-        at = place + code[:, None, c.code :]
-        scale = place.new_tensor([2 / c.width, 2 / c.height])
-        middle = c.height / 2 - c.above  # cm, of the picture's centre below the closed lips
-        skull = (at[..., :2] - place.new_tensor([0.0, middle])) * scale
-        jaw = (at[..., 2:] + place.new_tensor([0.0, middle])) * scale
-        half = c.features
-        seen = torch.cat([_look(pictures[:, :half], skull), _look(pictures[:, half:], jaw)], -1)  # [B, N, 2F]
-        hidden = self.inputs(torch.cat([seen, shape], -1)) + self.person(code[:, None, : c.code])
-        hidden = nn.functional.silu(hidden, inplace=True)
-        return self.output(nn.functional.silu(self.middle(hidden)))
+        self.config = c = config
+        self.register_buffer("pictures", torch.zeros(c.people, c.states, 3, c.rows, c.columns, dtype=torch.uint8))
+        self.register_buffer("spans", torch.zeros(c.people, c.states, 2))
+        self.register_buffer("edges", torch.zeros(c.people, c.states, 2, c.columns))
+        self.register_buffer("lows", torch.zeros(c.people, c.states))
+        self.register_buffer("shapes", torch.zeros(c.people, c.states, SHAPE))
+        self.register_buffer("skins", torch.zeros(c.people, 3))
+        self.register_buffer("widths", torch.ones(c.people))
 
 
-def _look(pictures: Tensor, at: Tensor) -> Tensor:
-    """Bilinear samples [B, N, C] of [B, C, h, w] at [B, N, 2] in -1..1."""
-    found = nn.functional.grid_sample(pictures, at[:, None], padding_mode="border", align_corners=False)
-    return found[:, :, 0].transpose(1, 2)
-
-
-def load_mouth() -> MouthNet:
-    """The shipped network. Raises InputError if it is missing or damaged."""
+def load_mouth() -> MouthAtlas:
+    """The shipped atlas. Raises InputError if it is missing or damaged."""
     tensors, settings = load(NAME)
     config = fitting(MouthConfig, settings, NAME)
-    return network(lambda: MouthNet(config), tensors, NAME).requires_grad_(False)
+    return network(lambda: MouthAtlas(config), tensors, NAME).requires_grad_(False)

@@ -1,8 +1,8 @@
-"""The mouth's inside, from prepared tracks: `python -m mggdub.train.mouth collect CLIPS TRACKS DATA.npz`, then
-`python -m mggdub.train.mouth train DATA.npz STATE.pt WEIGHTS`.
+"""The atlas of mouths: `python -m mggdub.train.mouth CLIPS WORK WEIGHTS`.
 
-Frames with an open mouth are sampled between the inner lips, at the depth of the teeth, from the clips' own pixels.
-Every person has a code (an auto-decoder); frames get small shifts of their own, since landmarks tremble.
+Every training clip's mouth is followed and cut out of its frames (WORK keeps that and goes on from it), each person's
+frames become sharp states, and those people are taken whose mouths suit others best. No frame is stored: a state is the
+median of several, inside the lips only.
 """
 
 from __future__ import annotations
@@ -10,303 +10,215 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
 
 from mggdub import weights
-from mggdub.avatar.mouth import BEHIND, UNSEEN_LIGHT, cheek_colour, chords, fit_code, mouth_inputs, nearest_people
-from mggdub.face.mesh import INNER_LIPS, inside
-from mggdub.geometry.camera import crop_matrix, project_with
-from mggdub.media.video import read_video
-from mggdub.networks.mouth import NAME, MouthConfig, MouthNet
-from mggdub.train.common import cosine_rate, held_out, load_state, save_arrays, save_state, set_rate
+from mggdub.avatar.mouth import BEHIND, cheek_colour, closed_middle, people_costs
+from mggdub.errors import MggdubError
+from mggdub.evaluation.perceptual import Lpips, load_lpips
+from mggdub.face.clip import calm_frames, fit_person, smooth_pose
+from mggdub.face.detector import FaceFinder
+from mggdub.face.mesh import LOWER_LIP, UPPER_LIP
+from mggdub.geometry.camera import crop_matrix, head_crop, head_meshes, project_with
+from mggdub.media.video import probe, read_video
+from mggdub.networks.mouth import NAME, MouthAtlas, MouthConfig
+from mggdub.train.common import held_out, save_arrays
+from mggdub.train.mouth_choice import Sample, Trial, costs, samples, showing, tried
+from mggdub.train.mouth_states import Frames, X, Y, fit_states, place
 from mggdub.train.prepare import clips as prepared_clips
-from mggdub.train.prepare import crop_of, load_track
-from mggdub.types import Array
+from mggdub.train.prepare import lip_gap, load_track
+from mggdub.types import Array, Crop, Face
 
-ALONG = (np.arange(64) + 0.5) / 64
-DOWN = (np.arange(24) + 0.5) / 24
-OPEN = 0.15  # cm, smallest gap that is looked into
-SMALLEST = 40.0  # px, width of a mouth in the clip
-WIDE = 0.4  # cm, from which on frames are judged
-MOST_FRAMES = 48  # of a clip
-KEEP_EVERY = 500  # steps
-EXEMPLARS = 14  # people whose codes are shipped
-STEPS, BATCH, RATE = 6500, 12, 4e-3
-WARM_UP, LEAST_RATE = 50, 0.02  # steps; share of the rate at the end
-FULL_DETAIL = 0.05  # of the skin's lightness, per sample
-EDGES = 1.5  # weight of differences between neighbours
+LOOKED_FPS = 12.5  # about so many frames a second are looked at
+MOST_LOOKED, LEAST_LOOKED = 100, 20  # of a clip
+LARGE_FACE = 205  # px, smallest face height
+CLIPS_EACH = 2  # of a person
+OPEN, SURE, FRONTAL = 0.12, 0.5, 0.35  # cm of gap, presence and sine of the turn of frames that are used
+MOST_FRAMES, FEWEST_FRAMES = 110, 25  # of a person
+PEOPLE = 16  # whose mouths are shipped
+SERVED = 3  # one in so many people shows whom the mouths of the others suit
+WIDE, FEWEST_WIDE = 0.35, 20  # cm of gap, and how many frames must have it
 CARD = {
-    "what": "Teeth, tongue and dark behind the lips, from an identity code and the shape of the lips",
-    "method": "auto-decoder: feature pictures in the skull's and the jaw's frame, decoded per point",
-    "trained on": "talking clips of people not in the validation split, one in nine people held out; these gave the "
-    "metrics, and the fit's few settings and the choice of exemplars were judged on them too",
-    "trained for": "20 minutes on one CPU core",
+    "what": "What is seen between the lips of some people: sharp states of their mouths",
+    "method": "frames aligned by their teeth; each state is the median of a few that look alike, inside the lips only",
+    "trained on": "talking clips of people not in the validation split, one in nine people held out; the choice of "
+    "people and the few settings were judged on the other people of the training split",
     "licence": "research use only, see weights/LICENSE",
-    "limits": "Blurry where landmarks tremble; a closed mouth gets the teeth of somebody in similar light",
+    "limits": "Teeth that a photo does not show are somebody else's, of those in similar light",
 }
-CODE_COST, SHIFT_COST, SMOOTH_COST = 1e-3, 0.2, 0.2
 
 
-def collect(clips: Path, tracks: Path) -> dict[str, Array]:
-    """Mouths [S, 24, 64, 3] uint8 with masks, meshes, rests, identities and skin colours, of the training split."""
-    rows = [row for row in prepared_clips(clips) if row["split"] == "train"]
-    found: dict[str, list[Any]] = {
-        name: [] for name in ("colours", "masks", "mesh", "rest", "skin", "identity", "clip")
-    }
-    for row in rows:
-        path = tracks / "train" / (Path(row["file"]).stem + ".npz")
-        if not path.exists():
+def collect(clips: Path, work: Path) -> list[Path]:
+    """One file of mouths for every usable training clip; those that are there already are kept."""
+    finder, kept = FaceFinder(1), []
+    for row in usable_clips(clips):
+        target = work / f"{Path(row['file']).stem}.npz"
+        if not target.exists():
+            try:
+                save_arrays(target, {**clip_mouths(clips / row["file"], finder), "identity": np.array(row["identity"])})
+            except MggdubError as error:
+                print(f"dropped {row['file']}: {error}", flush=True)
+                continue
+        kept.append(target)
+    return kept
+
+
+def usable_clips(clips: Path) -> list[dict[str, str]]:
+    """Rows of the manifest: large frontal faces of people who are trained on, CLIPS_EACH of everybody."""
+    count: dict[str, int] = {}
+    usable = []
+    for row in prepared_clips(clips):
+        large = float(row.get("face_height_px", LARGE_FACE)) >= LARGE_FACE
+        frontal = row.get("pose", "near-frontal") == "near-frontal"
+        if row["split"] != "train" or not (large and frontal):
             continue
-        for sample in clip_mouths(clips / row["file"], load_track(path)):
-            for name, value in sample.items():
-                found[name].append(value)
-            found["identity"].append(row["identity"])
-            found["clip"].append(path.stem)
-    return {name: np.array(values) for name, values in found.items()}
+        count[row["identity"]] = count.get(row["identity"], 0) + 1
+        if count[row["identity"]] <= CLIPS_EACH:
+            usable.append(row)
+    return usable
 
 
-def clip_mouths(path: Path, track: dict[str, Array]) -> list[dict[str, Array]]:
-    """Open mouths of one clip, spread over its openings; none if the face is too small."""
-    crop = crop_of(track)
-    corners = track["landmarks"][:, [78, 308], :2]
-    wide = np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1) / crop.scale  # [T] px of the frame
-    turned = np.abs(track["rotation"][:, 0, 2])
-    good = np.flatnonzero((track["gap"] > OPEN) & (track["presence"] > 0.5) & (wide > SMALLEST) & (turned < 0.4))
-    if len(good) == 0:
-        return []
-    good = good[np.argsort(track["gap"][good], kind="stable")]
-    keep = set(good[np.linspace(0, len(good) - 1, min(MOST_FRAMES, len(good))).round().astype(int)].tolist())
-    samples = []
-    for index, (_, frame) in enumerate(read_video(path)):
-        if index not in keep:
+def clip_mouths(path: Path, finder: FaceFinder) -> dict[str, Array]:
+    """Open mouths of one clip: pictures [F, 96, 128, 3] uint8, mesh and rest [F, 478, 3], skin [F, 3]."""
+    numbers, faces = followed(path, finder)
+    if len(faces) < LEAST_LOOKED:
+        return _no_mouths()
+    landmarks = np.stack([face.landmarks for face in faces])
+    crop = head_crop(np.median(landmarks[:5], 0))
+    landmarks = crop.to_crop(landmarks)
+    poses = smooth_pose(*fit_person(landmarks)[1:])
+    mesh = head_meshes(landmarks, *poses, crop_matrix())
+    rest = np.median(mesh[calm_frames(mesh, np.stack([face.blendshapes for face in faces]))], 0).astype(np.float32)
+    sure = np.array([face.score for face in faces]) > SURE
+    good = sure & (np.abs(poses[0][:, 0, 2]) < FRONTAL) & (lip_gap(mesh) > OPEN)
+    taken = {numbers[k]: k for k in np.flatnonzero(good)}
+    pictures, skins = [], []
+    for number, (_, frame) in enumerate(read_video(path)):
+        if number in taken:
+            k = taken[number]
+            pictures.append(head_picture(frame, crop, mesh[k], rest, poses[0][k], poses[1][k]))
+            soft = ndimage.uniform_filter(frame, (5, 5, 1))
+            skins.append(cheek_colour(soft, crop.to_picture(landmarks[k])))
+    if not pictures:
+        return _no_mouths()
+    used = mesh[list(taken.values())].astype(np.float32)
+    rests = np.repeat(rest[None], len(used), 0)
+    return {"pictures": np.array(pictures), "mesh": used, "rest": rests, "skin": np.array(skins)}
+
+
+def _no_mouths() -> dict[str, Array]:
+    meshes = {name: np.zeros((0, 478, 3), np.float32) for name in ("mesh", "rest")}
+    return {"pictures": np.zeros((0, len(Y), len(X), 3), np.uint8), "skin": np.zeros((0, 3)), **meshes}
+
+
+def followed(path: Path, finder: FaceFinder) -> tuple[list[int], list[Face]]:
+    """Numbers of the frames that are looked at, and the face in each; those without one are left out."""
+    numbers: list[int] = []
+    faces: list[Face] = []
+    face: Face | None = None
+    step = max(1, round(float(probe(path).fps) / LOOKED_FPS))
+    for number, (_, frame) in enumerate(read_video(path)):
+        if number % step:
             continue
-        points = chords(ALONG, DOWN, track["mesh"][index]) + np.array([0, 0, BEHIND], np.float32)
-        seen = points @ track["rotation"][index].T + track["translation"][index]
-        at = project_with(seen, crop_matrix())  # [24, 64, 2] crop px
-        ring = track["landmarks"][index, list(INNER_LIPS), :2]
-        mask = inside(at.reshape(-1, 2), ring).reshape(at.shape[:2])
-        pixels = crop.to_picture(at) - 0.5
-        colours = [
-            ndimage.map_coordinates(frame[..., c], [pixels[..., 1], pixels[..., 0]], order=1, mode="nearest")
-            for c in range(3)
-        ]
-        skin = cheek_colour(frame, crop.to_picture(track["landmarks"][index]))
-        samples.append(
-            {
-                "colours": np.stack(colours, -1),
-                "masks": mask,
-                "mesh": track["mesh"][index],
-                "rest": track["rest"],
-                "skin": skin,
-            }
-        )
-    return samples
+        face = (finder.track(frame, face) if face else None) or next(iter(finder.find(frame)), None)
+        if face:
+            numbers.append(number)
+            faces.append(face)
+        if len(faces) == MOST_LOOKED:
+            break
+    return numbers, faces
 
 
-def split(data: dict[str, Array]) -> tuple[Array, Array, Array]:
-    """Everybody's number by sample (held-out people come last), which samples train, and people's skin [P, 3]."""
-    names, number = np.unique(data["identity"], return_inverse=True)
-    held = np.array([held_out(str(name)) for name in names])
-    order = np.empty(len(names), int)
-    order[np.argsort(held, kind="stable")] = np.arange(len(names))
-    skins = np.stack([np.median(data["skin"][number == i], 0) for i in range(len(names))])[
-        np.argsort(held, kind="stable")
-    ]
-    return order[number], ~held[number], (skins / 255).astype(np.float32)
+def head_picture(frame: Array, crop: Crop, mesh: Array, rest: Array, rotation: Array, translation: Array) -> Array:
+    """[96, 128, 3] uint8: the mouth as it lies in the skull's frame, at the depth of the teeth."""
+    upper, lower = mesh[list(UPPER_LIP)], mesh[list(LOWER_LIP)]
+    middle = closed_middle(rest)
+    order = np.argsort(upper[:, 0])
+    depth = np.interp(X + middle[0], upper[order, 0], (upper[order, 2] + lower[order, 2]) / 2) + BEHIND
+    points = np.stack(np.broadcast_arrays((X + middle[0])[None], (Y + middle[1])[:, None], depth[None]), -1)
+    at = crop.to_picture(project_with(points @ rotation.T + translation, crop_matrix())) - 0.5
+    where = [at[..., 1], at[..., 0]]
+    colours = [ndimage.map_coordinates(frame[..., c], where, order=1, mode="nearest") for c in range(3)]
+    return np.stack(colours, -1)
 
 
-def detail(data: dict[str, Array], members: Array) -> float:
-    """0..1: how much teeth one person's clips show, by the contrast between neighbours along the lips."""
-    colours, mask = data["colours"][members].astype(np.float32).mean(-1), data["masks"][members]
-    steps = np.abs(np.diff(colours, axis=2))[mask[:, :, 1:] & mask[:, :, :-1]].mean()
-    return float(np.clip(steps / data["skin"][members].mean() / FULL_DETAIL, 0, 1))
-
-
-def mouth_loss(seen: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """L1 of colours and of their differences along the lips; [B, R, C, 3], mask [B, R, C, 1]."""
-    plain = ((seen - truth).abs() * mask).sum() / mask.sum() / 3
-    steps, both = (seen - truth).diff(dim=2), mask[:, :, 1:] * mask[:, :, :-1]
-    down, pair = (seen - truth).diff(dim=1), mask[:, 1:] * mask[:, :-1]
-    return plain + EDGES * ((steps.abs() * both).sum() / both.sum() + (down.abs() * pair).sum() / pair.sum()) / 3
-
-
-class Samples:
-    """All mouths as tensors; items are batches for `MouthNet`."""
-
-    def __init__(self, data: dict[str, Array]) -> None:
-        place, shape = mouth_inputs(ALONG, DOWN, data["mesh"], data["rest"])
-        self.place, self.shape = torch.from_numpy(place).half(), torch.from_numpy(shape).half()
-        self.truth, self.mask = torch.from_numpy(data["colours"]), torch.from_numpy(data["masks"])
-        self.skin = torch.from_numpy(data["skin"]).float() / 255
-
-    def __getitem__(self, index: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return (
-            self.place[index].float().flatten(1, 2),
-            self.shape[index].float().flatten(1, 2),
-            self.skin[index],
-            self.truth[index].float() / 255,
-            self.mask[index].float()[..., None],
-        )
-
-
-def decode(net: MouthNet, code: Tensor, shift: Tensor, place: Tensor, shape: Tensor, skin: Tensor) -> Tensor:
-    """Mouths [B, R, C, 3] in sRGB."""
-    ratio = net(code, net.pictures(code), place + shift[:, None], shape)
-    return (ratio * skin[:, None]).unflatten(1, (len(DOWN), len(ALONG)))
-
-
-def train(data: dict[str, Array], state: Path, steps: int = STEPS, seed: int = 0) -> MouthNet:
-    """The network; goes on from `state` if that exists and writes it as it goes."""
-    person, use, skins = split(data)
-    torch.manual_seed(seed)
-    people = int(person[use].max()) + 1
-    samples, net = Samples(data), MouthNet(MouthConfig(identities=people))
-    nn.init.normal_(net.codes[:, : net.config.code], std=0.3)
-    net.skins.data[:] = torch.from_numpy(skins[:people])
-    shifts = nn.Parameter(torch.zeros(len(person), 4))
-    fast, slow = [net.codes, shifts], [p for n, p in net.named_parameters() if n not in ("codes", "skins")]
-    adam = torch.optim.Adam([{"params": slow, "lr": RATE}, {"params": fast, "lr": 2 * RATE}], betas=(0.9, 0.99))
-    members = [np.flatnonzero((person == i) & use) for i in range(people)]
-    first = 0
-    if earlier := load_state(state):
-        net.load_state_dict(earlier["net"])
-        adam.load_state_dict(earlier["adam"])
-        shifts.data[:] = earlier["shifts"]
-        first = earlier["step"]
-    open_wide = np.clip(gap(data), 0, 0.6)  # [S] cm
-    often = np.array([open_wide[m].sum() for m in members])
-    often = np.minimum(often, np.median(often)) * (0.3 + np.array([detail(data, m) for m in members]))
-    for step in range(first, steps):
-        rng = np.random.default_rng([seed, step])
-        rate = RATE * cosine_rate(step, steps, WARM_UP, LEAST_RATE)
-        set_rate(adam, rate, 2 * rate)
-        who = rng.choice(people, BATCH, p=often / often.sum())
-        index = np.array([rng.choice(members[i], p=open_wide[members[i]] / open_wide[members[i]].sum()) for i in who])
-        place, shape, skin, truth, mask = samples[index]
-        code = net.codes[who]
-        seen = decode(net, code, shifts[index], place, shape, skin)
-        loss = mouth_loss(seen, truth, mask)
-        smooth = net.basis.diff(dim=2).square().mean() + net.basis.diff(dim=3).square().mean()
-        total = (
-            loss
-            + CODE_COST * code[:, : net.config.code].square().mean()
-            + SHIFT_COST * (shifts[index].square().mean() + code[:, net.config.code :].square().mean() / 4)
-            + SMOOTH_COST * smooth
-        )
-        adam.zero_grad()
-        total.backward()
-        adam.step()
-        if step % 100 == 0:
-            print(f"step {step} loss {loss.item():.4f}", flush=True)
-        if step % KEEP_EVERY == KEEP_EVERY - 1 or step == steps - 1:
-            parts = {"net": net.state_dict(), "adam": adam.state_dict(), "shifts": shifts.data}
-            save_state(state, parts | {"step": step + 1})
-    return net.eval()
-
-
-def showing(data: dict[str, Array], members: Array) -> float:
-    """How well one person's samples show what a mouth should look like: teeth, sharp, lit and coloured plausibly."""
-    members = members[gap(data)[members] > WIDE]
-    if len(members) < 10:
-        return 0.0
-    skin = data["skin"][members].astype(np.float32).clip(20)
-    ratio = (data["colours"][members] / skin[:, None, None])[data["masks"][members]]  # [K, 3]
-    light = ratio.mean(1)
-    bright = ratio[light >= np.percentile(light, 90)].mean(0)
-    tint, level = bright[2] / bright[0], bright.mean()
-    white = np.clip((tint - 0.95) / 0.25, 0, 1) * np.clip((1.55 - tint) / 0.2, 0, 1)
-    lit = np.clip((1.4 - level) / 0.25, 0, 1) * np.clip((level - 0.5) / 0.3, 0, 1)
-    dark = np.clip((0.35 - np.percentile(light, 10)) / 0.15, 0, 1)
-    third = data["masks"].shape[1] // 3
-    rows = (data["colours"][members] / skin[:, None, None]).mean(-1)
-    upper = np.percentile(rows[:, :third][data["masks"][members][:, :third]], 80)
-    lower = np.percentile(rows[:, -third:][data["masks"][members][:, -third:]], 80)
-    lit *= np.clip((1.25 - lower / upper) / 0.3, 0, 1)  # the upper teeth are those that show in speech
-    return float(detail(data, members) * white * lit * dark * min(1.0, len(members) / 30))
-
-
-def gap(data: dict[str, Array]) -> Array:
-    """[S] cm."""
-    return np.linalg.norm(data["mesh"][:, 13] - data["mesh"][:, 14], axis=-1)
-
-
-def measure(net: MouthNet, data: dict[str, Array]) -> dict[str, float]:
-    """L1 (0..1) and sharpness (decoded / true Laplacian) for held-out people: fitted to one of their frames, decoded
-    with the code of the person lit most alike, with the mean code, and the best single colour.
-    """
-    person, use, skins = split(data)
-    samples, wide = Samples(data), gap(data) > WIDE
-    found: dict[str, list[float]] = {}
-    for who in range(int(person[use].max()) + 1, int(person.max()) + 1):
-        members = np.flatnonzero((person == who) & wide)
-        if len(members) < 6:
+def people(files: list[Path]) -> dict[str, Frames]:
+    """Everybody's open mouths, of those who show enough of them."""
+    parts: dict[str, list[dict[str, Array]]] = {}
+    for path in files:
+        mouths = load_track(path)
+        parts.setdefault(str(mouths.pop("identity")), []).append(mouths)
+    found = {}
+    for name, several in sorted(parts.items()):
+        whole = {key: np.concatenate([one[key] for one in several]) for key in several[0]}
+        count = len(whole["pictures"])
+        if count < FEWEST_FRAMES or (lip_gap(whole["mesh"]) > WIDE).sum() < FEWEST_WIDE:
             continue
-        members = members[gap(data)[members].argsort(kind="stable")]
-        given, others = members[len(members) * 3 // 4], np.delete(members, len(members) * 3 // 4)
-        place, shape, skin, truth, mask = samples[np.array([given])]
-        codes, seen = net.codes.detach()[nearest_people(net, skins[who])], mask.flatten() > 0.5
-        fitted, light = fit_code(net, codes, place[0, seen], shape[0, seen], truth.flatten(0, 2)[seen], skin[0])
-        place, shape, skin, truth, mask = samples[others]
-        tries = {
-            "fitted": (fitted, light / samples.skin[given]),
-            "nearest": (codes[:1], torch.full((3,), UNSEEN_LIGHT)),
-            "mean": (net.codes.detach().mean(0, keepdim=True), torch.ones(3)),
-        }
-        for name, (code, gain) in tries.items():
-            with torch.no_grad():
-                out = decode(net, code.expand(len(others), -1), torch.zeros(1, 4), place, shape, skin * gain).clamp(
-                    0, 1
-                )
-            found.setdefault(name + "_l1", []).append(float(((out - truth).abs() * mask).sum() / mask.sum() / 3))
-            found.setdefault(name + "_sharpness", []).append(laplacian(out, mask) / laplacian(truth, mask))
-        plain = (truth * mask).sum((0, 1, 2)) / mask.sum()
-        found.setdefault("one_colour_l1", []).append(float(((plain - truth).abs() * mask).sum() / mask.sum() / 3))
-    metrics = {name: round(float(np.mean(values)), 4) for name, values in found.items()}
-    return metrics | {"people": len(found["mean_l1"])}
+        kept = np.sort(np.random.default_rng(0).permutation(count)[:MOST_FRAMES])
+        found[name] = Frames(*(whole[key][kept] for key in ("pictures", "mesh", "rest", "skin")))
+    return found
 
 
-def laplacian(image: Tensor, mask: Tensor) -> float:
-    """Root mean square of the Laplacian of [B, R, C, 3] where it lies inside the mask [B, R, C, 1]."""
-    across, down = image.diff(n=2, dim=2)[:, 1:-1], image.diff(n=2, dim=1)[:, :, 1:-1]
-    inner = 1 - nn.functional.max_pool2d(1 - mask[..., 0], 3, 1)[..., None]
-    return float(((across + down).square() * inner).sum().div(inner.sum()).sqrt())
+def atlas_of(rows: list[dict[str, Array]], config: MouthConfig) -> MouthAtlas:
+    """An atlas of these people, whoever they suit."""
+    atlas = MouthAtlas(replace(config, people=len(rows)))
+    parts = {name: torch.from_numpy(np.array([row[name] for row in rows])) for name in rows[0]}
+    atlas.load_state_dict({k: v if v.dtype == torch.uint8 else v.float() for k, v in parts.items()})
+    return atlas.requires_grad_(False)
 
 
-def publish(net: MouthNet, data: dict[str, Array], folder: Path, steps: int) -> None:
-    """Write the network with the codes of those who show a mouth best."""
-    person, use, _ = split(data)
-    score = np.array([showing(data, np.flatnonzero((person == i) & use)) for i in range(len(net.codes))])
-    best = np.sort(score.argsort(kind="stable")[::-1][:EXEMPLARS].copy())
-    config = replace(net.config, identities=len(best))
-    shipped = MouthNet(config)
-    shipped.load_state_dict(net.state_dict() | {"codes": net.codes.data[best], "skins": net.skins.data[best]})
-    shipped.requires_grad_(False)
-    people = len(np.unique(person[use]))
-    card = CARD | {"metrics": measure(shipped, data), "steps": steps, "people": people, "frames": int(use.sum())}
-    weights.save(folder, NAME, shipped.state_dict(), asdict(config), card)
-    print(card["metrics"])
+def best(atlas: MouthAtlas, trial: Trial, count: int) -> tuple[MouthAtlas, list[int]]:
+    """The people who suit others best and their numbers."""
+    cost = costs(trial, np.array([showing(atlas, k) for k in range(atlas.config.people)]))
+    order = np.argsort(cost, kind="stable")[: min(count, int(np.isfinite(cost).sum()))].copy()
+    state = {name: value[order] for name, value in atlas.state_dict().items()}
+    chosen = MouthAtlas(replace(atlas.config, people=len(order)))
+    chosen.load_state_dict(state)
+    return chosen.requires_grad_(False), order.tolist()
+
+
+def measure(atlas: MouthAtlas, everybody: list[list[Sample]], lpips: Lpips) -> dict[str, float]:
+    """How the atlas serves people who are not in it, each painted with whom an avatar would choose."""
+    trial = tried(atlas, everybody, lpips)
+    told = []
+    for q, mouths in enumerate(everybody):
+        if mouths:
+            p = people_costs(atlas, mouths[0].skin).argmin()
+            told.append([trial.lpips[p, q], *trial.inside[p, q]])
+    middle = np.nanmedian(np.array(told), 0)
+    named = dict(zip(("lpips", "inner_spread", "inner_level", "inner_sharpness"), middle, strict=True))
+    return {"people": len(told)} | {name: round(float(value), 4) for name, value in named.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["collect", "train"])
-    parser.add_argument(
-        "paths", type=Path, nargs="+", help="collect: CLIPS TRACKS OUT.npz; train: OUT.npz STATE FOLDER"
-    )
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--people", type=int, default=PEOPLE)
+    parser.add_argument("--only", nargs="*", default=[], help="people whose mouths were looked at and found good")
     given = parser.parse_args()
-    if given.task == "collect":
-        clips, tracks, out = given.paths
-        save_arrays(out, collect(clips, tracks))
-        return
     torch.set_num_threads(1)
-    data = load_track(given.paths[0])
-    publish(train(data, given.paths[1], given.steps), data, given.paths[2], given.steps)
+    given.work.mkdir(parents=True, exist_ok=True)
+    everybody = people(collect(given.clips, given.work))
+    known = {name: frames for name, frames in everybody.items() if not held_out(name)}
+    names = [name for name in known if not given.only or name in given.only]
+    atlas = atlas_of([fit_states(place(known[name]), MouthConfig()) for name in names], MouthConfig())
+    lpips = load_lpips()
+    served = list(known)[::SERVED]
+    trial = tried(atlas, [samples(known[name]) for name in served], lpips)
+    own = np.array([[name == other for other in served] for name in names])  # nobody serves themselves
+    trial.lpips[own] = trial.inside[own] = np.nan
+    chosen, order = best(atlas, trial, given.people)
+    others = [samples(frames) for name, frames in everybody.items() if held_out(name)]
+    metrics = measure(chosen, others, lpips)
+    frames = sum(len(frames) for frames in known.values())
+    card = CARD | {"metrics": metrics, "people": len(order), "chosen from": len(known), "frames": frames}
+    weights.save(given.weights, NAME, chosen.state_dict(), asdict(chosen.config), card)
+    print(metrics, [names[k] for k in order])
 
 
 if __name__ == "__main__":
