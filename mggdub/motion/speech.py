@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
 from mggdub.models import Models
-from mggdub.motion import limits
+from mggdub.motion import limits, torso
 from mggdub.motion.emotion import load_emotion, with_emotion
 from mggdub.motion.gestures import gestures, with_blinks, without_lids
 from mggdub.motion.prosody import Prosody, measure_prosody
@@ -80,7 +80,7 @@ def listen(
     moving = gestures(bank, prosody, times, seed, motion, gaze)
     units = with_blinks(moving.units, moving.lids) if blink == "natural" else without_lids(moving.units)
     parts = (units, lips.astype(np.float32), moving.rotation, moving.translation, moving.torso)
-    return limits.bounded(ExpressionTrack(times, *parts)), prosody
+    return limits.bounded(torso.near_head(ExpressionTrack(times, *parts))), prosody
 
 
 def touching(basis: ExpressionBasis, modes: Array) -> Array:
