@@ -16,7 +16,7 @@ DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 SOLID_MATTE = 0.97  # below it a pixel belongs to the rim
 FEATURE_REACH = 0.7  # cm around lips and eyes where every pixel has a splat of its own
 RIM_REACH = 0.15  # cm
-STEEP = 2.2  # of depth over distance: a nose's side, an ear, where one surface ends before another
+FACING = 0.41  # of a normal towards the viewer; less is a nose's side, an ear, where one surface ends before another
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Spots:
         return found
 
 
-def find_spots(view: RenderView, matte: Array, deep: Array) -> Spots:
-    """Spots that cover the head; matte [h, w] 0..1, deep [h, w] cm."""
-    drawn, fine = matte > DRAWN, _fine(view, matte, deep)
+def find_spots(view: RenderView, matte: Array, normals: Array) -> Spots:
+    """Spots that cover the head; matte [h, w] 0..1, normals [256, 256, 3] of the crop."""
+    drawn, fine = matte > DRAWN, _fine(view, matte, normals)
     height, width = (side // 2 * 2 for side in matte.shape)
     blocks = (drawn & ~fine)[:height, :width].reshape(height // 2, 2, width // 2, 2).all((1, 3))
     single = drawn.copy()
@@ -56,7 +56,7 @@ def find_spots(view: RenderView, matte: Array, deep: Array) -> Spots:
     return Spots(np.concatenate([rows, 2 * above]), np.concatenate([columns, 2 * before]), size)
 
 
-def _fine(view: RenderView, matte: Array, deep: Array) -> Array:
+def _fine(view: RenderView, matte: Array, normals: Array) -> Array:
     """[h, w] bool: lips and eyes, the rim, and where the surface is steep."""
     cm = view.cm_per_px
     marks = view.head.landmarks
@@ -69,6 +69,6 @@ def _fine(view: RenderView, matte: Array, deep: Array) -> Array:
         sample_crop(ndimage.distance_transform_edt(away).astype(np.float32), view.crop_px) < FEATURE_REACH / crop_cm
     )
     rim = ndimage.distance_transform_edt(matte >= SOLID_MATTE) < RIM_REACH / cm
-    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(deep, 1.0))) / cm
-    steep = ndimage.binary_dilation(slope > STEEP, iterations=2)
+    facing = sample_crop(np.abs(normals[..., 2]), view.crop_px * (len(normals) / CROP_SIZE))
+    steep = ndimage.binary_dilation(facing < FACING, iterations=2)
     return np.asarray(features | rim | steep)
