@@ -108,6 +108,25 @@ def test_every_signal_unwinds_and_is_told_once(folder: Path) -> None:
     assert others(folder) == []
 
 
+def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost() -> None:
+    program = """if True:
+        import os, signal, time
+        from mggdub.cli import signals
+        signals.install()
+        class Slow:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.2)
+        Slow()
+        try:
+            time.sleep(20)
+        except signals.Interrupted as error:
+            print(error.sentence)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False)
+    assert done.stdout == "Interrupted by SIGTERM; nothing was left behind.\n" and done.stderr == ""
+
+
 @pytest.fixture(params=["small disk", "limit of a file"])
 def full(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Path, Callable[[], None] | None]]:
     """A folder for outputs where 40 kB have room, and what to do in the child for that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from types import FrameType
 from mggdub.errors import OutputError
 
 PATIENCE = 10.0  # s in which a second signal is taken for a repetition of the first
+SOON = 0.05  # s after which a signal that was lost is sent again
 LOOK = 0.5  # s between two looks at the folder of the output
 UNKNOWN = (0, 0)
 # Those that cannot be caught, those that do not end a program, and faults, after which there is nothing to go on with.
@@ -47,9 +49,22 @@ class Interrupted(KeyboardInterrupt):
 def install() -> None:
     """Let every signal that would end this process raise Interrupted in the main thread, once.
 
-    What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard.
+    What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard. One that comes while
+    an object is finalised would be lost there: it is sent again.
     """
     heard: list[float] = []
+    others = sys.unraisablehook
+
+    def lost(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, Interrupted):
+            others(what)
+            return
+        heard.clear()
+        again = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident or 0, what.exc_value.number))
+        again.daemon = True
+        again.start()  # raised here it would be lost once more
+
+    sys.unraisablehook = lost
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         now = time.monotonic()
