@@ -135,7 +135,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     plate = make_plate(target, filled, regions.person, jaw)
 
     mesh = head_mesh(head.landmarks, head.camera)
-    spots = find_spots(view, regions.matte, study.maps.normals)
+    spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels = photo_mouth(head, mesh, pixels)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)

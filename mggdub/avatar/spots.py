@@ -16,6 +16,7 @@ DRAWN = 0.03  # of the matte, above which a pixel is one of the head's
 SOLID_MATTE = 0.97  # below it a pixel belongs to the rim
 FEATURE_REACH = 0.7  # cm around lips and eyes where every pixel has a splat of its own
 RIM_REACH = 0.15  # cm
+STIFF = 0.97  # of the head's motion; a neck with less of it stretches
 FACING = 0.41  # of a normal towards the viewer; less is a nose's side, an ear, where one surface ends before another
 
 
@@ -43,9 +44,9 @@ class Spots:
         return found
 
 
-def find_spots(view: RenderView, matte: Array, normals: Array) -> Spots:
-    """Spots that cover the head; matte [h, w] 0..1, normals [256, 256, 3] of the crop."""
-    drawn, fine = matte > DRAWN, _fine(view, matte, normals)
+def find_spots(view: RenderView, matte: Array, head_share: Array, normals: Array) -> Spots:
+    """Spots that cover the head; matte and head_share [h, w] 0..1, normals [256, 256, 3] of the crop."""
+    drawn, fine = matte > DRAWN, _fine(view, matte, normals) | (head_share < STIFF)
     height, width = (side // 2 * 2 for side in matte.shape)
     blocks = (drawn & ~fine)[:height, :width].reshape(height // 2, 2, width // 2, 2).all((1, 3))
     single = drawn.copy()

@@ -18,7 +18,7 @@ def found(models: Models, head_png) -> tuple[Spots, RenderView, Array]:  # type:
     study = study_photo(read_image(head_png), models, AvatarOptions(size=256))
     view = render_view(study.head, study.scale, study.box)
     regions = find_regions(study, view)
-    return find_spots(view, regions.matte, study.maps.normals), view, regions.matte
+    return find_spots(view, regions.matte, regions.head_share, study.maps.normals), view, regions.matte
 
 
 def covered(spots: Spots, shape: tuple[int, ...]) -> Array:
