@@ -80,6 +80,10 @@ def test_what_killed_renders_leave_is_removed_by_the_next_one_and_by_no_other(fo
         for child in children:
             child.communicate()
             assert child.returncode == -signal.SIGKILL
+    last = render(folder, 100_000, "out4.mp4")  # each of the others may have been ended before it began to write
+    wait_for(lambda: list(folder.glob(".out4.*partial*")), last)
+    last.kill()
+    last.communicate()
     assert len(partials(folder)) > 1
     assert all(oct(path.stat().st_mode)[-3:] == "600" for path in partials(folder))
     last = render(folder, 2)
@@ -111,20 +115,24 @@ def test_every_signal_unwinds_and_is_told_once(folder: Path) -> None:
 def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost() -> None:
     program = """if True:
         import os, signal, time
-        from mggdub.cli import signals
-        signals.install()
+        from mggdub.cli import main, signals
         class Slow:
             def __del__(self):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.2)
-        Slow()
-        try:
-            time.sleep(20)
-        except signals.Interrupted as error:
-            print(error.sentence)
+        def run():
+            Slow()
+            try:
+                time.sleep(20)
+            except signals.Interrupted as error:
+                print(error.sentence)
+                return error.exit_code
+        main.run = run
+        main.main()
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=15, check=False)
     assert done.stdout == "Interrupted by SIGTERM; nothing was left behind.\n" and done.stderr == ""
+    assert done.returncode == 128 + signal.SIGTERM
 
 
 @pytest.fixture(params=["small disk", "limit of a file"])

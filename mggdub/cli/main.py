@@ -33,10 +33,10 @@ def main() -> None:
     """Run the command line and leave with its exit code: see the README's table."""
     code = 128 + signal.SIGINT
     with suppress(KeyboardInterrupt):  # between two lines of what follows
+        if not os.environ.get("MGGDUB_DEBUG"):
+            sys.unraisablehook = _unheard  # before signals are heard, which may be lost where nobody is told
         signals.install()
         streams.settle()
-        if not os.environ.get("MGGDUB_DEBUG"):
-            sys.unraisablehook = _unheard
         code = run()
         code = _deliver(code)
     signals.ignore()
