@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 CROP_SIZE = 512  # px, side of every head crop
 FOCAL = 4.0 * CROP_SIZE  # px, the fixed focal length of a crop's camera
 LANDMARKS = 478

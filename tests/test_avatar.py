@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from mggdub.avatar.file import KEY, _digest, load_avatar, save_avatar, write_ply
 from mggdub.avatar.values import HeadAvatar, RenderBox
 from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.options import RenderOptions
+from mggdub.types import Array
 
 SMALL = RenderOptions(size=256, preview=True)
 ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep"}}
@@ -149,6 +150,11 @@ FORGED: dict[str, Spoil] = {
     "only its fields": lambda _, a: a.update({"other": a.pop("options")}),
     "a tuple": lambda _, a: a.update(fields={"is": "tuple", "of": [a["fields"]]}),
 }
+
+
+def test_a_field_of_an_array_is_known_as_one_whatever_numpy_calls_its_types() -> None:
+    """NDArray of numpy 2.5 is an alias by a statement, of which nothing is an instance."""
+    assert isinstance(np.zeros(1), get_origin(Array))
 
 
 @pytest.mark.parametrize("name", FORGED)
