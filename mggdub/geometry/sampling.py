@@ -8,7 +8,6 @@ from numba import prange
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
-from torch.nn import functional as F
 
 from mggdub.compiled import compiled
 from mggdub.types import Array
@@ -22,7 +21,7 @@ def smoothstep(x: Array) -> Array:
 
 def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
-    found = F.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
+    found = functional.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
     return found[0, :, 0].T
 
 
