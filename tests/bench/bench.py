@@ -93,8 +93,8 @@ def starts(photo: Path, speech: Path, folder: Path) -> dict[str, Any]:
     warm, said = run(*words, "--json", "--quiet")
     whole = sum(json.loads(said)["times"].values())
     found = {
-        "help_s": _median(lambda: run("-m", "mggdub", "--help"), 3),
-        "import_s": _median(lambda: run("-c", "import mggdub.jobs"), 3),
+        "help_s": median(lambda: run("-m", "mggdub", "--help"), 3),
+        "import_s": median(lambda: run("-c", "import mggdub.jobs"), 3),
         "cold_s": cold,
         "warm_s": warm,
         "warm_start_s": warm - whole,  # until the job begins, and leaving
@@ -115,15 +115,15 @@ def _peak() -> int | None:
 def pictures(gaussians: Gaussians, camera: Camera, repeats: int = 15) -> dict[str, Any]:
     """fps (frames for animation), fit_ms (a step of a fit: forward, backward), and how much faster than other ways."""
     ours = partial(_frame, gaussians, camera)
-    frame, step = _median(ours, repeats), _median(partial(_step, gaussians, camera), repeats)
-    slow = _median(partial(plain, *in_order(gaussians, camera), camera), 3)
+    frame, stepped = median(ours, repeats), median(partial(step, gaussians, camera), repeats)
+    slow = median(partial(plain, *in_order(gaussians, camera), camera), 3)
     few, part = middle(gaussians, camera)
-    window, twin = _median(partial(_frame, few, part), repeats), _median(partial(_twin, few, part), 3)
+    window, twin = median(partial(_frame, few, part), repeats), median(partial(_twin, few, part), 3)
     return {
         "size": [camera.width, camera.height],
         "gaussians": len(gaussians),
         "fps": round(1 / frame, 1),
-        "fit_ms": round(1e3 * step, 1),
+        "fit_ms": round(1e3 * stepped, 1),
         "than_plain_loop": round(slow / frame, 1),
         "than_twin": round(twin / window, 1),
         "from_twin_db": round(float(-10 * np.log10(np.mean((_frame(few, part) - _twin(few, part)) ** 2))), 1),
@@ -212,9 +212,11 @@ def _frame(gaussians: Gaussians, camera: Camera) -> Array:
     return render_frame(gaussians, camera)[0]
 
 
-def _step(gaussians: Gaussians, camera: Camera) -> None:
-    leaves = [field.clone().requires_grad_() for field in _fields(gaussians)]
-    rasterize(Gaussians(*leaves), camera, backend="numba").colors.square().sum().backward()
+def step(gaussians: Gaussians, camera: Camera) -> Gaussians:
+    """The gradients of every field of Gaussians, where they are, in a step of a fit."""
+    leaves = Gaussians(*(field.clone().requires_grad_() for field in _fields(gaussians)))
+    rasterize(leaves, camera).colors.square().sum().backward()
+    return Gaussians(*(field.grad for field in _fields(leaves)))  # type: ignore[arg-type]
 
 
 def _twin(gaussians: Gaussians, camera: Camera) -> Array:
@@ -222,24 +224,24 @@ def _twin(gaussians: Gaussians, camera: Camera) -> Array:
         return rasterize_reference(gaussians, camera).colors.numpy()
 
 
-def on_cuda(gaussians: Gaussians, camera: Camera, repeats: int = 50) -> dict[str, Any] | str:
+def on_cuda(gaussians: Gaussians, camera: Camera, repeats: int = 50, device: str = "cuda") -> dict[str, Any] | str:
     """gsplat's fps and the largest difference of its picture from the CPU's, or why there are none."""
     try:
-        choose_device("cuda")
+        choose_device(device)
     except MggdubError as error:
         return f"gsplat was not measured: {error}"
-    there = Gaussians(*(field.cuda() for field in _fields(gaussians)))
+    there = gaussians.to(device)
 
     def draw() -> torch.Tensor:
         with torch.no_grad():
             drawn = rasterize(there, camera).colors
-        torch.cuda.synchronize()
+        finish(device)
         return drawn
 
-    seconds = _median(draw, repeats)
+    seconds = median(draw, repeats)
     apart = float(np.abs(draw().cpu().numpy() - _frame(gaussians, camera)).max())
     return {
-        "device": torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "size": [camera.width, camera.height],
         "gaussians": len(gaussians),
         "fps": round(1 / seconds, 1),
@@ -248,13 +250,19 @@ def on_cuda(gaussians: Gaussians, camera: Camera, repeats: int = 50) -> dict[str
     }
 
 
+def finish(device: str) -> None:
+    """Wait until a device has done what it was asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def matrix_product() -> float:
     """Milliseconds of a 1024 x 1024 float32 matrix product in numpy, median of nine."""
     a = np.random.default_rng(0).random((1024, 1024), np.float32)
-    return round(1e3 * _median(lambda: a @ a, 9), 2)
+    return round(1e3 * median(lambda: a @ a, 9), 2)
 
 
-def _median(call: Callable[[], Any], repeats: int) -> float:
+def median(call: Callable[[], Any], repeats: int) -> float:
     """Seconds, after one call that does not count."""
     call()
     times = []
