@@ -49,8 +49,7 @@ def retarget(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Arra
     start = smoothstep((track.times - track.times[0]) / EASE)
     before = expression.lip_gap(basis, own[count:])
     gap = before + (expression.lip_gap(basis, drivers[:, count:]) - before) * start
-    modes = moved[:, count:]
-    moved[:, count:] = modes + (gap - expression.lip_gap(basis, modes))[:, None] * basis.opening
+    moved[:, count:] = expression.with_gap(basis, moved[:, count:], gap)
     return moved.astype(np.float32)
 
 

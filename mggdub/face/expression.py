@@ -119,7 +119,12 @@ def lip_gap(basis: ExpressionBasis, modes: Array) -> Array:
 
 def close_lips(basis: ExpressionBasis, modes: Array, minimum: float = 0.0) -> Array:
     """Modes whose gap is at least `minimum` cm, moved the way mouths open."""
-    return modes + np.maximum(minimum - lip_gap(basis, modes), 0)[..., None] * basis.opening
+    return with_gap(basis, modes, np.maximum(minimum, lip_gap(basis, modes)))
+
+
+def with_gap(basis: ExpressionBasis, modes: Array, gap: Array | float) -> Array:
+    """Modes [..., 8] moved the way mouths open until their gap is `gap` [...] cm."""
+    return modes + (gap - lip_gap(basis, modes))[..., None] * basis.opening
 
 
 def driving_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
@@ -149,8 +154,7 @@ def rest_drivers(basis: ExpressionBasis, mesh: Array, blendshapes: Array) -> Arr
     """
     modes = estimate_modes(basis, mesh, blendshapes)
     gap = mesh[..., INNER_LOWER_LIP, 1] - mesh[..., INNER_UPPER_LIP, 1] - basis.closed_gap
-    modes = modes + (gap - lip_gap(basis, modes))[..., None] * basis.opening
-    return np.concatenate([driving_units(basis, blendshapes), modes], -1).astype(np.float32)
+    return np.concatenate([driving_units(basis, blendshapes), with_gap(basis, modes, gap)], -1).astype(np.float32)
 
 
 def estimate_modes(basis: ExpressionBasis, mesh: Array, blendshapes: Array) -> Array:

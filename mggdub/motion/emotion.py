@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mggdub.errors import InputError
-from mggdub.face.expression import ExpressionBasis, lip_gap
+from mggdub.face.expression import ExpressionBasis, with_gap
 from mggdub.options import EMOTIONS
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, Array, ExpressionTrack
 from mggdub.weights import load
@@ -34,6 +34,5 @@ def with_emotion(track: ExpressionTrack, basis: ExpressionBasis, drivers: Array,
     offset = np.zeros(len(BLENDSHAPES), np.float32)
     offset[list(DRIVING_UNITS)] = strength * drivers[:count]
     units = track.blendshapes + offset * np.where(BLINK, 1 - track.blendshapes, 1)
-    shape = drivers[count:] - lip_gap(basis, drivers[count:]) / lip_gap(basis, basis.opening) * basis.opening
-    shaped = track.lip_modes + strength * shape
+    shaped = track.lip_modes + strength * with_gap(basis, drivers[count:], 0)
     return replace(track, blendshapes=units.clip(LOWEST, 1).astype(np.float32), lip_modes=shaped.astype(np.float32))

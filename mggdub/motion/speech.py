@@ -10,12 +10,13 @@ from scipy.ndimage import gaussian_filter1d
 from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
 from mggdub.models import Models
 from mggdub.motion import limits, torso
+from mggdub.motion.body import sampled
 from mggdub.motion.emotion import load_emotion, with_emotion
 from mggdub.motion.gestures import gestures, with_blinks, without_lids
 from mggdub.motion.prosody import Prosody, measure_prosody
 from mggdub.motion.voice import lip_gate, phrases
 from mggdub.networks.motion import MotionBank
-from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, RATE, SpeechModel, predict
+from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, SpeechModel, predict
 from mggdub.networks.whisper import SAMPLE_RATE, level
 from mggdub.options import MotionOptions
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Waveform
@@ -25,7 +26,7 @@ LATER = 0.026  # s: it learned from clips whose sound comes late; now lips part 
 TOUCH, TOUCH_REACH = 0.4, 0.35  # cm: lips heard nearly closed close; from twice the reach on nothing changes
 
 
-def speech_track(
+def listen(
     model: SpeechModel,
     bank: MotionBank,
     waveform: Waveform,
@@ -37,31 +38,12 @@ def speech_track(
     motion: float = 1.0,
     gaze: str = "natural",
     seed: int = 0,
-) -> ExpressionTrack:
-    """The face while `waveform` (16 kHz) is spoken: frame i's mid-time is (i + 0.5) / fps.
+) -> tuple[ExpressionTrack, Prosody]:
+    """The face while `waveform` (16 kHz) is spoken, and how it is said: frame i's mid-time is (i + 0.5) / fps.
 
     `blink` is natural or none, `motion` how much head, brows and eyes move (1 is as people do), `gaze` natural or
     camera. Without speech in it, a sound gives lip modes of exactly zero. The seed decides all but the lips.
     """
-    return listen(
-        model, bank, waveform, fps, frames, mouth_scale=mouth_scale, blink=blink, motion=motion, gaze=gaze, seed=seed
-    )[0]
-
-
-def listen(
-    model: SpeechModel,
-    bank: MotionBank,
-    waveform: Waveform,
-    fps: float,
-    frames: int,
-    *,
-    mouth_scale: float,
-    blink: str,
-    motion: float,
-    gaze: str,
-    seed: int,
-) -> tuple[ExpressionTrack, Prosody]:
-    """As `speech_track`, and how it is said."""
     assert waveform.sample_rate == SAMPLE_RATE, waveform.sample_rate
     assert blink in ("natural", "none") and gaze in ("natural", "camera"), (blink, gaze)
     times = (np.arange(frames) + 0.5) / fps
@@ -74,7 +56,7 @@ def listen(
         modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
         spoken = phrases(np.where(energy > QUIETEST, voice, 0.0))
         gate = lip_gate(spoken, times)[:, None]
-        shown = resample(touching(model.basis, GAIN * modes), times - LATER)
+        shown = sampled(touching(model.basis, GAIN * modes), times - LATER)
         lips = close_lips(model.basis, mouth_scale * shown) * gate
     prosody = measure_prosody(samples, spoken)
     moving = gestures(bank, prosody, times, seed, motion, gaze)
@@ -93,16 +75,6 @@ def frame_energy(samples: Array) -> Array:
     """Mean power [n] of a sound's frames of 40 ms."""
     frames = np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)
     return np.square(frames, dtype=np.float64).mean(1)
-
-
-def resample(values: Array, times: Array) -> Array:
-    """Predictions [n, C] at 25 a second, smoothly interpolated at `times` [T] s."""
-    own = (np.arange(len(values)) + 0.5) / RATE
-    if len(values) < 2:
-        return np.broadcast_to(values, (len(times), values.shape[1]))
-    from scipy.interpolate import CubicSpline  # a third of a second to import
-
-    return CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
 
 
 def make_track(speech: Waveform, models: Models, options: MotionOptions) -> ExpressionTrack:

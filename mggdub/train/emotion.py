@@ -20,11 +20,11 @@ from mggdub import weights
 from mggdub.face.expression import (
     ExpressionBasis,
     driving_units,
-    lip_gap,
     lip_modes,
     load_expression,
     rest_drivers,
     vertex_motion,
+    with_gap,
 )
 from mggdub.motion.emotion import ACTED
 from mggdub.train.expression_data import read_pairs
@@ -120,11 +120,6 @@ def even(basis: ExpressionBasis, drivers: Array) -> Array:
     return np.concatenate([units, (drivers[UNITS:] + lip_modes(basis, other)) / 2])
 
 
-def without_gap(basis: ExpressionBasis, modes: Array) -> Array:
-    """Lip modes [8] that leave the lips as far apart as they are."""
-    return modes - lip_gap(basis, modes) * basis.opening
-
-
 def fit(looks: list[Look], smiles: Array, basis: ExpressionBasis) -> dict[str, Array]:
     """[32] of every emotion that somebody acts."""
     talking = of_people(looks, None)
@@ -136,7 +131,7 @@ def fit(looks: list[Look], smiles: Array, basis: ExpressionBasis) -> dict[str, A
             offsets = np.concatenate([offsets, np.repeat(smiles.mean(0)[None], PHOTOS, 0)])
         if len(offsets):
             drivers = ON_PHOTOS * even(basis, agreed(offsets, spread))
-            found[emotion] = np.concatenate([drivers[:UNITS], without_gap(basis, drivers[UNITS:])])
+            found[emotion] = np.concatenate([drivers[:UNITS], with_gap(basis, drivers[UNITS:], 0)])
     return found
 
 

@@ -11,7 +11,7 @@ from mggdub.face.expression import vertex_motion
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.media.audio import read_audio
 from mggdub.models import Models
-from mggdub.motion.speech import speech_track
+from mggdub.motion.speech import listen
 from mggdub.networks.sync import RATE, REACH, SyncJudge, load_judge
 from mggdub.types import Array, Waveform
 
@@ -31,7 +31,7 @@ def sound(speech_wav) -> Waveform:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def talking(models: Models, sound: Waveform) -> tuple[Array, Array]:
     """Landmarks [T, 478, 3] px of a head that says `sound`, and their times; the head nods and turns."""
-    track = speech_track(models.speech, models.motion, sound, 30.0, int(30 * sound.duration))
+    track = listen(models.speech, models.motion, sound, 30.0, int(30 * sound.duration))[0]
     meshes = models.expression.mean_rest + vertex_motion(models.expression, track.drivers)
     turn = euler_to_matrix(track.rotation + np.array([4.0, -6.0, 3.0]))
     return 18 * (meshes @ turn.transpose(0, 2, 1)) + [250, 240, 0], track.times
