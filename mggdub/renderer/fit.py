@@ -11,6 +11,10 @@ from torch import Tensor
 from mggdub.renderer.rasterize import rasterize
 from mggdub.types import Array, Camera, Gaussians, as_tensor
 
+# MKL chooses its kernels when a function is called first. Two threads that did so at once have chosen different ones,
+# one of half the precision, and the first avatar of a process differed from the next: so one thread calls them first.
+torch.log(torch.ones(1)).exp()
+
 # How a field is stepped: into an unbounded space and back, with Adam's step there.
 _SPACES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], float]] = {
     "colors": (torch.clone, torch.clone, 0.04),
