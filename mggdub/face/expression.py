@@ -23,7 +23,10 @@ INDICES = ("triangles", "mirror", "region")  # of vertices; everything else is f
 BLINKS = tuple(i for i, unit in enumerate(DRIVING_UNITS) if BLENDSHAPES[unit].startswith("eyeBlink"))  # left, right
 OWN_WAY = 0.25  # of a unit, in which two people at rest may differ; more is an expression
 SHRINKING = 25.0  # frames; the rest of a shot of so many is believed by half
-CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking or smiling
+CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking
+SMILES = tuple(BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+SMILING = (0.1, 0.4)  # of those units' mean: lips at rest, nine in ten of which have less, and lips that smile
+BROADER = 1.15  # times the estimate, which falls short of smiles as regressions do: their width after closing tells
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,11 +186,13 @@ def units_from_modes(basis: ExpressionBasis, modes: Array) -> Array:
 
 
 def photo_state(basis: ExpressionBasis, head: Portrait) -> Array:
-    """[32] drivers of the photo. Closed lips are that person's lips at rest, whatever their shape."""
+    """[32] drivers of the photo. Closed lips that do not smile are that person's lips at rest, whatever their shape."""
     drivers = rest_drivers(basis, head_mesh(head.landmarks, head.camera), head.blendshapes)
     modes = drivers[-LIP_MODES:]
     gap = float(lip_gap(basis, modes))
     closed, shaped = CLOSED_PHOTO
     opened = float(np.clip((gap - closed) / (shaped - closed), 0, 1))
-    drivers[-LIP_MODES:] = opened * (modes + (1 - opened) * gap * basis.opening)
+    smiling = float(np.clip((head.blendshapes[list(SMILES)].mean() - SMILING[0]) / (SMILING[1] - SMILING[0]), 0, 1))
+    shape = max(opened, smiling) * (1 + (BROADER - 1) * smiling) * modes
+    drivers[-LIP_MODES:] = with_gap(basis, shape, gap * opened * (2 - opened))
     return drivers

@@ -3,6 +3,7 @@ import pytest
 
 from mggdub.face.expression import (
     BLINKS,
+    SMILES,
     close_lips,
     driving_units,
     gap_of_modes,
@@ -10,12 +11,14 @@ from mggdub.face.expression import (
     lip_modes,
     load_expression,
     modes_from_units,
+    photo_state,
     rest_drivers,
     units_from_modes,
     vertex_motion,
 )
 from mggdub.face.mesh import LIDS
-from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES
+from mggdub.geometry.camera import crop_camera, project
+from mggdub.types import BLENDSHAPES, CROP_SIZE, DRIVERS, DRIVING_UNITS, LIP_MODES, Crop, Portrait
 
 FIRST_MODE = len(DRIVING_UNITS)
 
@@ -123,3 +126,26 @@ def test_no_single_unit_tears_the_face(basis):
     for unit in np.eye(len(BLENDSHAPES), dtype=np.float32):
         motion = vertex_motion(basis, drivers_of(modes_from_units(basis, unit)))
         assert np.abs(motion).max() < 5, BLENDSHAPES[int(unit.argmax())]  # cm
+
+
+def portrait_of(basis, modes, smile):
+    """A portrait whose face is people's mean, with these lips and that much of the runtime's smile."""
+    camera = crop_camera(np.eye(3), np.array([0, 0, 60.0]))
+    mesh = basis.mean_rest + vertex_motion(basis, drivers_of(modes))
+    depth = mesh[:, 2:] * camera.K[0, 0] / camera.viewmat[2, 3]
+    units = basis.unit_rest.copy()
+    units[list(SMILES)] = smile
+    picture = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    crop = Crop(0, 0, CROP_SIZE, CROP_SIZE)
+    marks = np.concatenate([project(mesh, camera), depth], 1).astype(np.float32)
+    return Portrait(picture, crop, marks, units, camera)
+
+
+def test_closed_lips_are_at_rest_unless_they_smile(basis):
+    broad = np.zeros(LIP_MODES, np.float32)
+    broad[1] = 2 * basis.mode_std[1]  # corners out, as in smiles
+    broad -= lip_gap(basis, broad) * basis.opening
+    serious, smiling = (photo_state(basis, portrait_of(basis, broad, smile))[FIRST_MODE:] for smile in (0.0, 0.8))
+    assert np.abs(serious).max() < 1e-4
+    assert smiling[1] > 0.5 * basis.mode_std[1]
+    assert abs(lip_gap(basis, smiling)) < 0.01
