@@ -31,7 +31,7 @@ from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
-from mggdub.avatar.plate import behind_jaw, head_hole, make_plate, plate_alpha, veiled_opacity
+from mggdub.avatar.plate import bare_throat, behind_jaw, head_hole, make_plate, plate_alpha, veiled_opacity
 from mggdub.avatar.spots import find_spots
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
 from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
@@ -132,7 +132,8 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     target, regions = _target(study), find_regions(study, view)
     hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
     filled = hole & (regions.head_share > 0.02)
-    plate = make_plate(target, filled, regions.person, jaw)
+    throat = bare_throat(view, regions.person, regions.clothes)
+    plate = make_plate(target, filled, regions.person, jaw, throat)
 
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)

@@ -12,13 +12,13 @@ from torch import Tensor
 from mggdub.avatar.learned import hidden_inputs
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.avatar.visible import halved
-from mggdub.face.mesh import CHIN_TIP
+from mggdub.face.mesh import CHIN_TIP, EAR_LOBES
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.sampling import sample_crop
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.networks.head import HeadNet
-from mggdub.types import CLOTHES, CROP_SIZE, Array, GeometryMaps, Portrait
+from mggdub.types import CLOTHES, CROP_SIZE, HAIR, Array, GeometryMaps, Portrait
 
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
@@ -50,10 +50,12 @@ def hidden_layer(
     mirrored = mirror(visible)
     behind = ndimage.maximum_filter(depth, 9)  # behind what lies beside it, too
     keep = voxel_filter(mirrored, visible) & visible_filter(mirrored, camera, solid, behind) | overlap
-    shell = head_shell(mask, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
+    ends = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[list(EAR_LOBES), 1].mean())[:, None]
+    round_off = mask & (ends | (maps.labels[..., HAIR] > 0.5))  # below the ears a head without hair is its neck
+    shell = head_shell(round_off, solid, depth, camera, np.concatenate([visible, mirrored[keep]]))
     closes = visible_filter(shell.points, camera, solid, behind)
     image = head.image[::2, ::2].reshape(-1, 3).astype(np.float32) / 255
-    colors = np.concatenate([image[mask.ravel()][keep], inner_colors(image, mask, shell.rim[closes])])
+    colors = np.concatenate([image[mask.ravel()][keep], inner_colors(image, round_off, shell.rim[closes])])
     means = np.concatenate([mirrored[keep], shell.points[closes]]).astype(np.float32)
     at = project(means, head.camera)
     return PointLayer(

@@ -14,6 +14,8 @@ from mggdub.types import Array
 
 BAND = 0.15  # cm round the head that is filled, too
 NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
+BELOW_CHIN, THROAT_REACH = 1.0, 5.0  # cm below and beside the chin where the neck is the neck
+THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 
@@ -39,19 +41,33 @@ def veiled_opacity(opacity: Array, alpha: Array) -> Array:
     return np.minimum(opacity, 1 - (1 - np.clip(alpha, 0, 1)) ** OVERLAP).astype(np.float32)
 
 
-def make_plate(image: Array, hole: Array, person: Array, neck: Array) -> Array:
+def make_plate(image: Array, hole: Array, person: Array, neck: Array, throat: Array) -> Array:
     """The picture with `hole` filled.
 
     image [H, W, 3] float32 0..1; hole [H, W] bool, what the head covers and may uncover; person [H, W] float32,
-    the matte of the whole person; neck [H, W] float32 0..1, where the fill should show body, not background.
-    Returns [H, W, 3] float32, equal to the image outside the hole.
+    the matte of the whole person; neck [H, W] float32 0..1, where the fill should show body, not background; throat
+    [H, W] bool of `bare_throat`, whose colours that body has. Returns [H, W, 3] float32, equal to the image outside
+    the hole.
     """
     outside = ~hole
     background = push_pull(image, (outside & (person < 0.05)).astype(np.float32))
-    body = push_pull(image, (outside & (person > 0.95)).astype(np.float32))
+    body = _body(image, outside & (person > 0.95), throat)
     fill = background + (body - background) * neck[..., None]
     edge = np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0)[..., None].astype(np.float32)
     return image + (fill - image) * edge
+
+
+def _body(image: Array, known: Array, throat: Array) -> Array:
+    """[H, W, 3]: what lies behind a head in front of its body, of what is `known` of it or skin of the throat."""
+    body = push_pull(image, known.astype(np.float32))
+    if not throat.any():
+        return body
+    blur = THROAT_BLUR * len(image)
+    skin = ndimage.gaussian_filter(push_pull(image, throat.astype(np.float32)), (blur, blur, 0))
+    if not known.any():
+        return skin
+    far, near = (ndimage.distance_transform_edt(~mask) for mask in (known, throat))
+    return body + (skin - body) * smoothstep((far - near) / (4 * blur) + 0.5)[..., None].astype(np.float32)
 
 
 def neck_fill(width: Array, share: Array, cm: float, column: Array | None = None) -> Array:
@@ -72,6 +88,14 @@ def head_hole(view: RenderView, matte: Array) -> Array:
     """[h, w] bool: what the head covers, and a band for its soft edge."""
     cm = cm_per_px(view.head.camera) * view.crop_px_per_px
     return np.asarray(ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(BAND / cm))))
+
+
+def bare_throat(view: RenderView, person: Array, clothes: Array) -> Array:
+    """[h, w] bool: skin of the neck, well below the chin."""
+    marks, per_px = view.head.landmarks, cm_per_px(view.head.camera)
+    below = view.crop_px[..., 1] > marks[CHIN_TIP, 1] + BELOW_CHIN / per_px
+    near = np.abs(view.crop_px[..., 0] - marks[CHIN_TIP, 0]) < THROAT_REACH / per_px
+    return np.asarray(below & near & (person > 0.95) & (clothes < 0.2))
 
 
 def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Array) -> Array:

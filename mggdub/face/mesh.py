@@ -22,11 +22,13 @@ LIP_LANDMARKS = (
 EYE_CORNERS_AND_LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))  # upper, lower, the two corners of each eye
 # Rings of MediaPipe's mesh, in order around each opening.
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 RIGHT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 LEFT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
 CHIN = (152, 175, 199, 200)
 CHIN_TIP, HAIRLINE = 152, 10
 JAW_CORNERS = (172, 397)
+EAR_LOBES = (132, 361)  # of the outline, as low as they are
 PIVOT = (np.float32(0), np.float32(10), np.float32(9))  # cm, head space: where the skull sits on the spine
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
 # (upper, lower) lid, inner corner to outer. The subject's left eye is at x > 0, in the same order as BLINKS.

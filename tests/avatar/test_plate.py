@@ -39,9 +39,23 @@ def test_the_plate_is_the_photo_outside_the_hole_and_has_no_head_inside() -> Non
     person = (picture[..., 1] < 0.5).astype(np.float32)
     hole = np.zeros((64, 64), bool)
     hole[12:52, 12:52] = True
-    plate = make_plate(picture, hole, person, np.zeros((64, 64), np.float32))
+    plate = make_plate(picture, hole, person, np.zeros((64, 64), np.float32), np.zeros((64, 64), bool))
     assert np.array_equal(plate[~hole], picture[~hole])
     assert plate[20:44, 20:44] == pytest.approx(0.8, abs=0.02)
+
+
+def test_behind_a_chin_there_is_skin_not_the_collar_below() -> None:
+    picture = np.full((96, 96, 3), 0.9, np.float32)
+    picture[10:60, 28:68] = (0.8, 0.5, 0.4)  # head and neck
+    picture[60:, 10:86] = 0.05  # a black jumper
+    person = (picture[..., 0] < 0.85).astype(np.float32)
+    hole, neck, throat = np.zeros((3, 96, 96), bool)
+    hole[6:64, 24:72], neck[40:64, 28:68], throat[48:58, 32:64] = True, True, True
+    plate = make_plate(picture, hole, person, neck.astype(np.float32), throat)
+    assert plate[44:50, 40:56] == pytest.approx(np.broadcast_to(picture[50, 48], (6, 16, 3)), abs=0.05)
+    bare = make_plate(picture, hole, person, neck.astype(np.float32), np.zeros_like(throat))
+    assert bare[44:50, 40:56].max() < 0.3  # the jumper's colour, where nothing bare is known
+    assert np.array_equal(plate[~hole], picture[~hole])
 
 
 def test_the_rim_has_the_colour_of_the_hair_not_of_the_old_background() -> None:

@@ -73,3 +73,17 @@ def test_a_torso_follows_the_head_late_and_a_little() -> None:
     assert np.abs(moved[:10]).max() < 1e-3 and moved[45:, :2] == pytest.approx(np.tile([0.34, 0.216], (5, 1)), abs=0.01)
     assert 0 < moved[24, 0] < moved[25, 0] < moved[28, 0] and (moved[:, 2:] == 0).all()
     assert (torso.add_torso(ExpressionTrack(times[:1], track.blendshapes[:1], track.lip_modes[:1])).torso == 0).all()
+
+
+def test_a_head_leans_as_its_torso_does_or_little_more() -> None:
+    count = 50
+    away = np.linspace(-9, 9, count, dtype=np.float32)
+    none = np.zeros((count, 52), np.float32), np.zeros((count, 8), np.float32)
+    place, body = np.zeros((count, 3), np.float32), np.zeros((count, 4), np.float32)
+    place[:, 2], body[:, 3] = away, away / 3
+    near = torso.near_head(ExpressionTrack(np.arange(count) / 25, *none, translation=place, torso=body))
+    apart = near.translation[:, 2] - near.torso[:, 3]
+    assert np.abs(apart).max() <= torso.NECK_REACHES
+    assert (np.diff(near.translation[:, 2]) > 0).all()
+    small = np.abs(away) < 0.5
+    assert np.abs(near.translation[small, 2] - away[small]).max() < 0.02
