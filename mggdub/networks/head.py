@@ -22,6 +22,8 @@ from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
 from mggdub.weights import fitting, load, network
 
+torch.tanh(torch.ones(1))  # for the reason that `renderer.fit` gives
+
 NAME = "head"
 GRID = 128  # cells of F along a side of the crop: the parents
 FINE = 2 * GRID  # of the colour bases
