@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mggdub import jobs
+from mggdub import inpainting, jobs
 from mggdub.animation import animate as animation
 from mggdub.avatar import build, file
 from mggdub.avatar.values import HeadAvatar
@@ -76,7 +76,7 @@ def write_avatar(
 ) -> AvatarReport:
     """Build the head of a photo once, as an `.mgg` file, and its Gaussians as a PLY; what `mggdub avatar` does.
 
-    options: preview, size (px), face, background, force. Raises MggdubError.
+    options: preview, size (px), face, background, inpainter, force. Raises MggdubError.
 
         >>> mggdub.write_avatar("photo.jpg", "head.mgg", size=128, force=True).size
         (128, 128)
@@ -86,7 +86,7 @@ def write_avatar(
 
 
 def build_avatar(photo: AnyPath | Photo, models: Models, **options: Any) -> HeadAvatar:
-    """The moving head of a photo. options: preview, size (px), face, background. Raises MggdubError.
+    """The moving head of a photo. options: preview, size (px), face, background, inpainter. Raises MggdubError.
 
     >>> models = mggdub.load_models()
     >>> avatar = mggdub.build_avatar("photo.jpg", models, size=128)
@@ -97,6 +97,7 @@ def build_avatar(photo: AnyPath | Photo, models: Models, **options: Any) -> Head
     picture = photo if isinstance(photo, Photo) else read_image(Path(photo))
     if chosen.background_color and picture.alpha is None:
         raise UsageError("The photo has no transparent background to fill; leave out background.")
+    inpainting.prepare(chosen.inpainter, silent)
     return build.build_avatar(picture, models, chosen)
 
 

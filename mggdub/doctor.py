@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mggdub import weights
+from mggdub import inpainting, weights
 from mggdub.errors import MggdubError
 from mggdub.media import process
 from mggdub.media.video import read_video, write_video
@@ -50,6 +50,7 @@ def examine(here: Path | None, warmup: bool = False) -> list[Finding]:
         Finding("mggdub", True, f"{__version__} on Python {platform.python_version()}, {platform.platform()}"),
         Finding("cpu", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {_vector_units()}"),
         Finding("cuda", True, _cuda()),
+        _lama(),
         *_packages(),
         _ffmpeg(),
         *_weights(),
@@ -69,6 +70,25 @@ def _vector_units() -> str:
 def _cuda() -> str:
     gsplat = "gsplat" if find_spec("gsplat") else "no gsplat (pip install 'mggdub[cuda]' to use it)"
     return f"{torch.cuda.get_device_name()}, {gsplat}" if torch.cuda.is_available() else "none (not needed)"
+
+
+def _lama() -> Finding:
+    """LaMa is not needed, but what is there of it must be right."""
+    try:
+        inpainting.lama_class()
+    except MggdubError as error:
+        return Finding("lama", True, f"none (not needed); {str(error).rstrip('.')}")
+    try:
+        path = inpainting.find_model()
+    except MggdubError as error:
+        return Finding("lama", False, str(error).rstrip("."), f"correct or unset {inpainting.VARIABLE}")
+    if path is None:
+        return Finding("lama", True, "its model is not here; the first --inpainter lama fetches it (206 MB)")
+    named = os.environ.get(inpainting.VARIABLE)
+    told = f"{path}, {'your own' if named else 'sha256 as released'}"
+    return Finding(
+        "lama", inpainting.usable(), told if inpainting.usable() else f"{path} has another sha256", f"remove {path}"
+    )
 
 
 def _packages() -> Iterator[Finding]:

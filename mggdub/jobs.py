@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mggdub import checks
+from mggdub import checks, inpainting
 from mggdub.animation.animate import animate
 from mggdub.animation.retarget import look_at_camera
 from mggdub.avatar.box import PREVIEW_SIZE, output_size
@@ -92,6 +92,7 @@ def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
             face = choose_face(faces.find(read.pixels), options.face)
             check_face(face)
             output_size(read.size, face_height(face.landmarks), options)
+            inpainting.check(options.inpainter)
         except MggdubError as error:
             raise type(error)(f"{path}: {error}") from error
 
@@ -121,6 +122,7 @@ def avatar_file(
     if ply:
         check_output(ply, options.force, (photo, output), (".ply",))
     picture = _read_picture(photo, options)
+    inpainting.prepare(options.inpainter, progress)
     progress(Stage.LOAD, 0, 1)
     models = models or load_models()
     progress(Stage.PHOTO, 0, 1)
@@ -135,6 +137,7 @@ def avatar_file(
         splats=splats,
         advice=avatar.advice,
         size=(width, height),
+        inpainter=avatar.inpainter,
         bytes=output.stat().st_size,
         seconds=round(time.perf_counter() - clock, 3),
     )
@@ -220,6 +223,8 @@ def render_file(
     picture = _read_head(photo, options, named)
     sound = read_audio(speech) if speech else None
     played = read_track(options.drive) if options.drive and options.drive.suffix.lower() == ".csv" else None
+    if isinstance(picture, Photo):
+        inpainting.prepare(options.inpainter, progress)
     progress(Stage.LOAD, 0, 1)
     models = models or load_models()
     clock.append(time.perf_counter())
@@ -307,6 +312,7 @@ def _report(
         seconds=round(drive.seconds, 3),
         size=(width, height),
         gaussians=len(avatar.gaussians),
+        inpainter=avatar.inpainter,
         device=device,
         silent=not options.drive and _still_lips(drive.track.lip_modes, options.emotion),
         emotion=options.emotion,

@@ -13,6 +13,7 @@ from mggdub.errors import UsageError
 POSES = ("natural", "still")
 BLINKS = ("natural", "none")
 EMOTIONS = ("neutral", "happy", "surprised", "afraid")
+INPAINTERS = ("auto", "fast", "lama")
 GAZES = ("natural", "camera")
 MOTIONS = {"still": 0.0, "calm": 0.5, "natural": 1.0, "lively": 1.5}  # times as much as people move
 DEVICES = ("auto", "cpu", "cuda")
@@ -39,6 +40,7 @@ class AvatarOptions:
     size: int | None = None  # px, longest side of the output; None is the photo's own
     face: str = "largest"  # or the number of a face, the largest is 0
     background: str = "keep"  # or #rrggbb; a name, 00FF00 or #0f0 become that
+    inpainter: str = "auto"  # of the background behind the head; auto is lama where that is there and worthwhile
 
     def __post_init__(self) -> None:
         if self.size is not None:
@@ -47,6 +49,7 @@ class AvatarOptions:
             given = shortened(self.face)
             raise UsageError(f"--face is {given!r}; give 'largest' or the number of a face (the largest is 0).")
         object.__setattr__(self, "background", _color(self.background))
+        _one_of("--inpainter", self.inpainter, INPAINTERS)
 
     @property
     def background_color(self) -> tuple[int, int, int] | None:

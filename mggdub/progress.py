@@ -12,6 +12,7 @@ from enum import StrEnum
 class Stage(StrEnum):
     """What is being done."""
 
+    FETCH = "fetch"  # LaMa's model
     LOAD = "load"  # the networks
     CHECK = "check"  # the rows of a batch
     PHOTO = "photo"  # the head is built

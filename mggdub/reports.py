@@ -39,6 +39,7 @@ class AvatarReport(Report):
     splats: int | None  # in the PLY
     advice: tuple[str, ...]  # what to expect of the photo's videos
     size: tuple[int, int]  # px, width and height of them
+    inpainter: str  # fast or lama: who painted the background behind the head
     bytes: int
     seconds: float  # of work
 
@@ -65,6 +66,7 @@ class RenderReport(Report):
     seconds: float  # that the video lasts
     size: tuple[int, int]  # px, width and height
     gaussians: int
+    inpainter: str  # fast or lama: who painted the background behind the head
     device: str
     silent: bool  # nobody speaks, so the mouth stays closed
     emotion: str  # that the speech is said with

@@ -23,7 +23,7 @@ from mggdub.options import RenderOptions
 from mggdub.types import Array
 
 SMALL = RenderOptions(size=256, preview=True)
-ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep"}}
+ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep", "inpainter": "auto"}}
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,8 @@ def test_an_avatar_renders_like_its_photo(head_png: Path, head_mgg: Path, speech
     jobs.render_file(head_png, tmp_path / "s.wav", tmp_path / "photo.mp4", SMALL, lambda *_: None)
     jobs.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "mgg.mp4", plain, lambda *_: None)
     assert (tmp_path / "photo.mp4").read_bytes() == (tmp_path / "mgg.mp4").read_bytes()
-    for other in (replace(plain, size=128), replace(plain, face="1"), replace(plain, background="#00ff00")):
+    changes: list[dict[str, Any]] = [{"size": 128}, {"face": "1"}, {"background": "#00ff00"}, {"inpainter": "fast"}]
+    for other in (replace(plain, **change) for change in changes):
         with pytest.raises(UsageError, match="was made with"):
             jobs.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "x.mp4", other, lambda *_: None)
 

@@ -126,7 +126,7 @@ def test_bad_input_gets_a_code_and_a_sentence(
     [["--fps", "abc"], ["--fps", "1/0"], ["--fps", "500"], ["--size", "5"], ["--size", "x"], ["--pose", "wild"],
      ["--motion", "wild"], ["--motion", "2.1"], ["--motion", "-1"], ["--motion", "nan"], ["--gaze", "up"],
      ["--crf", "99"], ["--mouth-scale", "-1"], ["--mouth-scale", "nan"], ["--face", "middle"], ["--background", "rot"],
-     ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
+     ["--inpainter", "best"], ["--seed", "-1"], ["--device", "tpu"], ["--nonsense"]],
     ids=" ".join,
 )  # fmt: skip
 def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], fake_jobs: Any, wrong: list[str]) -> None:
@@ -172,13 +172,14 @@ def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> No
         preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
         motion="0.8", gaze="camera",
         expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
-        emotion="happy", emotion_strength=0.5,
+        emotion="happy", emotion_strength=0.5, inpainter="fast",
     )  # fmt: skip
     said = run(
         "render", *paths[:2], "-o", paths[2], "--preview", "--size", 256, "--fps", "29.97", "--pose", "still",
         "--motion", "0.80", "--gaze", "camera", "--blink", "none", "--mouth-scale", 1.2,
         "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
         "--device", "cpu", "--crf", 20, "--seed", 7, "--force", "--emotion", "happy", "--emotion-strength", 0.5,
+        "--inpainter", "fast",
     )  # fmt: skip
     assert said.code == 0, said.err
     assert fake_jobs.asked == [(*paths, wanted)]

@@ -18,7 +18,7 @@ from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, pain
 from mggdub.avatar.values import HeadAvatar, MouthLayer
 from mggdub.networks import head
 from mggdub.networks.mouth import MouthAtlas
-from mggdub.options import SIZE_RANGE, AvatarOptions
+from mggdub.options import INPAINTERS, SIZE_RANGE, AvatarOptions
 from mggdub.types import DRIVERS, LANDMARKS, Array
 
 MOST_GAUSSIANS = 1_500_000  # a head of the largest box has half of it
@@ -119,6 +119,7 @@ def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
         _want(rows in (None, matrix.shape[0]), f"{name} does not fit the gaussians")
     _check_ranges(avatar, count)
     _want(-180 <= avatar.angle <= 180, "angle is none")  # nor is NaN
+    _want(avatar.inpainter in INPAINTERS[1:], "inpainter is none")
     _check_box(avatar)
     _check_camera(avatar)
     _check_splats(avatar)
@@ -183,7 +184,7 @@ def _check_splats(avatar: HeadAvatar) -> None:
 
 def check_options(options: Any) -> None:
     """Raises ValueError or UsageError where what a head was built with is not what it could be built with."""
-    kinds = {"preview": (bool,), "size": (int, type(None)), "face": (str,), "background": (str,)}
+    kinds = {"preview": (bool,), "size": (int, type(None)), "face": (str,), "background": (str,), "inpainter": (str,)}
     right = isinstance(options, dict) and options.keys() == kinds.keys()
     _want(right and all(type(options[name]) in kind for name, kind in kinds.items()), "its options are incomplete")
     AvatarOptions(**options)

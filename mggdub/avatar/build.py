@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from scipy import ndimage, sparse
 
+from mggdub import inpainting
 from mggdub.avatar import shares
 from mggdub.avatar.appearance import measure_face, warnings
+from mggdub.avatar.background import Painted, add_detail, is_worthwhile, paint_background, seen_size
 from mggdub.avatar.beyond import beyond_layer
 from mggdub.avatar.box import (
     PREVIEW_SIZE,
@@ -31,7 +33,15 @@ from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
-from mggdub.avatar.plate import bare_throat, behind_jaw, head_hole, make_plate, plate_alpha, veiled_opacity
+from mggdub.avatar.plate import (
+    bare_throat,
+    behind_jaw,
+    head_hole,
+    make_plate,
+    plate_alpha,
+    soft_hole,
+    veiled_opacity,
+)
 from mggdub.avatar.spots import find_spots
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
 from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
@@ -76,6 +86,7 @@ class PhotoStudy:
     box: RenderBox
     wider: WiderView | None = None
     veil: Veil | None = None
+    inpainter: str = "fast"
 
 
 def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoStudy:
@@ -97,7 +108,7 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     surface, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
     grids = predict_grids(models, head, maps, surface, drivers)
     surface = surface + enlarge_grid(grids.depth[0, 0].numpy())
-    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil)
+    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil, options.inpainter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +144,8 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes)
-    plate = make_plate(target, filled, regions.person, jaw, throat)
+    painted = _painted(study, target, filled, regions.person, view.cm_per_px)
+    plate = make_plate(target, filled, regions.person, jaw, throat, painted.small if painted else None)
 
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
@@ -163,7 +175,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     skin = turn_irises(keep_creases(skin, head), head, pixels)
     head_share = np.concatenate([spots.of(regions.head_share), rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
-    picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate)
+    picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate, painted)
     return HeadAvatar(
         gaussians=_with_layer(visible, rest),
         mesh_weights=sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
@@ -185,12 +197,22 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         image=picture,
         torso_share_map=_share_over_picture(study, regions.torso_share),
         angle=head.crop.angle,
+        inpainter="lama" if painted else "fast",
     )
 
 
-def _target(study: PhotoStudy) -> Array:
-    """[h, w, 3] float32 0..1: the photo in the render box, at the size it is rendered at, opaque."""
-    box = study.box
+def _painted(study: PhotoStudy, target: Array, hole: Array, person: Array, cm: float) -> Painted | None:
+    """What LaMa paints behind the head, if it is asked for, or is there and worthwhile; cm of a rendered pixel."""
+    box, inpainter = study.box, study.inpainter
+    if inpainter == "auto":
+        worthwhile = is_worthwhile(target, hole, person, cm, box.width / box.render_width)
+        inpainter = "lama" if worthwhile and inpainting.usable() else "fast"
+    return paint_background(_target(study, seen_size(box)), box, hole, person, cm) if inpainter == "lama" else None
+
+
+def _target(study: PhotoStudy, box: RenderBox | None = None) -> Array:
+    """[h, w, 3] float32 0..1: the photo in the render box (at another size, if given), opaque."""
+    box = box or study.box
     size = (box.render_width, box.render_height)
     target = resize(box.cut(study.picture), size, reducing_gap=3.0).astype(np.float32) / 255
     return opaque_colors(target, study.veil.of(box)) if study.veil else target
@@ -217,18 +239,27 @@ def _with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:
 
 
 def _over_background(
-    study: PhotoStudy, hole: Array, filled: Array, person: Array, jaw: Array, plate: Array
+    study: PhotoStudy,
+    hole: Array,
+    filled: Array,
+    person: Array,
+    jaw: Array,
+    plate: Array,
+    painted: Painted | None,
 ) -> tuple[Array, Array]:
     """The picture [H, W, 3] uint8 and the plate at the box's size, over the background of a transparent photo."""
-    picture, box = study.picture, study.box
+    picture, box, weight = study.picture, study.box, soft_hole(filled) * (1 - jaw)
     if study.veil:
         solid = plate_alpha(study.veil.of(box), filled, person, jaw)[..., None]
         plate = plate * solid + (1 - solid) * np.array(study.veil.color, np.float32) / 255
+        weight = weight * solid[..., 0]
         picture = lay_over(Photo(picture, study.veil.alpha), study.veil.color)
     size, bicubic = (box.width, box.height), Image.Resampling.BICUBIC
     touched, fill = (Image.fromarray(np.rint(255 * x.clip(0, 1)).astype(np.uint8)) for x in (hole, plate))
-    whole = Image.fromarray(np.ascontiguousarray(box.cut(picture)))
-    return picture, np.asarray(Image.composite(fill.resize(size, bicubic), whole, touched.resize(size, bicubic)))
+    whole, fill = Image.fromarray(np.ascontiguousarray(box.cut(picture))), fill.resize(size, bicubic)
+    if painted:
+        fill = Image.fromarray(add_detail(np.asarray(fill), painted, weight))
+    return picture, np.asarray(Image.composite(fill, whole, touched.resize(size, bicubic)))
 
 
 def _share_over_picture(study: PhotoStudy, torso_share: Array) -> Array:

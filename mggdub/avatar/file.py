@@ -33,7 +33,7 @@ from mggdub.types import Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 4
+FORMAT = 5
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it

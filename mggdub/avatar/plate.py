@@ -41,20 +41,27 @@ def veiled_opacity(opacity: Array, alpha: Array) -> Array:
     return np.minimum(opacity, 1 - (1 - np.clip(alpha, 0, 1)) ** OVERLAP).astype(np.float32)
 
 
-def make_plate(image: Array, hole: Array, person: Array, neck: Array, throat: Array) -> Array:
+def make_plate(
+    image: Array, hole: Array, person: Array, neck: Array, throat: Array, background: Array | None = None
+) -> Array:
     """The picture with `hole` filled.
 
     image [H, W, 3] float32 0..1; hole [H, W] bool, what the head covers and may uncover; person [H, W] float32,
     the matte of the whole person; neck [H, W] float32 0..1, where the fill should show body, not background; throat
-    [H, W] bool of `bare_throat`, whose colours that body has. Returns [H, W, 3] float32, equal to the image outside
-    the hole.
+    [H, W] bool of `bare_throat`, whose colours that body has; background [H, W, 3], if it is known, what lies behind
+    the person, else what lies beside is spread. Returns [H, W, 3] float32, equal to the image outside the hole.
     """
     outside = ~hole
-    background = push_pull(image, (outside & (person < 0.05)).astype(np.float32))
+    if background is None:
+        background = push_pull(image, (outside & (person < 0.05)).astype(np.float32))
     body = _body(image, outside & (person > 0.95), throat)
     fill = background + (body - background) * neck[..., None]
-    edge = np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0)[..., None].astype(np.float32)
-    return image + (fill - image) * edge
+    return image + (fill - image) * soft_hole(hole)[..., None]
+
+
+def soft_hole(hole: Array) -> Array:
+    """[H, W] float32 0..1: how much of the fill a hole [H, W] bool shows, from its edge inwards."""
+    return np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0).astype(np.float32)
 
 
 def _body(image: Array, known: Array, throat: Array) -> Array:

@@ -119,6 +119,7 @@ class HeadAvatar:
     torso_share_map: Array  # [h, w] float32, the share of the torso's motion all over the picture, in coarse cells
     angle: float  # degrees, clockwise, by which the head's crop is turned in the picture, and its torso with it
     advice: tuple[str, ...] = ()  # sentences about the photo: what to expect of its videos
+    inpainter: str = "fast"  # or lama: who painted the background behind it
 
     def __post_init__(self) -> None:
         check_shape("mesh", self.mesh, LANDMARKS, 3)

@@ -25,7 +25,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mggdub import jobs, models, weights
+from mggdub import inpainting, jobs, models, weights
 from mggdub.avatar.file import is_avatar
 from mggdub.batch.copies import Copies, cached_head, copy_inputs
 from mggdub.batch.locks import lock
@@ -37,7 +37,7 @@ from mggdub.media.files import check_output
 from mggdub.media.private import appear, append_private, check_private, folder_inside, private_folder, private_place
 from mggdub.media.video import thumbnail
 from mggdub.options import AVATAR_OPTIONS, RenderOptions
-from mggdub.progress import Stage, silent
+from mggdub.progress import Progress, Stage, silent
 from mggdub.version import __version__
 from mggdub.weights import fingerprint
 
@@ -68,6 +68,7 @@ class Job:
     key: str  # of everything that its video follows from
     head: str  # of everything that its avatar follows from
     weights: str
+    inpainter: str = ""  # what may paint the background; nothing for a head that is built
     seconds: float = 0.0  # of the video, as far as it is known
 
     @property
@@ -104,10 +105,22 @@ def make_job(row: Row, plan: Plan, digest: Callable[[Path], str]) -> Job:
     signed = digest(row.options.c2pa_cert) if row.options.c2pa_cert else None
     apart = ("force", "drive", "c2pa_cert", "c2pa_key")
     options = {f.name: str(getattr(row.options, f.name)) for f in fields(RenderOptions) if f.name not in apart}
-    known = [RULES, __version__, fingerprint(), digests[0]]
+    inpainter = "" if is_avatar(row.photo) else inpainting.identity(row.options.inpainter)
+    known = [RULES, __version__, fingerprint(), inpainter, digests[0]]
     head = _hash([*known, {name: options[name] for name in AVATAR_OPTIONS}])
     key = _hash([*known, options, digests[1:], signed, row.output.suffix.lower()])
-    return Job(row, plan, digests, key, head, fingerprint())
+    return Job(row, plan, digests, key, head, fingerprint(), inpainter)
+
+
+def fetch_inpainter(jobs: list[Job], progress: Progress) -> tuple[list[Job], list[Result]]:
+    """The jobs that can go on once LaMa's model is here, and failures of the others."""
+    wanting = [job for job in jobs if job.inpainter and job.row.options.inpainter == "lama"]
+    try:
+        if wanting:
+            inpainting.prepare("lama", progress)
+    except MggdubError as error:
+        return [job for job in jobs if job not in wanting], [failure(job, error) for job in wanting]
+    return jobs, []
 
 
 def _hash(value: Any) -> str:
@@ -177,8 +190,7 @@ def _render(job: Job, tell: Callable[[int], None]) -> Result:
     clock = time.perf_counter()
     _log(job, "begins")
     try:
-        if job.weights != fingerprint():
-            raise InputError(f"mggdub on {socket.gethostname()} has other weights; install the same everywhere.")
+        _check_machine(job)
         told = _dub(job, tell, clock)
     except Exception as error:
         if os.environ.get("MGGDUB_DEBUG"):
@@ -186,6 +198,15 @@ def _render(job: Job, tell: Callable[[int], None]) -> Result:
         told = failure(job, error, time.perf_counter() - clock)
     _log(job, told["state"])
     return told
+
+
+def _check_machine(job: Job) -> None:
+    """Raises InputError where a machine of a cluster would make another video than the one that gave it the job."""
+    other = "other weights" if job.weights != fingerprint() else ""
+    if job.inpainter and job.inpainter != inpainting.identity(job.row.options.inpainter):
+        other = "another LaMa, or none"
+    if other:
+        raise InputError(f"mggdub on {socket.gethostname()} has {other}; install the same everywhere.")
 
 
 def _dub(job: Job, tell: Callable[[int], None], clock: float) -> Result:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -176,6 +177,8 @@ def _render(
     jobs: list[Job], options: BatchOptions, progress: Progress, say: Callable[[str], None]
 ) -> Generator[Result, None, None]:
     """The results of all jobs as they come; after the first failure none more if that is wanted."""
+    from mggdub.batch.row import fetch_inpainter
+
     frames = {job.row.number: job.frames for job in jobs}
     at = dict.fromkeys(frames, 0)
     total, ready = sum(frames.values()), 0
@@ -186,6 +189,7 @@ def _render(
         at[number] = min(count, frames[number])
         progress(Stage.BATCH, ready, total)
 
+    jobs, refused = fetch_inpainter(jobs, progress)
     if options.cluster:
         from mggdub.batch.cluster import on_cluster
 
@@ -195,7 +199,7 @@ def _render(
     else:
         results = _here(jobs, lambda job, count: heard(job.row.number, count))
     with closing(results):
-        for told in results:
+        for told in chain(refused, results):
             heard(told["row"], frames[told["row"]])
             yield told
             if options.fail_fast and told["state"] == "failed":

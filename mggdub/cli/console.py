@@ -15,6 +15,7 @@ from mggdub.cli import signals, streams
 from mggdub.progress import Progress, Stage, silent
 
 STAGES = {
+    Stage.FETCH: "Fetching LaMa's model for --inpainter lama (206 MB, once)",
     Stage.LOAD: "Loading the networks",
     Stage.CHECK: "Checking the rows",
     Stage.PHOTO: "Building the head",

@@ -14,7 +14,7 @@ from mggdub.cli.console import at_work, calm_threads, progress_bar, say
 from mggdub.cli.group import cli
 from mggdub.cli.options import CONFIG, PATH, Motion, Rate
 from mggdub.errors import CheckError, UsageError
-from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, POSES, RenderOptions
+from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, INPAINTERS, POSES, RenderOptions
 
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 
@@ -46,6 +46,10 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 @click.option(
     "--background", default="keep", show_default=True, metavar="keep|COLOR",
     help="Behind a transparent photo: white, 00ff00 or, in quotes, '#00ff00'.",
+)  # fmt: skip
+@click.option(
+    "--inpainter", type=click.Choice(INPAINTERS), default="auto", show_default=True,
+    help="Of the background behind the head; lama needs more packages.",
 )  # fmt: skip
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
@@ -112,7 +116,8 @@ def render(
 def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bool, **choices: Any) -> None:
     """Build the head of PHOTO once; `mggdub render HEAD.mgg SPEECH` then starts at once.
 
-    It is for the mggdub and the weights that made it. --preview, --size, --face and --background are part of it.
+    It is for the mggdub and the weights that made it. --preview, --size, --face, --background and --inpainter
+    are part of it.
     """
     options = RenderOptions(**choices)
     from mggdub.media.files import check_input, check_output

@@ -27,13 +27,13 @@ def write(path: Path, *lines: str) -> Path:
 def test_a_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
     first = write(
         tmp_path / "a.csv",
-        "\ufeffPhoto,speech,output,fps,preview,size,mouth-scale,face,background,drive",
-        'a.png,"b, c.wav",x.mp4,29.97,no,256,0.5,1,#00FF00,',
+        "\ufeffPhoto,speech,output,fps,preview,size,mouth-scale,face,background,inpainter,drive",
+        'a.png,"b, c.wav",x.mp4,29.97,no,256,0.5,1,#00FF00,fast,',
         "",
-        "/d/e.png,,y/z.m4v,,,,,,,moves.csv",
+        "/d/e.png,,y/z.m4v,,,,,,,,moves.csv",
     )
     cells = {"photo": "a.png", "speech": "b, c.wav", "output": "x.mp4", "fps": "29.97", "preview": False, "size": 256}
-    more = {"mouth_scale": 0.5, "face": 1, "background": "#00FF00", "drive": None}
+    more = {"mouth_scale": 0.5, "face": 1, "background": "#00FF00", "inpainter": "fast", "drive": None}
     other = {"photo": "/d/e.png", "output": "y/z.m4v", "drive": "moves.csv"}
     second = write(tmp_path / "a.jsonl", json.dumps(cells | more), "", json.dumps(other))
     rows, problems = read(first)
@@ -42,10 +42,11 @@ def test_a_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
     for one, two in zip(rows, again, strict=True):
         assert (one.photo, one.speech, one.output, one.options) == (two.photo, two.speech, two.output, two.options)
     wanted = RenderOptions(
-        preview=False, crf=30, fps=Fraction(30000, 1001), size=256, mouth_scale=0.5, face="1", background="#00FF00"
-    )
+        preview=False, crf=30, fps=Fraction(30000, 1001), size=256, mouth_scale=0.5, face="1", background="#00FF00",
+        inpainter="fast",
+    )  # fmt: skip
     assert rows[0].options == wanted and rows[0].speech == tmp_path / "b, c.wav"
-    assert rows[0].given == {"crf", "fps", "preview", "size", "mouth_scale", "face", "background"}
+    assert rows[0].given == {"crf", "fps", "preview", "size", "mouth_scale", "face", "background", "inpainter"}
     assert rows[1].options == RenderOptions(preview=True, crf=30, drive=tmp_path / "moves.csv")
     assert rows[1].inputs == (Path("/d/e.png"), tmp_path / "moves.csv") and rows[1].output == Path("y/z.m4v")
 

@@ -228,7 +228,7 @@ def mouths(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  #
 
 def texts(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
     """What a sentence repeats of a file."""
-    key = one_of(rng, ("format", "mggdub", "weights", "face", "background"))
+    key = one_of(rng, ("format", "mggdub", "weights", "face", "background", "inpainter"))
     holder = about["options"] if key in about["options"] else about
     holder[key] = one_of(rng, (ESCAPES, "9" * 5000, ESCAPES[:7], "\ud800"))
     if key == "mggdub":
@@ -250,7 +250,7 @@ def models() -> Models:
 @cache
 def honest() -> tuple[Tensors, About]:
     """What a tiny avatar's file holds."""
-    options = {"preview": True, "size": 64, "face": "largest", "background": "keep"}
+    options = {"preview": True, "size": 64, "face": "largest", "background": "keep", "inpainter": "auto"}
     head = build.build_avatar(
         read_image(ROOT / "tests" / "data" / "head.png"), models(), RenderOptions(size=64, preview=True)
     )

@@ -146,7 +146,7 @@ def avatars() -> list[tuple[str, bytes]]:
     head = build.build_avatar(
         read_image(ROOT / "tests" / "data" / "head.png"), models.load_models(), RenderOptions(size=96, preview=True)
     )
-    about = {"options": {"preview": True, "size": 96, "face": "largest", "background": "keep"}}
+    about = {"options": {"preview": True, "size": 96, "face": "largest", "background": "keep", "inpainter": "auto"}}
     with tempfile.TemporaryDirectory() as folder:
         save_avatar(Path(folder) / "head.mgg", head, about)
         return [(".mgg", (Path(folder) / "head.mgg").read_bytes())]
