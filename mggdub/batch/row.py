@@ -34,7 +34,8 @@ from mggdub.batch.record import Record, read_record, write_record
 from mggdub.batch.text import as_text, shown
 from mggdub.errors import InputError, MggdubError, OutputError
 from mggdub.media.files import check_output
-from mggdub.media.private import appear, append_private, check_private, folder_inside, private_folder, private_place
+from mggdub.media.partial import appear
+from mggdub.media.private import append_private, check_private, folder_inside, private_folder, private_place
 from mggdub.media.video import thumbnail
 from mggdub.options import AVATAR_OPTIONS, RenderOptions
 from mggdub.progress import Progress, Stage, silent

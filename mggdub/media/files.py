@@ -1,9 +1,4 @@
-"""Paths a user hands over: what may be read, what may be written, and files that appear whole or not at all.
-
-While it is written, a file is hidden in its folder under a name that nobody can guess and that says who writes it:
-`.NAME.PID-BIRTH-HOST-RANDOM.partial.SUFFIX`. It belongs to its owner alone and was made anew, so that no link can stand
-in for it; its writer holds a lock on it. What writers that were killed have left is removed by the next one.
-"""
+"""Paths a user hands over: what may be read, what may be written, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,17 +6,14 @@ import errno
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mggdub.errors import InputError, OutputError, UsageError
+from mggdub.media.partial import appear, create_partial, hidden_sibling, remove_stale
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
-LONGEST_STEM = 80  # bytes of a name that its partial repeats; file systems allow 255, some 143
-LONGEST_SUFFIX = 16
-PARTIAL = re.compile(r"\..*\.(\d{1,10})-(\d{1,20})-([0-9a-f]{8})-[0-9a-f]{16}\.partial(?:\.\w{1,15})?", re.DOTALL)
 SHOWN = 120  # characters of a name that is too long
 
 
@@ -148,7 +140,7 @@ def _is_writable(folder: Path) -> bool:
     # access() says yes to root even on a read-only or immutable folder; only trying tells.
     probe = hidden_sibling(folder / "probe")
     try:
-        os.close(_create(probe))
+        os.close(create_partial(probe))
     except OSError:
         return False
     finally:
@@ -169,12 +161,12 @@ def appearing_whole(path: Path, force: bool = True, private: bool = False) -> It
     partial = hidden_sibling(target.parent / path.name)
     held = -1
     try:
-        held = _create(partial)
+        held = create_partial(partial)
         yield partial
         if not private:
             with suppress(OSError):  # there are disks without permissions
                 partial.chmod(0o666 & ~_umask())
-        _appear(partial, target, path, force)
+        appear(partial, target, force)
     except OSError as error:
         if held >= 0 or not target.parent.is_dir():
             check_there(partial, path)
@@ -186,16 +178,6 @@ def appearing_whole(path: Path, force: bool = True, private: bool = False) -> It
             os.close(held)
 
 
-def hidden_sibling(path: Path) -> Path:
-    """Where a file lives until it is whole: a name nobody can guess in the same folder, short enough for any."""
-    token = f"{os.getpid()}-{_birth(os.getpid())}-{_host()}-{os.urandom(8).hex()}"
-    suffix = path.suffix if len(os.fsencode(path.suffix)) < LONGEST_SUFFIX else ""
-    stem = path.stem
-    while len(os.fsencode(stem)) > LONGEST_STEM:
-        stem = stem[:-1]
-    return path.with_name(f".{stem}.{token}.partial{suffix}")
-
-
 def check_there(partial: Path, path: Path) -> None:
     """Raises OutputError if what becomes `path` is gone: somebody removed its folder, or the file itself."""
     if not os.path.lexists(partial):
@@ -203,115 +185,7 @@ def check_there(partial: Path, path: Path) -> None:
         raise OutputError(f"{path} could not be written: {what} was removed in the meantime; start again.")
 
 
-def _create(partial: Path) -> int:
-    """A descriptor of a new, empty file that is locked as long as it is open. Raises OSError."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(partial, flags, 0o600)
-    if os.name == "posix":
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        _lock(descriptor)
-        return descriptor
-    os.close(descriptor)  # Windows renames no open file
-    return os.open(os.devnull, os.O_RDONLY)
-
-
-def _appear(partial: Path, target: Path, path: Path, force: bool) -> None:
-    """Give a whole file its name. Raises OutputError if it is taken and must not be overwritten, or OSError."""
-    if force:
-        partial.replace(target)
-        return
-    try:
-        os.link(partial, target)
-        return
-    except FileExistsError as error:
-        raise OutputError(_exists(path)) from error
-    except OSError:  # a disk without hard links: claim the name first
-        check_there(partial, path)
-    try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError as error:
-        raise OutputError(_exists(path)) from error
-    try:
-        partial.replace(target)
-    except OSError:
-        target.unlink()
-        raise
-
-
 def _umask() -> int:
     mask = os.umask(0o077)  # the only way to ask; what another thread makes meanwhile is not too open
     os.umask(mask)
     return mask
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove what killed processes of this machine and user left half-written in a folder. Raises nothing.
-
-    Only plain files of our own kind of name, whose process does not live and whose lock nobody holds.
-    """
-    if os.name != "posix":
-        return
-    with suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208  names alone
-            found = PARTIAL.fullmatch(name)
-            if found and found[3] == _host() and not _lives(int(found[1]), found[2]):
-                with suppress(OSError):
-                    _remove(folder / name)
-
-
-def _remove(partial: Path) -> None:
-    info = partial.lstat()
-    if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
-        return
-    descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if _lock(descriptor):
-            partial.unlink()
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a file for as long as it is open; False if another process has. Disks without locks say True."""
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _lives(pid: int, birth: str) -> bool:
-    """Whether the process that had this number at that time is still at work."""
-    if known := _process(pid):
-        return known[0] not in "ZX" and known[19] == birth  # neither dead nor another one of the same number
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _birth(pid: int) -> str:
-    """When a process began, in ticks since the machine did; 0 where the system does not say."""
-    return known[19] if (known := _process(pid)) else "0"
-
-
-def _process(pid: int) -> list[str]:
-    """Fields of Linux's /proc/PID/stat from the state on; [] elsewhere."""
-    try:
-        said = Path(f"/proc/{pid}/stat").read_bytes().decode("ascii", "replace")
-    except OSError:
-        return []
-    known = said.rpartition(")")[2].split()
-    return known if len(known) > 19 else []
-
-
-def _host() -> str:
-    name = os.uname().nodename if os.name == "posix" else os.environ.get("COMPUTERNAME", "")
-    return f"{zlib.crc32(os.fsencode(name)):08x}"

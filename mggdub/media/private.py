@@ -6,7 +6,6 @@ whole yet lies under a random name that is made with O_EXCL.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -25,7 +24,6 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe that took the place of a file w
 BINARY = getattr(os, "O_BINARY", 0)
 FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", os.O_RDONLY)  # one that may be entered, not read, too
 CHUNK = 1 << 20  # bytes
-LINKLESS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}  # of file systems without links
 
 
 def private_folder(path: Path) -> Path:
@@ -125,34 +123,6 @@ def copy_hashed(source: Path, target: Path, ours: bool = False) -> str:
         except OSError as error:
             raise OutputError(f"{target} could not be written ({error.strerror or error}).") from error
     return total.hexdigest()
-
-
-def appear(partial: Path, path: Path, force: bool, folder: int | None = None) -> None:
-    """Give a whole file its name; without `force` the name must be free at this very moment.
-
-    `folder` is a descriptor of the folder that `path` lies in, for when the way there is not trusted. A link in the
-    place of `path` is replaced with `force` and refused without. Raises OutputError or OSError.
-    """
-    name = path if folder is None else Path(path.name)
-    if force:
-        os.replace(partial, name, dst_dir_fd=folder)
-        return
-    try:
-        _link(partial, name, folder)
-    except FileExistsError as error:
-        raise OutputError(f"{path} exists; choose another name or overwrite it with --force.") from error
-
-
-def _link(partial: Path, name: Path, folder: int | None) -> None:
-    try:
-        os.link(partial, name, dst_dir_fd=folder)
-    except OSError as error:
-        if error.errno not in LINKLESS:
-            raise
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder))  # ours from here on
-        os.replace(partial, name, dst_dir_fd=folder)
-        return
-    partial.unlink()
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import pytest
 
 from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.media import files
-from mggdub.media.files import appearing_whole, check_input, check_output, hidden_sibling, remove_stale
+from mggdub.media.files import appearing_whole, check_input, check_output
+from mggdub.media.partial import PARTIAL, hidden_sibling, remove_stale
 
 
 def names(folder: Path) -> list[str]:
@@ -59,7 +60,7 @@ def test_nothing_can_stand_in_for_a_partial(tmp_path: Path, monkeypatch: pytest.
 def test_without_force_what_came_in_the_meantime_stays(
     tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.EOPNOTSUPP, "no links here")
 
     if not links:
@@ -232,4 +233,4 @@ def test_names_of_partials_are_recognised() -> None:
         "\udce9.mgg",
         "x" * 300 + ".averylongsuffixes",
     ):
-        assert files.PARTIAL.fullmatch(hidden_sibling(Path("/somewhere") / name).name), name
+        assert PARTIAL.fullmatch(hidden_sibling(Path("/somewhere") / name).name), name

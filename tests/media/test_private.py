@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mggdub.errors import InputError, OutputError
+from mggdub.media.partial import appear
 from mggdub.media.private import (
-    appear,
     append_private,
     check_private,
     copy_hashed,

@@ -217,7 +217,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         partial.symlink_to("/dev/full")
         return os.open(os.devnull, os.O_RDONLY)
 
-    monkeypatch.setattr("mggdub.media.files._create", full)
+    monkeypatch.setattr("mggdub.media.files.create_partial", full)
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with pytest.raises(OutputError, match="disk is full"):
         write(tmp_path / "a.mp4", repeat(noise, 2000))
