@@ -13,7 +13,8 @@ from scipy.ndimage import uniform_filter1d
 
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.types import BLENDSHAPES, Array, ExpressionTrack
+from mggdub.motion import selection
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack
 
 RATE = 25.0
 SMOOTHING = 5  # frames
@@ -49,13 +50,7 @@ def eyelids(track: ExpressionTrack) -> Array:
 
 def gaze(track: ExpressionTrack) -> Array:
     """[T, 2]: to the person's left, and up, in units."""
-    unit = {name: track.blendshapes[:, k].astype(np.float64) for k, name in enumerate(BLENDSHAPES)}
-    aside = [
-        unit["eyeLookOutLeft"] - unit["eyeLookInLeft"],
-        unit["eyeLookInRight"] - unit["eyeLookOutRight"],
-    ]
-    up = [unit[f"eyeLookUp{side}"] - unit[f"eyeLookDown{side}"] for side in ("Left", "Right")]
-    return np.stack([np.mean(aside, 0), np.mean(up, 0)], 1)
+    return selection.gaze(track.blendshapes[:, list(DRIVING_UNITS)].astype(np.float64))
 
 
 def blink_starts(lids: Array) -> Array:

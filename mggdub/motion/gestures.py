@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, sampled
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
@@ -86,10 +87,10 @@ def held_looks(pose: Array) -> Array:
 
 def conjugate(looks: Array) -> Array:
     """[8] where both eyes look together, of what each of them does."""
-    unit = dict(zip((NAMES[k].removeprefix("eyeLook") for k in LOOKS), looks, strict=True))
-    aside = (unit["OutLeft"] - unit["InLeft"] + unit["InRight"] - unit["OutRight"]) / 2
-    up = (unit["UpLeft"] + unit["UpRight"] - unit["DownLeft"] - unit["DownRight"]) / 2
-    return _looks(np.array([up]), np.array([aside]))[0]
+    units = np.zeros((1, len(NAMES)))
+    units[:, LOOKS] = looks
+    aside, up = selection.gaze(units).T
+    return _looks(up, aside)[0]
 
 
 def _looks(up: Array, aside: Array) -> Array:

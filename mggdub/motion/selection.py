@@ -75,17 +75,22 @@ def mirrored(pose: Array, units: Array) -> tuple[Array, Array]:
 
 def joint_state(pose: Array, units: Array, speed: Array) -> Array:
     """[..., 17]: what must fit where two pieces join, in usual differences. `speed` [..., 10] is per value."""
-
-    def mean(*names: str) -> Array:
-        return np.mean([units[..., NAMES.index(name)] for name in names], 0)
-
-    aside = mean("eyeLookOutLeft", "eyeLookInRight") - mean("eyeLookInLeft", "eyeLookOutRight")
-    up = mean("eyeLookUpLeft", "eyeLookUpRight") - mean("eyeLookDownLeft", "eyeLookDownRight")
-    face = [mean("browInnerUp") / 0.15, mean("browDownLeft", "browDownRight") / 0.1, aside / 0.3, up / 0.3]
+    face = [_mean(units, "browInnerUp") / 0.15, _mean(units, "browDownLeft", "browDownRight") / 0.1]
     scale = np.array([3, 3, 2, 1, 1, 1.5, 0.7, 0.7, 2, 2], np.float32)
     held = (pose / scale)[..., :8]
     moving = (speed / (0.12 * scale))[..., :5]
-    return np.concatenate([held, moving, np.stack(face, -1)], -1).astype(np.float32)
+    return np.concatenate([held, moving, np.stack(face, -1), gaze(units) / 0.3], -1).astype(np.float32)
+
+
+def gaze(units: Array) -> Array:
+    """[..., 2] where both eyes look together: to the person's left, and up, of driving units [..., 24]."""
+    aside = _mean(units, "eyeLookOutLeft", "eyeLookInRight") - _mean(units, "eyeLookInLeft", "eyeLookOutRight")
+    up = _mean(units, "eyeLookUpLeft", "eyeLookUpRight") - _mean(units, "eyeLookDownLeft", "eyeLookDownRight")
+    return np.stack([aside, up], -1)
+
+
+def _mean(units: Array, *names: str) -> Array:
+    return np.mean([units[..., NAMES.index(name)] for name in names], 0)
 
 
 def places_of(bank: MotionBank) -> Places:
