@@ -1,19 +1,17 @@
 """The avatar file: a head that was built once, as one strict safetensors file, and as a PLY of its Gaussians.
 
-The tensors are named after the fields that hold them (`gaussians.means`); everything else is one JSON text in the
-header, under `mggdub`. What is kept follows from the dataclasses' own fields, so a field more needs no line here.
+The tensors are named after the fields that hold them (`gaussians.means`) and listed in `bounds.TENSORS`; everything
+else is one JSON text in the header, under `mggdub`: what the file is, and under `fields` the numbers of a head.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from scipy.sparse import csr_matrix
 
-from mggdub import types, weights
-from mggdub.avatar import values
-from mggdub.avatar.bounds import check_avatar, check_options, check_tensors
-from mggdub.avatar.values import HeadAvatar
+from mggdub import weights
+from mggdub.avatar.bounds import TENSORS, check_avatar, check_options, check_tensors
+from mggdub.avatar.values import Bases, HeadAvatar, MouthLayer, RenderBox
 from mggdub.errors import InputError, MggdubError, UsageError, excerpt
 from mggdub.media.files import appearing_whole, check_input, check_output
 from mggdub.networks.mouth import load_mouth
 from mggdub.options import AVATAR_OPTIONS
-from mggdub.types import Gaussians
+from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
@@ -39,13 +36,10 @@ ABOUT = {"format", "mggdub", "weights", "options", "fields"}  # what the header 
 LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it
 LARGEST_HEADER = 256 << 10  # bytes; an avatar's has 5,000
 DC = 0.28209479177387814  # the constant spherical harmonic, in which PLY files count colours
-VALUES = {
-    name: value
-    for module in (types, values)
-    for name, value in vars(module).items()
-    if is_dataclass(value) and isinstance(value, type)
-}
+CLOUD = ("means", "quats", "scales", "opacities", "colors")
+SIDES = ("left", "top", "width", "height", "render_width", "render_height")
 Tensors = dict[str, torch.Tensor]
+Node = dict[str, Any]  # of the header's JSON
 
 
 def is_avatar(path: Path) -> bool:
@@ -59,11 +53,11 @@ def save_avatar(path: Path, avatar: HeadAvatar, about: dict[str, Any], force: bo
     Raises UsageError or OutputError.
     """
     check_output(path, force, suffixes=(SUFFIX,))
-    tensors: Tensors = {}
-    tree = _take(avatar, "", tensors)
-    told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint(), "fields": tree}
+    tensors = {name: _tensor(attrgetter(name)(avatar)) for name in TENSORS}
+    fields = _fields(avatar)
+    told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint(), "fields": fields}
     told["sha256"] = _digest(told, tensors)
-    data = save(tensors, {KEY: json.dumps(told, sort_keys=True)})  # one key: the order of several is not fixed
+    data = save(tensors, {KEY: _json(told)})  # one key: the order of several is not fixed
     with appearing_whole(path, force, private=True) as partial:  # it is a face
         partial.write_bytes(data)
 
@@ -99,9 +93,7 @@ def _checked(about: dict[str, Any], tensors: Tensors) -> HeadAvatar:
         raise ValueError("its header has other entries than an avatar's")
     check_options(about["options"])
     check_tensors(tensors)
-    avatar = _give(about.pop("fields"), "", tensors)
-    if not isinstance(avatar, HeadAvatar):
-        raise ValueError("it holds something else")
+    avatar = _avatar(about.pop("fields"), tensors)
     check_avatar(avatar, load_mouth())
     return avatar
 
@@ -154,81 +146,123 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     return len(rows)
 
 
-def _take(value: Any, name: str, tensors: Tensors) -> Any:
-    """The JSON of a value; its arrays go into `tensors` under the names of the fields that hold them."""
-    if isinstance(value, np.ndarray):
-        tensors[name] = torch.from_numpy(np.array(value, order="C"))
-        return {"is": "array"}
+def _tensor(value: torch.Tensor | Array) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
-        tensors[name] = value.detach().cpu().contiguous()
-        return {"is": "tensor"}
-    if isinstance(value, csr_matrix):
-        for part in ("data", "indices", "indptr"):
-            _take(getattr(value, part), f"{name}.{part}", tensors)
-        return {"is": "csr", "of": list(value.shape)}
-    if isinstance(value, slice):
-        return {"is": "slice", "of": [value.start, value.stop, value.step]}
-    if isinstance(value, tuple):
-        return {"is": "tuple", "of": [_take(part, f"{name}.{k}", tensors) for k, part in enumerate(value)]}
-    if type(value).__name__ in VALUES:
-        parts = {f.name: _take(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), tensors) for f in fields(value)}
-        return {"is": type(value).__name__, "of": parts}
-    if isinstance(value, np.generic):
-        value = value.item()
-    assert value is None or isinstance(value, (bool, int, float, str)), f"{name} is a {type(value)}"
+        return value.detach().cpu().contiguous()
+    return torch.from_numpy(np.array(value, order="C"))
+
+
+def _fields(avatar: HeadAvatar) -> Node:
+    """What a file says of an avatar beside its tensors: the numbers, and of what kind every field is."""
+    camera, box, mouth = avatar.camera, avatar.box, avatar.mouth_layer
+    own = {"person": mouth.person, "size": mouth.size, "skin": _matrix(mouth.skin)}
+    sides = {name: getattr(box, name) for name in SIDES}
+    parts = {
+        "gaussians": _object("Gaussians", {name: {"is": "tensor"} for name in CLOUD}),
+        "mesh_weights": _matrix(avatar.mesh_weights),
+        "hidden": _range(avatar.hidden),
+        "bases": _object("Bases", _arrays("bases.")),
+        "lids": {"is": "tuple", "of": [_range(lid) for lid in avatar.lids]},
+        "mouth": _range(avatar.mouth),
+        "mouth_layer": _object("MouthLayer", _arrays("mouth_layer.") | own),
+        "camera": _object("Camera", _arrays("camera.") | {"width": camera.width, "height": camera.height}),
+        "box": _object("RenderBox", sides),
+        "angle": avatar.angle,
+        "advice": {"is": "tuple", "of": list(avatar.advice)},
+    }
+    return _object("HeadAvatar", _arrays("") | parts)
+
+
+def _object(kind: str, parts: dict[str, Any]) -> Node:
+    return {"is": kind, "of": parts}
+
+
+def _arrays(prefix: str) -> Node:
+    """Of the arrays whose names are a prefix and one word more."""
+    names = (name.removeprefix(prefix) for name in TENSORS if name.startswith(prefix))
+    return {name: {"is": "array"} for name in names if "." not in name}
+
+
+def _matrix(matrix: csr_matrix) -> Node:
+    return {"is": "csr", "of": list(matrix.shape)}
+
+
+def _range(points: slice) -> Node:
+    return {"is": "slice", "of": [points.start, points.stop, points.step]}
+
+
+def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
+    """The avatar of a header's `fields` and of tensors that are checked.
+
+    Raises ValueError, TypeError or LookupError for anything that `_fields` did not make.
+    """
+    of = tree["of"]
+    array = {name: tensor.numpy() for name, tensor in tensors.items()}
+    mouth, camera, box = (of[name]["of"] for name in ("mouth_layer", "camera", "box"))
+    left, right = of["lids"]["of"]
+    avatar = HeadAvatar(
+        gaussians=Gaussians(**{name: tensors[f"gaussians.{name}"] for name in CLOUD}),
+        mesh_weights=_as_matrix("mesh_weights", of["mesh_weights"], array),
+        head_share=array["head_share"],
+        torso_share=array["torso_share"],
+        crop_uv=array["crop_uv"],
+        shows_photo=array["shows_photo"],
+        hidden=_as_range(of["hidden"]),
+        bases=Bases(array["bases.motion"], array["bases.shade"]),
+        mesh=array["mesh"],
+        photo_drivers=array["photo_drivers"],
+        photo_mouth=array["photo_mouth"],
+        lids=(_as_range(left), _as_range(right)),
+        mouth=_as_range(of["mouth"]),
+        mouth_layer=MouthLayer(
+            means=array["mouth_layer.means"],
+            skin=_as_matrix("mouth_layer.skin", mouth["skin"], array),
+            mesh=array["mouth_layer.mesh"],
+            rest=array["mouth_layer.rest"],
+            person=_whole(mouth["person"]),
+            size=_number(mouth["size"]),
+            light=array["mouth_layer.light"],
+            own=array["mouth_layer.own"],
+            own_share=array["mouth_layer.own_share"],
+        ),
+        camera=Camera(array["camera.K"], array["camera.viewmat"], _whole(camera["width"]), _whole(camera["height"])),
+        box=RenderBox(**{name: _whole(box[name]) for name in SIDES}),
+        plate=array["plate"],
+        image=array["image"],
+        torso_share_map=array["torso_share_map"],
+        angle=_number(of["angle"]),
+        advice=tuple(of["advice"]["of"]),
+    )
+    if _json(_fields(avatar)) != _json(tree):
+        raise ValueError("its fields are not those of an avatar")
+    return avatar
+
+
+def _as_matrix(name: str, node: Node, array: dict[str, Array]) -> csr_matrix:
+    rows, columns = (_whole(size) for size in node["of"])
+    parts = tuple(array[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return csr_matrix(parts, shape=(rows, columns), copy=False)  # raises if the rows are others
+
+
+def _as_range(node: Node) -> slice:
+    start, stop, _ = node["of"]
+    return slice(_whole(start), _whole(stop))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"a {type(value).__name__} stands where a whole number should")
     return value
 
 
-def _give(node: Any, name: str, tensors: Tensors) -> Any:
-    """The value of a JSON and of tensors that are checked.
-
-    Raises ValueError, TypeError or LookupError for anything that `_take` did not make.
-    """
-    if not isinstance(node, dict):
-        if not (node is None or isinstance(node, (bool, int, float, str))) or (
-            isinstance(node, float) and not math.isfinite(node)
-        ):
-            raise ValueError(f"{name} is no value")
-        return node
-    kind: str = node["is"]
-    of: Any = node.get("of")
-    if kind in ("array", "tensor"):
-        return tensors[name].numpy() if kind == "array" else tensors[name]
-    if kind == "csr":
-        if not all(type(part) is int for part in of) or len(of) != 2:
-            raise ValueError(f"{name} is no matrix")
-        data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-        return csr_matrix((data, indices, indptr), shape=tuple(of), copy=False)  # raises if the rows are others
-    if kind == "slice":
-        if not all(part is None or type(part) is int for part in of) or len(of) != 3:
-            raise ValueError(f"{name} is no range")
-        return slice(*of)
-    if kind == "tuple":
-        return tuple(_give(part, f"{name}.{k}", tensors) for k, part in enumerate(of))
-    value = VALUES[kind]
-    hints = get_type_hints(value)
-    wanted = [f.name for f in fields(value)]
-    if sorted(wanted) != sorted(of):
-        raise ValueError(f"{kind} has other fields in this version of mggdub")
-    parts = {key: _give(of[key], f"{name}.{key}".lstrip("."), tensors) for key in wanted}
-    for key, part in parts.items():
-        if not _fits(part, hints[key]):
-            raise ValueError(f"{name}.{key} is a {type(part).__name__}")
-    return value(**parts)
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError(f"a {type(value).__name__} stands where a number should")
+    return value  # type: ignore[no-any-return]
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is what a field is annotated with; Any takes everything."""
-    kind, inner = get_origin(hint) or hint, get_args(hint)
-    if kind in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
-    if kind is tuple and isinstance(value, tuple):
-        return inner[1:] == (...,) or (
-            len(inner) == len(value) and all(_fits(v, one) for v, one in zip(value, inner, strict=True))
-        )
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+def _json(value: Node) -> str:
+    return json.dumps(value, sort_keys=True, default=np.generic.item)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
@@ -248,7 +282,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
 
 def _digest(told: dict[str, Any], tensors: Tensors) -> str:
     """SHA-256 of everything in the file, so that a flipped bit is seen."""
-    sum_ = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    sum_ = hashlib.sha256(_json(told).encode())
     for name in sorted(tensors):
         sum_.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
         if tensors[name].numel():
