@@ -7,20 +7,15 @@ from pathlib import Path
 
 from mggdub.errors import InputError, UsageError
 from mggdub.media.files import check_input
+from mggdub.media.unread import START, kind_of_start
 
 HEAD = 1 << 16  # bytes that are looked at
-PICTURES = (
+PICTURES = (  # that Pillow reads; `unread` knows the others
     *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS"),
-    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\0\0\1\0", b"qoif", b"\x76\x2f\x31\x01"),
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\1\0", b"qoif"),
 )
-SOUNDS = (
-    *(b"ID3", b"fLaC", b"OggS", b"#!AMR", b".snd", b"wvpk", b"caff", b"NIST_1A", b"TTA1", b"MPCK", b"MAC "),
-    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9"),
-)
-VIDEOS = (b"\x1a\x45\xdf\xa3", b"FLV\1", b"\0\0\1\xba", b"\0\0\1\xb3", b".RMF", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
-RIFF = {b"WAVE": "sound", b"AVI ": "video", b"WEBP": "picture", b"AIFF": "sound", b"AIFC": "sound"}
-STILLS = (b"avif", b"heic", b"heix", b"mif1", b"heim", b"heis", b"hevc", b"msf1", b"avis")  # brands of ISO files
-ONLY_SOUND = (b"M4A ", b"M4B ", b"M4P ")
+AVIF = (b"avif", b"avis")  # brands
+FAMILIES = {"heif": "picture", "picture": "picture", "sound": "sound"}
 SOUND_NAMES = frozenset((".m4a", ".mka", ".weba", ".wma", ".oga", ".ra", ".m4b"))  # whose containers hold either
 
 
@@ -28,20 +23,20 @@ def kind(path: Path) -> str | None:
     """'picture', 'sound', 'video', 'avatar' or 'track', None if the first bytes do not tell. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-    if head.startswith(PICTURES) or re.match(rb"P[1-7]\s+(#|\d|WIDTH)", head) or re.match(rb"BM.{4}\0{4}", head, re.S):
+    if _is_picture(head):
         return "picture"
-    if head[:4] in (b"RIFF", b"RF64", b"FORM", b"RIFX") and head[8:12] in RIFF:
-        return RIFF[head[8:12]]
-    if head.startswith(SOUNDS):
-        return "sound"
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        return "picture" if brand in STILLS else "sound" if brand in ONLY_SOUND else _either(path)
-    if head.startswith(VIDEOS) or (head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G"):
-        return _either(path)
     if re.match(rb".{8}\{\s*\"__metadata__\"\s*:\s*\{\s*\"mggdub\"", head, re.S):
         return "avatar"
+    if found := kind_of_start(path, head[:START]):
+        return _either(path) if found.family == "video" else FAMILIES.get(found.family)
     return "track" if _is_track(head) else None
+
+
+def _is_picture(head: bytes) -> bool:
+    """Whether a file that begins so is a picture that Pillow may read."""
+    boxed = (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or (head[4:8] == b"ftyp" and head[8:12] in AVIF)
+    plain = re.match(rb"P[1-7]\s+(#|\d|WIDTH)", head) or re.match(rb"BM.{4}\0{4}", head, re.S)
+    return head.startswith(PICTURES) or boxed or plain is not None
 
 
 def _either(path: Path) -> str:

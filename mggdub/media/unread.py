@@ -71,12 +71,18 @@ MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"\0\0\1\xba", VIDEO),
     (b"\0\0\1\xb3", VIDEO),
     (b"0&\xb2u\x8ef\xcf\x11", VIDEO),  # ASF
+    (b".RMF", VIDEO),
     (b"fLaC", SOUND),
     (b"ID3", SOUND),
     (b"caff", SOUND),
     (b"#!AMR", SOUND),
     (b".snd", SOUND),
     (b"OggS", SOUND),
+    (b"wvpk", SOUND),
+    (b"NIST_1A", SOUND),
+    (b"TTA1", SOUND),
+    (b"MPCK", SOUND),
+    (b"MAC ", SOUND),
     (b"Rar!", Kind("a RAR archive", "unpack it first", "other")),
     (b"7z\xbc\xaf", Kind("a 7z archive", "unpack it first", "other")),
 )
@@ -99,6 +105,14 @@ def kind_of(path: Path) -> Kind | None:
             start = file.read(START)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+    return kind_of_start(path, start, suffix)
+
+
+def kind_of_start(path: Path, start: bytes, suffix: str = "") -> Kind | None:
+    """What a file that begins so is; with its suffix, in small letters, also what its bytes do not say.
+
+    Of START bytes; raw files of cameras are opened again.
+    """
     magic = next((kind for magic, kind in MAGICS if start.startswith(magic)), None)
     return magic or _boxed(start) or _riff(start) or _raw(path, start, suffix) or _packed(start, suffix) or _text(start)
 
@@ -134,7 +148,7 @@ def _boxed(start: bytes) -> Kind | None:
 
 def _riff(start: bytes) -> Kind | None:
     """RIFF and IFF files, and streams that begin with a packet."""
-    if start[:4] in (b"RIFF", b"RF64", b"FORM"):
+    if start[:4] in (b"RIFF", b"RF64", b"RIFX", b"FORM"):
         return {b"AVI ": VIDEO, b"WAVE": SOUND, b"AIFF": SOUND, b"AIFC": SOUND}.get(start[8:12])
     if len(start) > 3 and start[0] == 0xFF:
         layer, adts = start[1] & 0xE6, start[1] & 0xF6 == 0xF0
