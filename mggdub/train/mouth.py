@@ -16,7 +16,8 @@ import torch
 from scipy import ndimage
 
 from mggdub import weights
-from mggdub.avatar.mouth import BEHIND, cheek_colour, closed_middle, people_costs
+from mggdub.avatar.lips import closed_middle
+from mggdub.avatar.mouth import BEHIND, cheek_colour, people_costs
 from mggdub.errors import MggdubError
 from mggdub.evaluation.perceptual import Lpips, load_lpips
 from mggdub.face.clip import calm_frames, fit_person, smooth_pose

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mggdub.avatar.mouth import LIP_TIP, MIDDLE, Lips, lips_of, mouth_size, paint_places, relative_light
+from mggdub.avatar.lips import LIP_TIP, MIDDLE, Lips, lips_of
+from mggdub.avatar.mouth import mouth_size, paint_places, relative_light
 from mggdub.evaluation.perceptual import Lpips
 from mggdub.metrics.pixels import grey
 from mggdub.networks.mouth import MouthAtlas

@@ -10,16 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mggdub.avatar.mouth import (
-    LIP_TIP,
-    MIDDLE,
-    lip_edges,
-    lip_shape,
-    lips_of,
-    lower_level,
-    lower_share,
-    picture_places,
-)
+from mggdub.avatar.lips import LIP_TIP, MIDDLE, lip_edges, lip_shape, lips_of, lower_level, lower_share, picture_places
 from mggdub.face.mesh import INNER_LIPS, UPPER_LIP, inside
 from mggdub.metrics.pixels import grey
 from mggdub.networks.mouth import MouthConfig

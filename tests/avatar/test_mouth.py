@@ -4,22 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.avatar.mouth import (
-    BEHIND,
-    Lips,
-    build_mouth,
-    chord_rows,
-    chords,
-    closed_width,
-    lip_edges,
-    lip_shape,
-    lips_of,
-    nearest_states,
-    not_burnt,
-    paint_mouth,
-    paint_places,
-    picture_places,
-)
+from mggdub.avatar.lips import Lips, chord_rows, chords, closed_width, lip_edges, lip_shape, lips_of, picture_places
+from mggdub.avatar.mouth import BEHIND, build_mouth, nearest_states, not_burnt, paint_mouth, paint_places
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
 from mggdub.networks.mouth import MouthAtlas, MouthConfig, load_mouth

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from mggdub.avatar.mouth import lips_of
+from mggdub.avatar.lips import lips_of
 from mggdub.face.mesh import LOWER_LIP, UPPER_LIP, canonical_face
 from mggdub.networks.mouth import MouthConfig
 from mggdub.train import mouth
