@@ -5,36 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path, PureWindowsPath
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from mggdub.batch.text import as_name, as_path, brief, read_table, read_text, shown
+from mggdub.batch.cells import OPTIONS, as_file, as_option
+from mggdub.batch.text import brief, read_table, read_text, shown
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
+from mggdub.media.table import column_name
 from mggdub.media.unread import NAMED, PICTURES
-from mggdub.options import RenderOptions, parse_fps
+from mggdub.options import RenderOptions
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
-OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if name != "force"}
 COLUMNS = (*FILES, *OPTIONS)
 LARGEST_FILE = 64 << 20  # bytes
 LONGEST_LINE = 1 << 20  # characters of JSON
-LONGEST_VALUE = 40  # characters of what is no file's name
-LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
-LONGEST_PATH = 4000  # ... and of all of them together
 DEEPEST = 40  # folders of an output
 MOST_ROWS = 100_000
 MOST_LINES = 1_000_000  # empty ones included
-YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]")  # not the bytes of os.fsdecode
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 PHOTOS = PICTURES | {".mgg"}
 SOUNDS = frozenset(".aac .aif .aiff .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split())
 
@@ -184,7 +178,7 @@ def _json_cells(line: str) -> dict[str, str]:
     pairs = json.loads(line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=str)
     if not isinstance(pairs, _Pairs) or any(isinstance(value, (list, tuple)) for _, value in pairs):
         raise ValueError("it is no JSON object of texts and numbers")
-    cells = {as_name(key): "" if value is None else str(value) for key, value in pairs}
+    cells = {column_name(key): "" if value is None else str(value) for key, value in pairs}
     if len(cells) < len(pairs):
         raise ValueError("it names a column twice")
     if not cells:
@@ -244,62 +238,18 @@ def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], g
             raise UsageError(f"{name} holds characters that no name has; correct it.")
     if missing := [name for name in ("photo", "output") if name not in cells]:
         raise UsageError(f"{missing[0]} is empty; fill it in.")
-    named = {name: _value(name, cell, here) for name, cell in cells.items() if name in OPTIONS}
+    named = {name: as_option(name, cell, here) for name, cell in cells.items() if name in OPTIONS}
     options = RenderOptions(**{**base, **named})
     if "speech" not in cells and not options.drive:
         raise UsageError("there is nothing to say; fill in speech or drive.")
     return Row(
         number,
-        _file("photo", cells["photo"], here),
-        _file("speech", cells["speech"], here) if "speech" in cells else None,
+        as_file("photo", cells["photo"], here),
+        as_file("speech", cells["speech"], here) if "speech" in cells else None,
         _inside(cells["output"]),
         options,
         given | named.keys(),
     )
-
-
-def _file(name: str, cell: str, here: Path) -> Path:
-    """The path of an input. Raises UsageError if no file can have that name."""
-    try:
-        path = as_path(cell)
-    except ValueError as error:
-        raise UsageError(f"{name} holds characters that no name has; correct it.") from error
-    _check_length(name, path)
-    return here / path
-
-
-def _check_length(name: str, path: str) -> None:
-    size = len(os.fsencode(path))
-    longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
-    if longest > LONGEST_NAME:
-        raise UsageError(f"the name of the {name} is too long ({longest} bytes); give one of at most {LONGEST_NAME}.")
-    if size > LONGEST_PATH:
-        raise UsageError(f"the path of the {name} is too long ({size} bytes); shorten it.")
-
-
-def _value(name: str, text: str, here: Path) -> Any:
-    """A cell as the type of its option. Raises UsageError."""
-    hint = OPTIONS[name]
-    kinds = get_args(hint) or (hint,)
-    if Path in kinds:
-        return _file(name, text, here)
-    try:
-        if len(text) > LONGEST_VALUE:
-            raise ValueError(text)
-        if bool in kinds:
-            return YES_NO[text.lower()]
-        if Fraction in kinds:
-            return parse_fps(_with_point(text))
-        if float in kinds:
-            return float(_with_point(text))
-        return int(text) if int in kinds else text
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{name} is {brief(text)}, which is no value for it; correct it.") from error
-
-
-def _with_point(text: str) -> str:
-    """A number with its decimal comma, of which there is one at most, as a point."""
-    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
 
 
 def _inside(name: str) -> Path:
@@ -310,7 +260,7 @@ def _inside(name: str) -> Path:
     if PureWindowsPath(name).suffix.lower() not in CONTAINERS:
         endings = ", ".join(CONTAINERS)
         raise UsageError(f"the output {brief(name)} does not end in {endings}; choose one of these endings.")
-    path = _file("output", str(Path(*parts)), Path())
+    path = as_file("output", str(Path(*parts)), Path())
     if len(parts) > DEEPEST:
         raise UsageError(f"the output {brief(name)} lies {len(parts)} folders deep; {DEEPEST} is the most.")
     return path

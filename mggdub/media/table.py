@@ -10,10 +10,11 @@ import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from mggdub.errors import InputError, excerpt
 from mggdub.media.files import check_input
@@ -23,6 +24,7 @@ LONGEST_LINE = 1 << 20  # characters
 LONGEST_NAME = 40  # characters of a column's name in a sentence
 NAMED = 6  # columns that a sentence names before it counts the rest
 PROBE = 400  # bytes that tell UTF-16 without a mark
+LONGEST_HEADER = 1 << 16  # characters that are looked at for what parts the cells
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
          codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 DECIMAL = re.compile(r"\s*[+-]?\d*[.,]?\d*(?:[eE][+-]?\d{1,3})?\s*", re.ASCII)
@@ -48,7 +50,11 @@ def read_table(path: Path, known: frozenset[str], limits: Limits) -> Iterator[tu
     if path.stat().st_size > limits.size:
         raise InputError(f"{path} is larger than {limits.size >> 20} MiB; cut it into parts.")
     try:
-        encoding = _encoding(path)
+        with path.open("rb") as start:
+            head = start.read(PROBE)
+        encoding = text_encoding(head)
+        if encoding == "utf-8" and b"\0" in head:
+            raise InputError(f"{path} is not a CSV text file (it holds zero bytes); export it again.")
         with path.open(
             newline="", encoding=encoding, errors="surrogateescape" if "8" in encoding else "strict"
         ) as file:
@@ -59,29 +65,37 @@ def read_table(path: Path, known: frozenset[str], limits: Limits) -> Iterator[tu
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(PROBE)
+def text_encoding(head: bytes) -> str:
+    """What a text that begins so is written in: by its mark, UTF-16 also by the zeros of its ASCII letters, or UTF-8.
+
+    Decoding takes marks away.
+    """
     for mark, encoding in MARKS.items():  # that of UTF-32 begins with that of UTF-16 and comes before it
         if head.startswith(mark):
             return encoding
-    if b"\0" not in head:
-        return "utf-8"
     for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
-        zeros, others = head[first::2], head[1 - first :: 2]
+        zeros, others = head[:PROBE][first::2], head[:PROBE][1 - first :: 2]
         if zeros.count(0) > 0.9 * len(zeros) and others.count(0) < 0.1 * len(others):
             return encoding
-    raise InputError(f"{path} is not a CSV text file (it holds zero bytes); export it again.")
+    return "utf-8"
 
 
-def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> Iterator[tuple[int, list[str]]]:
-    lines = _lines(path, file, limits.lines)
+def open_table(lines: Iterator[str], known: Collection[str]) -> tuple[int, str, Any]:
+    """Lines before the header, what parts the cells, and a csv.reader of the lines from the header on.
+
+    `known` are names in small letters, one of which the header should have.
+    """
     first = next(lines, "")
     before, delimiter = 0, ""
     if noted := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):  # a spreadsheet's note to itself
         before, delimiter, first = 1, noted[1], next(lines, "")
-    delimiter = delimiter or max(DELIMITERS, key=lambda one: _fit(first, one, known))
-    reader = csv.reader(_following(first, lines), delimiter=delimiter, strict=True)
+    head, names = first[:LONGEST_HEADER], frozenset(known)
+    delimiter = delimiter or max(DELIMITERS, key=lambda one: _fit(head, one, names))
+    return before, delimiter, csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+
+
+def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    before, delimiter, reader = open_table(_lines(path, file, limits.lines), known)
     try:
         header = [name.strip() for name in next(reader, [])]
         _check_header(path, header, limits.columns)
@@ -101,11 +115,6 @@ def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> It
         ) from error
 
 
-def _following(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
-
-
 def _lines(path: Path, file: TextIO, most: int) -> Iterator[str]:
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
@@ -123,7 +132,12 @@ def _fit(line: str, delimiter: str, known: frozenset[str]) -> tuple[int, int]:
         cells = next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return 0, 0
-    return len(known.intersection(cell.strip().lower() for cell in cells)), len(cells)
+    return len(known.intersection(column_name(cell) for cell in cells)), len(cells)
+
+
+def column_name(cell: str) -> str:
+    """A column's name, however it is written: in small letters, with underscores."""
+    return cell.strip().lower().replace("-", "_")
 
 
 def _check_header(path: Path, header: list[str], most: int) -> None:

@@ -1,0 +1,64 @@
+"""What a cell of a row means: the path of a file, or the value of an option."""
+
+from __future__ import annotations
+
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from mggdub.batch.text import as_path, brief
+from mggdub.errors import UsageError
+from mggdub.options import RenderOptions, parse_fps
+
+OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if name != "force"}
+LONGEST_VALUE = 40  # characters of what is no file's name
+LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
+LONGEST_PATH = 4000  # ... and of all of them together
+YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def as_file(name: str, cell: str, here: Path) -> Path:
+    """The path of an input. Raises UsageError if no file can have that name."""
+    try:
+        path = as_path(cell)
+    except ValueError as error:
+        raise UsageError(f"{name} holds characters that no name has; correct it.") from error
+    _check_length(name, path)
+    return here / path
+
+
+def _check_length(name: str, path: str) -> None:
+    size = len(os.fsencode(path))
+    longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
+    if longest > LONGEST_NAME:
+        raise UsageError(f"the name of the {name} is too long ({longest} bytes); give one of at most {LONGEST_NAME}.")
+    if size > LONGEST_PATH:
+        raise UsageError(f"the path of the {name} is too long ({size} bytes); shorten it.")
+
+
+def as_option(name: str, text: str, here: Path) -> Any:
+    """A cell as the type of its option. Raises UsageError."""
+    hint = OPTIONS[name]
+    kinds = get_args(hint) or (hint,)
+    if Path in kinds:
+        return as_file(name, text, here)
+    try:
+        if len(text) > LONGEST_VALUE:
+            raise ValueError(text)
+        if bool in kinds:
+            return YES_NO[text.lower()]
+        if Fraction in kinds:
+            return parse_fps(_with_point(text))
+        if float in kinds:
+            return float(_with_point(text))
+        return int(text) if int in kinds else text
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{name} is {brief(text)}, which is no value for it; correct it.") from error
+
+
+def _with_point(text: str) -> str:
+    """A number with its decimal comma, of which there is one at most, as a point."""
+    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
