@@ -2,7 +2,8 @@
 
 A drawing is `rasterize.render_placed`'s, settled by `settle`. Its colours are enlarged by cubic convolution (Keys
 1981); the photo's detail is looked up where the drawing says it was in the photo, by the same cubic, so the head is as
-sharp as the photo however small it was drawn. A row is one thread's: the bytes do not depend on their number.
+sharp as the photo however small it was drawn. A row is one thread's: the bytes do not depend on their number. All of
+it lives in this one file for the reason that `kernels` gives: numba's cache.
 """
 
 # ruff: noqa: ARG001 (an intrinsic names its arguments only so that numba can count them)
