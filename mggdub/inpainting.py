@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from mggdub.errors import InputError, MggdubError, OutputError, UsageError, excerpt
-from mggdub.media.files import appearing_whole, check_input, remove_stale, status
+from mggdub.media.files import appearing_whole, check_input, status
+from mggdub.media.partial import remove_stale
 from mggdub.progress import Progress, Stage
 from mggdub.types import Array
 from mggdub.weights import digest
