@@ -12,6 +12,7 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.expression import ExpressionBasis, load_expression
 from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.networks.head import HeadNet, load_head
+from mggdub.networks.lower_face import LowerFaceNet, load_lower_face
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.mouth import MouthAtlas, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
@@ -42,6 +43,7 @@ class Models:
     geometry: GeometryNet
     expression: ExpressionBasis
     mouth: MouthAtlas
+    lower_face: LowerFaceNet
     head: HeadNet
     speech: SpeechModel
     motion: MotionBank
@@ -52,7 +54,18 @@ class Models:
         return Eyes(self.faces, self.geometry, self.expression)
 
 
-def load_models(head: HeadNet | None = None) -> Models:
-    """All shipped networks, with another `head` if given. Raises InputError if a weight file is missing or damaged."""
-    basis = load_expression()
-    return Models(FaceFinder(), load_geometry(), basis, load_mouth(), head or load_head(), load_speech(), load_motion())
+def load_models(head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> Models:
+    """All shipped networks, with another `head` or `lower_face` if given.
+
+    Raises InputError if a weight file is missing or damaged.
+    """
+    return Models(
+        FaceFinder(),
+        load_geometry(),
+        load_expression(),
+        load_mouth(),
+        lower_face or load_lower_face(),
+        head or load_head(),
+        load_speech(),
+        load_motion(),
+    )

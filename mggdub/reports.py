@@ -81,7 +81,7 @@ class RenderReport(Report):
     notes: tuple[str, ...]
     remarks: tuple[str, ...]  # everything that is told of driver, sound and size, in sentences
     checks: dict[str, Check]
-    times: dict[str, float]  # s of work; deform, rasterise and composite are parts of render, the rest of which encodes
+    times: dict[str, float]  # s of work; deform, rasterise, lower face, composite are of render, whose rest encodes
 
 
 def remarks(

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +229,11 @@ def test_a_ply_is_read_back(avatar: HeadAvatar, tmp_path: Path) -> None:
     np.testing.assert_allclose(rows["f_dc_2"][first] * 0.28209479 + 0.5, g.colors[first, 2], atol=1e-5)
     lengths = np.sqrt(sum(rows[f"rot_{k}"] ** 2 for k in range(4)))
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_a_file_keeps_what_most_avatars_leave_at_its_default(avatar: HeadAvatar, tmp_path: Path) -> None:
+    own = {"advice": ("A sentence.",), "inpainter": "lama"}
+    assert own.keys() == {field.name for field in fields(HeadAvatar) if field.default is not MISSING}
+    save_avatar(tmp_path / "head.mgg", replace(avatar, **own), ABOUT)
+    read, _ = load_avatar(tmp_path / "head.mgg")
+    assert {name: getattr(read, name) for name in own} == own

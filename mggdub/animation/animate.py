@@ -11,6 +11,7 @@ import torch
 from mggdub.animation import deform
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
@@ -68,6 +69,13 @@ def posed_gaussians(
     avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
 ) -> Iterator[Gaussians]:
     """The head's Gaussians in every frame from `start` on; `relative` as in `animate`."""
+    return (head for _, head in posed_heads(avatar, models, track, relative, start))
+
+
+def posed_heads(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[tuple[FramePose, Gaussians]]:
+    """What the head does in every frame from `start` on, and its Gaussians then; `relative` as in `animate`."""
     means, quats, scales, _, photo_colors = avatar.gaussians.arrays
     bases = flat_bases(avatar)
     for now in frame_poses(avatar, models, track, relative, start):
@@ -83,7 +91,7 @@ def posed_gaussians(
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
         turned = deform.turn_patches(quats, avatar.head_share, now.rotation)
-        yield Gaussians.of(moved, turned, grown, now.opacities, colors)
+        yield now, Gaussians.of(moved, turned, grown, now.opacities, colors)
 
 
 def animate(
@@ -100,17 +108,20 @@ def animate(
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
     A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
-    `clock` hears how long deforming, rasterising and compositing take. `planes`: frames are planes for H.264,
-    `Compositor.yuv`, instead.
+    `clock` hears how long deforming, rasterising, the lower face and compositing take. `planes`: frames are planes for
+    H.264, `Compositor.yuv`, instead.
     """
     clock = clock or Stopwatch()
-    compositor = Compositor.of(avatar)
-    heads = posed_gaussians(avatar, models, track, relative, start)
+    compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
+    heads = posed_heads(avatar, models, track, relative, start)
     for body in track.torso[start:]:
         with clock("deform"):
-            head = next(heads)
+            now, head = next(heads)
         with clock("rasterise"):
             drawn = compositor.draw(head, device)
+        with clock("lower face"):
+            window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
+            lower_face.improve(drawn, window, change_shown(avatar.mesh, now.displacement))
         with clock("composite"):
             frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
         yield frame

@@ -168,6 +168,7 @@ def _fields(avatar: HeadAvatar) -> Node:
         "camera": _object("Camera", _arrays("camera.") | {"width": camera.width, "height": camera.height}),
         "box": _object("RenderBox", sides),
         "angle": avatar.angle,
+        "inpainter": avatar.inpainter,
         "advice": {"is": "tuple", "of": list(avatar.advice)},
     }
     return _object("HeadAvatar", _arrays("") | parts)
@@ -231,6 +232,7 @@ def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
         image=array["image"],
         torso_share_map=array["torso_share_map"],
         angle=_number(of["angle"]),
+        inpainter=of["inpainter"],
         advice=tuple(of["advice"]["of"]),
     )
     if _json(_fields(avatar)) != _json(tree):

@@ -114,6 +114,10 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
     width = np.full(column.max() + 1, 2, np.float32)  # the neck's
     np.minimum.at(width, column[band], person[band])
     width[width > 1.5] = 0
+    bare_width = np.zeros_like(width)
+    np.maximum.at(bare_width, column[band], (person * (clothes < 0.3))[band])
+    if bare_width.max(initial=0) > 0.5:  # what stands beside a bare neck is a collar
+        width = np.minimum(width, bare_width)
     bare = smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
     throat = neck_fill(width, head_share * bare, cm, column)
     below = np.clip((rows - marks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the corners of the jaw down

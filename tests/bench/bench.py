@@ -39,7 +39,7 @@ from mggdub.renderer.reference import project, rasterize_reference
 from mggdub.types import Array, Camera, Crop, Gaussians
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-DRAWING = ("deform", "rasterise", "composite")
+DRAWING = ("deform", "rasterise", "lower face", "composite")
 STAGES = ("speech", *DRAWING, "encode")
 FILLING = 0.72  # of a head crop's side: what a head-filling portrait shows
 WINDOW, MARGIN = 64, 8  # px of the twin's picture, which visits every Gaussian at every pixel, and around it

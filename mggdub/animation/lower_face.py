@@ -1,0 +1,202 @@
+"""The lower face after it was drawn: a window that stands as the head does, and what the network changes in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import prange
+from PIL import Image, ImageDraw
+
+from mggdub.avatar.values import HeadAvatar
+from mggdub.compiled import compiled
+from mggdub.face.mesh import INNER_LIPS, MOUTH_CORNERS, OUTER_LIPS, PIVOT
+from mggdub.geometry.camera import OUTER_EYES, project
+from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.geometry.sampling import smoothstep
+from mggdub.networks.lower_face import SIZE, LowerFaceNet
+from mggdub.types import Array, Camera
+
+BELOW, HALF = 0.86, 0.66  # of the outer-eye distance: a window's middle below the eyes, half its side
+MOTION_UNIT = SIZE / 8  # px of a window, for an input of 1
+FINER = 4  # times the pixels in which outlines are filled
+NARROWER = (0.2, 0.7)  # cm that a mouth is less wide than the photo's own: talking still, and back from a smile
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Where the lower face lies in a drawing."""
+
+    to_drawing: Array  # [2, 3] from px of the window to px of the drawing
+    lips: Array  # [20, 2] px of the window
+    inside: Array  # [20, 2]
+
+    @property
+    def from_drawing(self) -> Array:
+        """[2, 3], the inverse."""
+        turn = np.linalg.inv(self.to_drawing[:, :2])
+        return np.concatenate([turn, -turn @ self.to_drawing[:, 2:]], 1)
+
+
+def find_window(mesh: Array, displacement: Array, rotation: Array, translation: Array, camera: Camera) -> Window:
+    """The window of a head at rest in `mesh` [478, 3] cm that was displaced and moved as a `FramePose` says.
+
+    It stands on the eyes' corners of the mesh at rest, which no expression moves.
+    """
+    turn = euler_to_matrix(rotation)
+
+    def seen(points: Array) -> Array:
+        return project((points - PIVOT) @ turn.T + PIVOT + translation, camera)
+
+    right, left = seen(mesh[list(OUTER_EYES)])
+    across = left - right
+    down = np.array([-across[1], across[0]])
+    corner = (left + right) / 2 + BELOW * down - HALF * (across + down)
+    to_drawing = np.stack([across * 2 * HALF / SIZE, down * 2 * HALF / SIZE, corner], 1)
+    bare = Window(to_drawing, np.zeros((0, 2)), np.zeros((0, 2)))
+    moved, back = mesh + displacement, bare.from_drawing
+    lips, inside = (seen(moved[list(ring)]) @ back[:, :2].T + back[:, 2] for ring in (OUTER_LIPS, INNER_LIPS))
+    return Window(to_drawing, lips, inside)
+
+
+def filled(outline: Array) -> Array:
+    """[SIZE, SIZE] float32 0..1: how much of each pixel of the window lies inside a polygon [N, 2] px."""
+    picture = Image.new("L", (SIZE * FINER, SIZE * FINER))
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline * FINER - 0.5], fill=255)
+    return np.asarray(picture.reduce(FINER), np.float32) / 255
+
+
+def change_shown(mesh: Array, displacement: Array) -> float:
+    """0..1: how much of a change is shown, of a mesh [478, 3] cm at rest and where it went.
+
+    A mouth that is narrower than the photo's own has come back from a smile, whose corners and folds are no longer
+    there. In the photo's own state nothing is changed, and of one that speaks little: there the photo is right.
+    """
+    left, right = MOUTH_CORNERS
+    before, now = (np.linalg.norm(at[left] - at[right]) for at in (mesh, mesh + displacement))
+    return float(smoothstep(np.array((before - now - NARROWER[0]) / (NARROWER[1] - NARROWER[0]))))
+
+
+def photo_inputs(picture: Array, at_rest: Window) -> Array:
+    """[4, SIZE, SIZE] float32: the photo's own lower face and what is between its lips.
+
+    picture [SIZE, SIZE, 3] uint8 is cut out of the photo by `at_rest`.
+    """
+    own = picture.astype(np.float32).transpose(2, 0, 1) / 255
+    return np.concatenate([own, filled(at_rest.inside)[None]])
+
+
+def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
+    """[9, SIZE, SIZE] float32: a drawing [h, w, 8] of `rasterize.render_placed` in its window.
+
+    Colours and alpha, how far the skin has moved in the head's frame, the share of what has a place, lips, inside.
+    """
+    cut = np.empty((SIZE, SIZE, 8), np.float32)
+    sample_window(drawn, window.to_drawing.astype(np.float32), cut)
+    placed = cut[..., 3]
+    known = np.maximum(placed, 1e-3)[..., None]
+    cells = np.stack(np.meshgrid(*[np.arange(SIZE) + 0.5] * 2), -1)
+    here = cells @ window.to_drawing[:, :2].T + window.to_drawing[:, 2]
+    back = at_rest.from_drawing
+    before = (here + cut[..., 4:6] / known) @ back[:, :2].T + back[:, 2]
+    motion = np.where(placed[..., None] > 0.02, (before - cells) / MOTION_UNIT, 0).clip(-3, 3)
+    lips, inside = filled(window.lips), filled(window.inside)
+    maps = [*cut[..., :3].transpose(2, 0, 1), cut[..., 7], *motion.transpose(2, 0, 1), placed, lips, inside]
+    return np.stack(maps).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class LowerFace:
+    """What is worked out once for all frames of an avatar."""
+
+    net: LowerFaceNet
+    at_rest: Window
+    photo: Array  # [4, SIZE, SIZE] of `photo_inputs`
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar, net: LowerFaceNet) -> LowerFace:
+        """The photo's own lower face, cut out of its picture."""
+        none = np.zeros(3, np.float32)
+        at_rest = find_window(avatar.mesh, np.zeros_like(avatar.mesh), none, none, avatar.camera)
+        return cls(net, at_rest, photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest))
+
+    @torch.inference_mode()
+    def improve(self, drawn: Array, window: Window, shown: float) -> None:
+        """Change the colours of a drawing [h, w, 8] in its window, in place; `shown` of `change_shown`."""
+        if shown < 1 / 255:
+            return
+        inputs = np.concatenate([drawn_inputs(drawn, window, self.at_rest), self.photo])
+        change = self.net(torch.from_numpy(inputs)[None])[0] * shown
+        add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), window.from_drawing.astype(np.float32), drawn)
+
+
+def cut_window(picture: Array, avatar: HeadAvatar, window: Window) -> Array:
+    """[SIZE, SIZE, 3] uint8: a window of the avatar's drawing in a picture [H, W, 3] uint8 of its output's size."""
+    box = avatar.box
+    ratio = np.array([box.width / box.render_width, box.height / box.render_height])
+    to_picture = window.to_drawing * ratio[:, None]
+    to_picture[:, 2] += [box.left, box.top]
+    return cut_affine(picture, to_picture)
+
+
+def cut_affine(picture: Array, to_picture: Array) -> Array:
+    """[SIZE, SIZE, 3] uint8: a window of a picture [H, W, 3] uint8; [2, 3] leads from px of the one to px of the other.
+
+    Pixels of the window are means of what they cover.
+    """
+    finer = max(1, round(float(np.sqrt(abs(np.linalg.det(to_picture[:, :2]))))))
+    turn = to_picture[:, :2] / finer
+    shift = to_picture[:, 2]  # PIL takes centres of pixels itself
+    data = (*turn[0], shift[0], *turn[1], shift[1])
+    side = SIZE * finer
+    found = Image.fromarray(picture).transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return np.asarray(found.reduce(finer))
+
+
+@compiled(parallel=True, boundscheck=False, fastmath=True)
+def sample_window(drawn, to_drawing, out):  # type: ignore[no-untyped-def]
+    """Fill out [S, S, 8] with bilinear samples of drawn [h, w, 8], whose edge goes on; all float32."""
+    rows, columns, half = drawn.shape[0], drawn.shape[1], np.float32(0.5)
+    for i in prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            v, u = np.float32(i) + half, np.float32(j) + half
+            x = to_drawing[0, 0] * u + to_drawing[0, 1] * v + to_drawing[0, 2] - half
+            y = to_drawing[1, 0] * u + to_drawing[1, 1] * v + to_drawing[1, 2] - half
+            x = min(max(x, np.float32(0)), np.float32(columns - 1.001))
+            y = min(max(y, np.float32(0)), np.float32(rows - 1.001))
+            column, row = np.int32(x), np.int32(y)
+            s, t = x - np.float32(column), y - np.float32(row)
+            for k in range(8):
+                above = drawn[row, column, k] + (drawn[row, column + 1, k] - drawn[row, column, k]) * s
+                below = drawn[row + 1, column, k] + (drawn[row + 1, column + 1, k] - drawn[row + 1, column, k]) * s
+                out[i, j, k] = above + (below - above) * t
+
+
+@compiled(parallel=True, boundscheck=False, fastmath=True)
+def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
+    """Add to the colours of drawn [h, w, 8] the bilinear samples of change [S, S, 3] times alpha; all float32.
+
+    Towards the window's edge a change fades.
+    """
+    size, one, half = change.shape[0], np.float32(1), np.float32(0.5)
+    edge = np.float32(size / 12)
+    for i in prange(drawn.shape[0]):
+        for j in range(drawn.shape[1]):
+            x, y = np.float32(j) + half, np.float32(i) + half
+            u = from_drawing[0, 0] * x + from_drawing[0, 1] * y + from_drawing[0, 2]
+            v = from_drawing[1, 0] * x + from_drawing[1, 1] * y + from_drawing[1, 2]
+            near = min(min(u, np.float32(size) - u), min(v, np.float32(size) - v)) / edge
+            alpha = drawn[i, j, 7]
+            if near <= 0 or alpha <= 0:
+                continue
+            gain = alpha * min(near, one)
+            u = min(max(u - half, np.float32(0)), np.float32(size - 1.001))
+            v = min(max(v - half, np.float32(0)), np.float32(size - 1.001))
+            column, row = np.int32(u), np.int32(v)
+            s, t = u - np.float32(column), v - np.float32(row)
+            for k in range(3):
+                above = change[row, column, k] + (change[row, column + 1, k] - change[row, column, k]) * s
+                below = change[row + 1, column, k] + (change[row + 1, column + 1, k] - change[row + 1, column, k]) * s
+                total = drawn[i, j, k] + gain * (above + (below - above) * t)
+                drawn[i, j, k] = min(max(total, np.float32(0)), alpha)

@@ -1,0 +1,121 @@
+"""Training of the lower face's network on made-up windows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mggdub.networks.lower_face import SIZE, LowerFaceConfig
+from mggdub.train import lower_face
+from mggdub.train.common import held_out, save_arrays
+from mggdub.train.lower_face_data import portraits, similarity, usable
+
+FRAMES = 3
+SMALL = LowerFaceConfig(widths=(8, 16))
+
+
+def made_avatar(seed: int) -> dict[str, np.ndarray]:
+    """Windows whose truth is darker than what was drawn, by the same everywhere."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.uniform(0, 1, (FRAMES, 9, SIZE, SIZE)).astype(np.float16)
+    drawn[:, 3], drawn[:, 7:9] = 1, 0
+    drawn[:, 7, 40:60, 30:70], drawn[:, 8, 46:54, 36:60] = 1, 1
+    whole = rng.integers(90, 200, (FRAMES, SIZE, SIZE, 3)).astype(np.uint8)
+    return {
+        "photo": rng.uniform(0, 1, (4, SIZE, SIZE)).astype(np.float16),
+        "drawn": drawn,
+        "whole": whole,
+        "true": whole - 40,
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> lower_face.Data:
+    folder = tmp_path_factory.mktemp("windows")
+    for k in range(12):
+        save_arrays(folder / f"clip{k:02}_0.npz", made_avatar(k) | {"identity": np.array(f"person{k}")})
+    return lower_face.Data.read([folder])
+
+
+def test_nobody_who_is_held_out_is_trained_on(data: lower_face.Data) -> None:
+    known, held = data.part(False), data.part(True)
+    assert held.avatars and known.avatars.keys().isdisjoint(held.avatars)
+    assert all(held_out(name) for name in held.avatars)
+    assert len(known.avatars) + len(held.avatars) == 12
+
+
+def test_a_run_that_was_interrupted_ends_as_an_unbroken_one(
+    data: lower_face.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lower_face, "CRITIC_FROM", 2)
+    monkeypatch.setattr(lower_face, "BATCH", 2)
+    monkeypatch.setattr(lower_face, "KEEP_EVERY", 1)
+    whole = lower_face.train(data, tmp_path / "whole", 4, config=SMALL)
+    lower_face.train(data, tmp_path / "parts", 4, config=SMALL, seconds=0)
+    parts = lower_face.train(data, tmp_path / "parts", 4, config=SMALL)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name
+    state = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)
+    assert state["step"] == 4 and any(
+        not torch.equal(a, b) for a, b in zip(state["net"].values(), state["mean"].values(), strict=True)
+    )
+
+
+def test_training_finds_what_is_wrong_with_a_drawing(
+    data: lower_face.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lower_face, "BATCH", 2)
+    net = lower_face.train(data.part(False), tmp_path, 40, frozenset({"gan", "vgg"}), config=SMALL)
+    found = lower_face.judge(net, data.part(True))
+    assert found["l1_changed"] < 0.9 * found["l1_drawn"]
+
+
+def test_between_the_lips_nothing_is_judged(data: lower_face.Data) -> None:
+    batch = data.batch(0)
+    inside = batch.inside.expand_as(batch.true) > 0
+    assert inside.any()
+    seen, true = batch.judged(batch.whole), batch.judged(batch.true)
+    assert torch.equal(seen[inside], true[inside]) and not torch.equal(seen[~inside], true[~inside])
+
+
+def test_mirrored_windows_move_the_other_way(data: lower_face.Data) -> None:
+    own = next(iter(data.avatars.values()))[0]
+    batch = lower_face.windows_of([(own, 0)] * 16)
+    varied = lower_face.varied(batch, np.random.default_rng(0))
+    kept = torch.tensor([torch.equal(a, b) for a, b in zip(varied.inputs[:, 5], batch.inputs[:, 5], strict=True)])
+    assert kept.any() and not kept.all()
+    assert torch.equal(varied.inputs[~kept][:, 4], -batch.inputs[~kept][:, 4].flip(2))
+    assert torch.equal(varied.inputs[~kept][:, 7:9], batch.inputs[~kept][:, 7:9].flip(3))
+    ratio = (varied.whole[kept] / batch.whole[kept]).flatten(2)
+    assert torch.allclose(
+        ratio.median(2).values, (varied.true[kept] / batch.true[kept]).flatten(2).median(2).values, atol=1e-4
+    )
+
+
+def test_without_the_photo_its_inputs_are_empty(data: lower_face.Data) -> None:
+    batch = data.batch(0)
+    blind = lower_face.blinded(batch, frozenset({"photo"}))
+    assert not blind.inputs[:, 9:].any() and batch.inputs[:, 9:].any()
+    assert torch.equal(blind.inputs[:, :9], batch.inputs[:, :9])
+
+
+def test_a_similarity_is_found_from_points() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(9, 2))
+    turn = np.array([[0.9, -0.4, 3], [0.4, 0.9, -2]])
+    assert similarity(points, points @ turn[:, :2].T + turn[:, 2]) == pytest.approx(turn)
+
+
+def test_portraits_are_paired_by_person(tmp_path: Path) -> None:
+    for name in ("set_neutral_1.jpg", "set_smiling_1.jpg", "set_neutral_2.jpg", "other.jpg"):
+        (tmp_path / name).touch()
+    assert {person: sorted(both) for person, both in portraits(tmp_path).items()} == {"set_1": ["neutral", "smiling"]}
+
+
+def test_clips_of_a_person_are_limited_and_profiles_left_out(tmp_path: Path) -> None:
+    rows = ["file,split,identity,audio,pose,size"]
+    rows += [f"a{k}.mp4,train,anna,yes,near-frontal,512" for k in range(5)]
+    rows += ["b.mp4,train,bob,yes,profile,512", "c.mp4,train,carl,yes,3/4,128", "d.mp4,val,dora,yes,near-frontal,512"]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    assert [row["file"] for row in usable(tmp_path, "train")] == ["a0.mp4", "a1.mp4", "a2.mp4"]
