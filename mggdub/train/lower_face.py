@@ -216,8 +216,9 @@ def train(
 ) -> LowerFaceNet:
     """The running mean of the weights after `steps` or so many seconds; goes on from the state in RUN."""
     torch.manual_seed(0)
-    net, critic, vgg = LowerFaceNet(config).to(device), Critic().to(device), load_vgg()
-    vgg = Vgg(tuple((kernel.to(device), bias.to(device)) for kernel, bias in vgg.convolutions))
+    net, critic = LowerFaceNet(config).to(device), Critic().to(device)
+    layers = () if "vgg" in without else load_vgg().convolutions
+    vgg = Vgg(tuple((kernel.to(device), bias.to(device)) for kernel, bias in layers))
     mean, first = weights_of(net), 0
     adams = [
         torch.optim.Adam(part.parameters(), rate, betas=(0.5, 0.99))
