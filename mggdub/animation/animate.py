@@ -120,8 +120,9 @@ def animate(
         with clock("rasterise"):
             drawn = compositor.draw(head, device)
         with clock("lower face"):
-            window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
-            lower_face.improve(drawn, window, change_shown(avatar.mesh, now.displacement))
+            if shown := change_shown(avatar.mesh, now.displacement):
+                window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
+                lower_face.improve(drawn, window, shown)
         with clock("composite"):
             frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
         yield frame

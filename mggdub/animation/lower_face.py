@@ -35,8 +35,24 @@ class Window:
     @property
     def from_drawing(self) -> Array:
         """[2, 3], the inverse."""
-        turn = np.linalg.inv(self.to_drawing[:, :2])
-        return np.concatenate([turn, -turn @ self.to_drawing[:, 2:]], 1)
+        return inverse(self.to_drawing)
+
+
+def inverse(affine: Array) -> Array:
+    """[2, 3] of [2, 3]."""
+    turn = np.linalg.inv(affine[:, :2])
+    return np.concatenate([turn, -turn @ affine[:, 2:]], 1)
+
+
+def below_eyes(right: Array, left: Array, half: float, size: int) -> Array:
+    """[2, 3] from px of a square of `size` px, which stands as the eyes do around the mouth, to px where eyes are seen.
+
+    right, left [2] are the eyes' outer corners, `half` is half the square's side in distances between them.
+    """
+    across = left - right
+    down = np.array([-across[1], across[0]])
+    corner = (left + right) / 2 + BELOW * down - half * (across + down)
+    return np.stack([across * 2 * half / size, down * 2 * half / size, corner], 1)
 
 
 def find_window(mesh: Array, displacement: Array, rotation: Array, translation: Array, camera: Camera) -> Window:
@@ -50,12 +66,8 @@ def find_window(mesh: Array, displacement: Array, rotation: Array, translation: 
         return project((points - PIVOT) @ turn.T + PIVOT + translation, camera)
 
     right, left = seen(mesh[list(OUTER_EYES)])
-    across = left - right
-    down = np.array([-across[1], across[0]])
-    corner = (left + right) / 2 + BELOW * down - HALF * (across + down)
-    to_drawing = np.stack([across * 2 * HALF / SIZE, down * 2 * HALF / SIZE, corner], 1)
-    bare = Window(to_drawing, np.zeros((0, 2)), np.zeros((0, 2)))
-    moved, back = mesh + displacement, bare.from_drawing
+    to_drawing = below_eyes(right, left, HALF, SIZE)
+    moved, back = mesh + displacement, inverse(to_drawing)
     lips, inside = (seen(moved[list(ring)]) @ back[:, :2].T + back[:, 2] for ring in (OUTER_LIPS, INNER_LIPS))
     return Window(to_drawing, lips, inside)
 

@@ -35,7 +35,7 @@ from mggdub.networks import geometry
 from mggdub.networks.geometry import estimate_geometry
 from mggdub.networks.head import HeadNet, head_inputs, nothing_learned
 from mggdub.train.common import save_arrays
-from mggdub.train.prepare import clips, crop_of, load_track
+from mggdub.train.prepare import clips, crop_of, first_of_each, load_track
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
@@ -188,13 +188,10 @@ def _head(maps: GeometryMaps) -> Array:
 
 def choose_clips(rows: list[dict[str, str]], people: int | None) -> list[dict[str, str]]:
     """At most MOST_CLIPS of every person; or one of each of so many people, spread over the manifest."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        found.setdefault(row["identity"], []).append(row)
     if people:
-        firsts = [own[0] for own in found.values()]
+        firsts = first_of_each(rows, 1)
         return [firsts[i * len(firsts) // people] for i in range(people)] if people < len(firsts) else firsts
-    return [row for row in rows if row in found[row["identity"]][:MOST_CLIPS]]
+    return first_of_each(rows, MOST_CLIPS)
 
 
 def main() -> None:

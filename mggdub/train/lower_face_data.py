@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from mggdub.animation.animate import posed_heads
 from mggdub.animation.compositor import Compositor
-from mggdub.animation.lower_face import cut_window, drawn_inputs, find_window, photo_inputs
+from mggdub.animation.lower_face import LowerFace, cut_window, drawn_inputs, find_window
 from mggdub.avatar.build import build_avatar
 from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import MggdubError
@@ -33,7 +33,7 @@ from mggdub.networks.lower_face import LowerFaceNet
 from mggdub.options import RenderOptions
 from mggdub.train.common import save_arrays
 from mggdub.train.head_data import FAR, SHORTEST, choose_frames
-from mggdub.train.prepare import clips, load_track
+from mggdub.train.prepare import clips, first_of_each, load_track
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack, Photo
 
 POOL, SOURCES = 14, (0, 3, 7)  # frames of a clip, and which of them become avatars
@@ -49,19 +49,17 @@ def windows(avatar: HeadAvatar, models: Models, track: ExpressionTrack, truth: l
 
     photo [4, S, S] float16; drawn [F, 9, S, S] float16, whole and true [F, S, S, 3] uint8.
     """
-    compositor, still = Compositor.of(avatar), np.zeros(3, np.float32)
-    at_rest = find_window(avatar.mesh, np.zeros_like(avatar.mesh), still, still, avatar.camera)
+    compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
     found: dict[str, list[Array]] = {"drawn": [], "whole": [], "true": []}
     for number, (now, head) in enumerate(posed_heads(avatar, models, track, relative=True)):
         if number == 0:
             continue  # the photo itself
         window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
         drawn = compositor.draw(head)
-        found["drawn"].append(drawn_inputs(drawn, window, at_rest).astype(np.float16))
+        found["drawn"].append(drawn_inputs(drawn, window, lower_face.at_rest).astype(np.float16))
         found["whole"].append(cut_window(compositor.rgb(drawn, track.torso[number]), avatar, window))
         found["true"].append(cut_window(truth[number], avatar, window))
-    photo = photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest).astype(np.float16)
-    return {"photo": photo} | {name: np.array(values) for name, values in found.items()}
+    return {"photo": lower_face.photo.astype(np.float16)} | {name: np.array(values) for name, values in found.items()}
 
 
 def clip_windows(path: Path, track: dict[str, Array], models: Models, source: int) -> dict[str, Array]:
@@ -127,14 +125,8 @@ def portraits(folder: Path) -> dict[str, dict[str, Path]]:
 
 def usable(folder: Path, split: str) -> list[dict[str, str]]:
     """Rows of the manifest's split: near-frontal faces that are large enough, CLIPS_EACH of everybody."""
-    count: dict[str, int] = {}
-    rows = []
-    for row in clips(folder):
-        if row["split"] == split and row.get("pose") != "profile" and int(row.get("size", SMALLEST)) >= SMALLEST:
-            count[row["identity"]] = count.get(row["identity"], 0) + 1
-            if count[row["identity"]] <= CLIPS_EACH:
-                rows.append(row)
-    return rows
+    rows = [row for row in clips(folder) if row["split"] == split and row.get("pose") != "profile"]
+    return first_of_each([row for row in rows if int(row.get("size", SMALLEST)) >= SMALLEST], CLIPS_EACH)
 
 
 def main() -> None:

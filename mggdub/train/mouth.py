@@ -30,7 +30,7 @@ from mggdub.train.common import held_out, save_arrays
 from mggdub.train.mouth_choice import Sample, Trial, costs, samples, showing, tried
 from mggdub.train.mouth_states import Frames, X, Y, fit_states, place
 from mggdub.train.prepare import clips as prepared_clips
-from mggdub.train.prepare import lip_gap, load_track
+from mggdub.train.prepare import first_of_each, lip_gap, load_track
 from mggdub.types import Array, Crop, Face
 
 LOOKED_FPS = 12.5  # about so many frames a second are looked at
@@ -69,17 +69,13 @@ def collect(clips: Path, work: Path) -> list[Path]:
 
 def usable_clips(clips: Path) -> list[dict[str, str]]:
     """Rows of the manifest: large frontal faces of people who are trained on, CLIPS_EACH of everybody."""
-    count: dict[str, int] = {}
     usable = []
     for row in prepared_clips(clips):
         large = float(row.get("face_height_px", LARGE_FACE)) >= LARGE_FACE
         frontal = row.get("pose", "near-frontal") == "near-frontal"
-        if row["split"] != "train" or not (large and frontal):
-            continue
-        count[row["identity"]] = count.get(row["identity"], 0) + 1
-        if count[row["identity"]] <= CLIPS_EACH:
+        if row["split"] == "train" and large and frontal:
             usable.append(row)
-    return usable
+    return first_of_each(usable, CLIPS_EACH)
 
 
 def clip_mouths(path: Path, finder: FaceFinder) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mggdub.animation.animate import animate
+from mggdub.animation.lower_face import below_eyes
 from mggdub.avatar.build import build_avatar
 from mggdub.evaluation import perceptual
 from mggdub.face.mesh import INNER_LIPS, LIP_LANDMARKS, inside
@@ -36,7 +37,7 @@ PAIRS = 10  # of neighbouring frames that are drawn of a clip
 OPEN = 0.03  # of the outer-eye distance, between the inner lips
 FEWEST = 60  # px inside the inner lips that are judged
 MARGIN = 0.15  # of the lips' width, around their box
-BOX, BELOW, HALF = 160, 0.86, 0.55  # px of a mouth's square; its middle below the eyes, half its side in eye distances
+BOX, HALF = 160, 0.55  # px of a mouth's square; half its side in eye distances
 METRICS = ("sharpness", "inner_sharpness", "spread", "level", "change", "lpips", "csim")
 
 
@@ -69,11 +70,8 @@ def chosen_frames(faces: list[Face | None], count: int = PAIRS) -> list[int]:
 
 def square(landmarks: Array) -> Array:
     """[2, 3]: from px of a mouth's square to px of the frame; it stands as the eyes do, so lips move in it."""
-    right, left = landmarks[list(OUTER_EYES), :2]
-    across = (left - right).astype(np.float64)
-    down = np.array([-across[1], across[0]])
-    corner = (left + right) / 2 + BELOW * down - HALF * (across + down)
-    return np.stack([across * 2 * HALF / BOX, down * 2 * HALF / BOX, corner], 1)
+    right, left = landmarks[list(OUTER_EYES), :2].astype(np.float64)
+    return below_eyes(right, left, HALF, BOX)
 
 
 def cut_square(frame: Array, landmarks: Array) -> Array:

@@ -143,6 +143,17 @@ def clips(folder: Path) -> list[dict[str, str]]:
     return [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
 
 
+def first_of_each(rows: list[dict[str, str]], most: int) -> list[dict[str, str]]:
+    """At most so many rows of every person, the first ones, in their order."""
+    count: dict[str, int] = {}
+    kept = []
+    for row in rows:
+        count[row["identity"]] = count.get(row["identity"], 0) + 1
+        if count[row["identity"]] <= most:
+            kept.append(row)
+    return kept
+
+
 def capped(rows: list[dict[str, str]], most: float) -> list[dict[str, str]]:
     """The first of every person's clips, `most` seconds together or one clip; without a manifest all of them."""
     taken: dict[str, float] = {}
