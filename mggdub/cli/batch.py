@@ -14,6 +14,7 @@ from mggdub.cli.console import at_work, calm_threads, progress_bar, say, say_abo
 from mggdub.cli.group import cli
 from mggdub.cli.options import CONFIG, PATH
 from mggdub.cli.render import render
+from mggdub.cli.signals import Interrupted
 from mggdub.errors import BatchError
 from mggdub.options import RenderOptions
 
@@ -54,6 +55,8 @@ def batch(
             summary = run_batch(source, speech, folder, options, base, given, progress, say_above)
     except KeyboardInterrupt as stop:
         say("Interrupted; the same command goes on from here.")
+        if isinstance(stop, Interrupted):
+            stop.answered()
         ctx.exit(getattr(stop, "exit_code", 130))
     words = "{left} can be rendered" if options.check else "{done} done, {left} left"
     text = f"{{rows}} rows: {words}, {{skipped}} done before, {{failed}} failed ({{seconds:.1f}} s)"

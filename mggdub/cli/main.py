@@ -63,6 +63,7 @@ def run() -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         stop = error if isinstance(error, signals.Interrupted) else error.__cause__
         stop = stop if isinstance(stop, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+        stop.answered()
         say(stop.sentence)
         return stop.exit_code
     except Exception as error:

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -30,12 +31,25 @@ LEFT_ALONE = frozenset(
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the program to end; `exit_code` is what shells call it."""
+    """A signal asked the program to end; `exit_code` is what shells call it.
 
-    def __init__(self, number: int) -> None:
+    Native code may drop what was raised while it ran, as some modules do when they are imported. An exception that is
+    given up before it was `answered` calls `dropped` with its number.
+    """
+
+    def __init__(self, number: int, dropped: Callable[[int], None] | None = None) -> None:
         super().__init__(number)
         self.number = number
         self.exit_code = 128 + number
+        self._dropped = dropped
+
+    def __del__(self) -> None:
+        if self._dropped:
+            self._dropped(self.number)
+
+    def answered(self) -> None:
+        """Whoever asked is answered: nothing more is to be done about it."""
+        self._dropped = None
 
     @property
     def sentence(self) -> str:
@@ -49,29 +63,30 @@ class Interrupted(KeyboardInterrupt):
 def install() -> None:
     """Let every signal that would end this process raise Interrupted in the main thread, once.
 
-    What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard. One that comes while
-    an object is finalised would be lost there: it is sent again.
+    What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard. One that was dropped
+    on its way, as happens where an object is finalised or a module in C is imported, is sent again.
     """
     heard: list[float] = []
     others = sys.unraisablehook
 
-    def lost(what: sys.UnraisableHookArgs) -> None:
+    def quiet(what: sys.UnraisableHookArgs) -> None:
         if not isinstance(what.exc_value, Interrupted):
             others(what)
-            return
+
+    sys.unraisablehook = quiet
+
+    def send_again(number: int) -> None:
         heard.clear()
-        again = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident or 0, what.exc_value.number))
+        again = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident or 0, number))
         again.daemon = True
         again.start()  # raised here it would be lost once more
-
-    sys.unraisablehook = lost
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         now = time.monotonic()
         if heard and now - heard[-1] < PATIENCE:
             return
         heard.append(now)
-        raise Interrupted(number)
+        raise Interrupted(number, send_again)  # without a name, which would keep it alive
 
     for number in signal.valid_signals() - LEFT_ALONE:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -120,22 +135,24 @@ def folder_watched(path: Path | None) -> Iterator[None]:
         yield
         return
     folder = Path(os.path.realpath(path)).parent
-    here, over, raised = _identity(folder), threading.Event(), list[bool]()
+    here, over, raised = _identity(folder), threading.Event(), list[weakref.ref[OutputError]]()
     before = signal.getsignal(number)
 
     def gone(number: int, frame: FrameType | None) -> None:
         if _identity(folder) in (here, UNKNOWN):  # somebody else's signal
             if callable(before):
                 before(number, frame)
-        elif not raised:
-            raised.append(True)
-            raise OutputError(f"{path} could not be written: the folder {folder} was removed; start again.")
+        elif not over.is_set() and not on_its_way():
+            message = f"{path} could not be written: the folder {folder} was removed; start again."
+            raise _remembered(OutputError(message), raised)  # without a name, which would keep it alive
+
+    def on_its_way() -> bool:  # False once it was dropped: see Interrupted
+        return any(error() is not None for error in raised)
 
     def look() -> None:
         while not over.wait(LOOK):
-            if _identity(folder) not in (here, UNKNOWN):
+            if _identity(folder) not in (here, UNKNOWN) and not on_its_way():
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
-                return
 
     signal.signal(number, gone)
     watcher = threading.Thread(target=look, daemon=True)
@@ -143,10 +160,14 @@ def folder_watched(path: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        raised.append(True)
         over.set()
         watcher.join()
         signal.signal(number, before)
+
+
+def _remembered(error: OutputError, raised: list[weakref.ref[OutputError]]) -> OutputError:
+    raised.append(weakref.ref(error))
+    return error
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
