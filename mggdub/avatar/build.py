@@ -28,6 +28,7 @@ from mggdub.avatar.box import (
     render_box,
     render_view,
 )
+from mggdub.avatar.collars import with_collars
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
 from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.hidden import color_hidden, hidden_layer
@@ -63,7 +64,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
 from mggdub.networks.head import Grids
 from mggdub.options import AvatarOptions
-from mggdub.types import CLOTHES, CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
+from mggdub.types import CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
 
 
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
@@ -127,7 +128,7 @@ class Regions:
 def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     """Person, head, clothes and torso, and the share that each place has of their motion."""
     head, maps, px_cm = study.head, study.maps, cm_per_px(study.head.camera)
-    dressed = ndimage.zoom(maps.labels[..., CLOTHES], 2, order=1)
+    dressed = ndimage.zoom(with_collars(head, maps, px_cm), 2, order=1)
     person, depth = person_and_depth(view, maps, study.surface, study.wider)
     share = shares.neck_weights(head.landmarks, dressed, lowest_rows(view), px_cm)
     torso = torso_matte(head.landmarks, clothes_share(maps.labels), maps.matte, px_cm)
@@ -181,7 +182,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         mesh_weights=sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
         head_share=head_share,
         shows_photo=np.concatenate([np.ones(len(pixels), bool), rest.photo]),
-        torso_share=(1 - head_share) * sample_crop(regions.torso_share, places),
+        torso_share=(1 - head_share) * _torso_share(study, regions, places),
         crop_uv=(places / CROP_SIZE).astype(np.float32),
         hidden=hidden_at,
         bases=motion_bases(study.grids, edge_distance(view)),
@@ -260,6 +261,13 @@ def _over_background(
     if painted:
         fill = Image.fromarray(add_detail(np.asarray(fill), painted, weight))
     return picture, np.asarray(Image.composite(fill, whole, touched.resize(size, bicubic)))
+
+
+def _torso_share(study: PhotoStudy, regions: Regions, places: Array) -> Array:
+    """[N] float32 share of the torso's motion at places [N, 2], crop px."""
+    crop, size = study.head.crop, (study.picture.shape[1] / study.scale, study.picture.shape[0] / study.scale)
+    held = shares.held_at_edges(crop.to_picture(places), size, cm_per_px(study.head.camera) * crop.scale)
+    return (sample_crop(regions.torso_share, places) * held).astype(np.float32)
 
 
 def _share_over_picture(study: PhotoStudy, torso_share: Array) -> Array:

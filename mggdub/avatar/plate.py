@@ -15,6 +15,7 @@ from mggdub.types import Array
 BAND = 0.15  # cm round the head that is filled, too
 NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
 BELOW_CHIN, THROAT_REACH = 1.0, 5.0  # cm below and beside the chin where the neck is the neck
+COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clothes, too
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
@@ -121,5 +122,6 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
     bare = smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
     throat = neck_fill(width, head_share * bare, cm, column)
     below = np.clip((rows - marks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
-    under = below * throat * person  # outside the matte it can only be background
+    beside = smoothstep(1 - ndimage.distance_transform_edt(clothes < 0.5 * np.maximum(person, 0.1)) * cm / COLLAR)
+    under = below * np.maximum(throat, beside) * person  # outside the matte it can only be background
     return np.asarray(under, np.float32)

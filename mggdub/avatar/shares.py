@@ -13,6 +13,7 @@ NECK = 7.5  # cm from chin to collar
 FADE = 3.5  # cm over which what lies beside the torso moves along
 BLUR = 0.4  # cm
 CELLS = 160  # along the longest side of a picture
+HELD = 6.0  # cm from the picture's edge within which a torso's motion ends; it shifts by 3 at most, so nothing folds
 REACH = 60.0  # cm beyond the crop in which a body's motion ends
 
 
@@ -44,13 +45,24 @@ def torso_shares(torso: Array, cm_per_px: float) -> Array:
 def over_picture(shares: Array, crop: Crop, size: tuple[int, int], cm_per_px: float) -> Array:
     """[h, w] float32 coarse cells of a picture (width, height): `shares` of its crop, and beyond it ever less.
 
-    `crop` in px of the picture.
+    `crop` in px of the picture; cm_per_px of a pixel of the crop. At the picture's edges they are 0.
     """
     ratio = min(1.0, CELLS / max(size))
     width, height = max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
     x, y = (np.arange(width) + 0.5) * size[0] / width, (np.arange(height) + 0.5) * size[1] / height
-    at = crop.to_crop(np.stack(np.meshgrid(x, y), -1))
+    cells = np.stack(np.meshgrid(x, y), -1)
+    at = crop.to_crop(cells)
     beyond = np.linalg.norm(at - np.clip(at, 0, CROP_SIZE), axis=-1) * cm_per_px
     inside = np.clip(at, 2, CROP_SIZE - 2)
     found = ndimage.map_coordinates(shares, [inside[..., 1] - 0.5, inside[..., 0] - 0.5], order=1, mode="nearest")
-    return (found * smoothstep(1 - beyond / REACH)).astype(np.float32)
+    share = found * smoothstep(1 - beyond / REACH) * held_at_edges(cells, size, cm_per_px * crop.scale)
+    return share.astype(np.float32)
+
+
+def held_at_edges(places: Array, size: tuple[float, float], cm_per_px: float) -> Array:
+    """[...]: how much of a torso's motion places [..., 2] px of a picture (width, height) take.
+
+    None at its edges: what would come in from beyond them is not known.
+    """
+    room = np.minimum(places, np.array(size) - places).min(-1) * cm_per_px
+    return smoothstep(room / HELD)

@@ -125,7 +125,8 @@ def person_and_depth(
 
 def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Array) -> Array:
     """[h, w]: the matte of what moves with the head, as far as it hangs together with the face; all [h, w] 0..1."""
-    matte = person * (1 - clothes) * np.clip(head_share / 0.05, 0, 1)
+    dressed = clothes / np.maximum(person, 0.05)  # at the rim both fade
+    matte = person * (1 - np.clip((dressed - 0.15) / 0.35, 0, 1)) * np.clip(head_share / 0.05, 0, 1)
     reach = round(LOOSE / cm_per_px(view.head.camera) * view.box.render_width / view.box.width)
     return connected_matte(matte, _at_nose(view), reach)
 

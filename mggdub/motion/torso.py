@@ -19,6 +19,7 @@ FARTHEST = 3.0  # cm; larger motion is taken back, or the background would fold
 # clips of 169 people, of which it explains 27 and 12 %. Size and turn do not follow the head.
 FOLLOWS = np.array([[0.006, 0.012], [-0.019, -0.004], [-0.019, 0.002], [0.17, 0], [0, 0.216], [0.014, -0.03]])
 NECK_BEARS = 0.7  # cm that a torso shifts otherwise than its head suggests: farther, collars tear
+NECK_STRETCHES = np.array([2.5, 1.2])  # cm that a head goes aside, and up or down, otherwise than its torso
 NECK_REACHES = 2.0  # cm that a head comes nearer than its torso, or goes back: farther, it grows out of its collar
 LAZY = 0.15  # s, sigma over which a torso takes up what the head does
 
@@ -34,16 +35,17 @@ def add_torso(track: ExpressionTrack) -> ExpressionTrack:
 def near_head(track: ExpressionTrack) -> ExpressionTrack:
     """The track whose head and torso move no farther from each other than a neck can bear.
 
-    The torso shifts as the head's motion suggests or little otherwise; the head leans as the torso does or little more.
+    The torso shifts as the head's motion suggests or little otherwise; the head goes and leans as the torso does or
+    little farther.
     """
     suggested = add_torso(track).torso[:, :2]
     apart = track.torso[:, :2] - suggested
     length = np.linalg.norm(apart, axis=1, keepdims=True)
     bounded = suggested + apart * (NECK_BEARS * np.tanh(length / NECK_BEARS) / np.maximum(length, 1e-6))
-    leant, place = track.torso[:, 3], track.translation.copy()
-    place[:, 2] = leant + NECK_REACHES * np.tanh((place[:, 2] - leant) / NECK_REACHES)
     body = np.concatenate([bounded, track.torso[:, 2:]], 1).astype(np.float32)
-    return replace(track, translation=place, torso=body)
+    carried, most = body[:, [0, 1, 3]], np.array([*NECK_STRETCHES, NECK_REACHES])
+    place = carried + most * np.tanh((track.translation - carried) / most)
+    return replace(track, translation=place.astype(np.float32), torso=body)
 
 
 def sway(motion: Array, camera: Camera, angle: float = 0.0) -> Array:

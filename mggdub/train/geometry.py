@@ -1,15 +1,20 @@
 """Trains the geometry network: synthetic heads teach depth and normals, real faces teach matte and classes.
 
     python -m mggdub.train.geometry PACKS RUN --steps 1600
+    python -m mggdub.train.geometry PACKS RUN --further --rate 6e-4
 
 PACKS holds the folders `synth` and `real` of `geometry_data`; RUN keeps the state and the log. The same
 command goes on where it stopped, and a resumed run equals an unbroken one: every step has its own seed.
+With `--further` it begins at the shipped weights; where PACKS has no `synth`, real faces teach matte and classes, and
+depth and normals stay as those weights have them.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.networks.geometry import GeometryNet, GeometryOutput, full_matte
+from mggdub.networks.geometry import GeometryNet, GeometryOutput, full_matte, load_geometry
 from mggdub.train.common import cosine_rate, load_state, move_mean, save_state, set_rate, weights_of
 from mggdub.train.geometry_batches import (
     FINE_SHARE,
-    SYNTH_BATCH,
     Batch,
     Pack,
     background_bank,
@@ -51,10 +55,19 @@ CARD = {
 }
 
 
+def kept(before: GeometryNet, batch: Batch) -> Batch:
+    """The batch with the depth and normals that a network `before` gives its pictures, where it knows none."""
+    if batch.exact:
+        return batch
+    with torch.no_grad():
+        seen = before(batch.image)
+    return replace(batch, depth=seen.depth.float(), normal=seen.normals.float(), exact=len(batch.image))
+
+
 def losses(net: GeometryNet, batch: Batch) -> dict[str, Tensor]:
     """Every term already weighed; their sum is minimised."""
     seen = net(batch.image)
-    count = SYNTH_BATCH
+    count = batch.exact
     solid = ((batch.label[:count] > 0) & (batch.label[:count] < UNSURE))[:, None].float()
     area = solid.sum().clamp_min(1)
     error = seen.depth[:count] - batch.depth[:count]
@@ -71,9 +84,10 @@ def losses(net: GeometryNet, batch: Batch) -> dict[str, Tensor]:
         * F.cross_entropy(seen.labels, batch.label.where(batch.label < UNSURE, -1), weights, ignore_index=-1),
         "matte": _matte_loss(seen.matte, batch.alpha, known),
     }
-    if len(batch.image) > count:
-        found = F.grid_sample(seen.depth[count:], batch.points[count:, None, :, :2], align_corners=False)[:, 0, 0]
-        terms["points"] = 0.15 * F.smooth_l1_loss(found, batch.points[count:, :, 2], beta=0.5)
+    if batch.real:
+        points = batch.points[-batch.real :]
+        found = F.grid_sample(seen.depth[-batch.real :], points[:, None, :, :2], align_corners=False)[:, 0, 0]
+        terms["points"] = 0.15 * F.smooth_l1_loss(found, points[..., 2], beta=0.5)
     if len(batch.fine_image):
         terms["fine"] = _fine_loss(net, seen, batch)
     return terms
@@ -106,7 +120,7 @@ def _fine_loss(net: GeometryNet, seen: GeometryOutput, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200) -> dict[str, float]:
+def validate(net: GeometryNet, synth: Pack | None, real: Pack | None, limit: int = 200) -> dict[str, float]:
     """Held-out numbers at the network's own size, unjittered crops."""
     net.eval()
     size = net.config.input_size
@@ -117,7 +131,8 @@ def validate(net: GeometryNet, synth: Pack, real: Pack | None, limit: int = 200)
         for name, value in values.items():
             sums.setdefault(name, []).append(float(value))
 
-    for row in synth.held[:: max(1, len(synth.held) // limit)]:
+    for row in synth.held[:: max(1, len(synth.held) // limit)] if synth else ():
+        assert synth is not None
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         pack = synth.arrays
         seen = net(pictures(synth, np.array([row]), "image", grid))
@@ -169,20 +184,33 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path, help="folder of .jpg photos without people")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--stop", type=int, default=10**9, help="leave after this step; the same command goes on")
-    given = parser.parse_args()
-    train(given.packs, given.run, given.steps, given.backgrounds, given.threads, given.stop)
+    parser.add_argument("--further", action="store_true", help="begin at the shipped weights")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="of learning, at most")
+    given = vars(parser.parse_args())
+    train(given.pop("packs"), given.pop("run"), given.pop("steps"), given.pop("backgrounds"), **given)
 
 
-def train(packs: Path, run: Path, steps: int, backgrounds: Path | None, threads: int = 1, stop: int = 10**9) -> None:
+def train(
+    packs: Path,
+    run: Path,
+    steps: int,
+    backgrounds: Path | None,
+    threads: int = 1,
+    stop: int = 10**9,
+    further: bool = False,
+    rate: float = LEARNING_RATE,
+) -> None:
     """Train on the packs, keep everything in the folder `run`; goes on where it was left."""
     torch.set_num_threads(threads)
     torch.manual_seed(3)
     run.mkdir(parents=True, exist_ok=True)
-    synth = open_pack(packs / "synth", real=False)
+    synth = open_pack(packs / "synth", real=False) if (packs / "synth" / "head.npy").exists() else None
     real = open_pack(packs / "real", real=True) if (packs / "real" / "identity.json").exists() else None
     bank = background_bank(real, sorted(backgrounds.glob("*.jpg")) if backgrounds else [], 192)
-    net = GeometryNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    net = (load_geometry() if further else GeometryNet()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = copy.deepcopy(net).eval()
+    net.train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     mean = weights_of(net)
     first = 0
     if state := load_state(run / "state.pt"):
@@ -190,9 +218,9 @@ def train(packs: Path, run: Path, steps: int, backgrounds: Path | None, threads:
         optimizer.load_state_dict(state["optimizer"])
         mean, first = state["mean"], state["step"]
     for step in range(first, min(steps, stop)):
-        size = SMALL_SIZE if step < SMALL_SHARE * steps else net.config.input_size
-        batch = make_batch(synth, real, bank, step, size, step >= FINE_SHARE * steps)
-        set_rate(optimizer, LEARNING_RATE * cosine_rate(step, steps, WARM_UP, LEAST_RATE))
+        size = SMALL_SIZE if step < SMALL_SHARE * steps and not further else net.config.input_size
+        batch = kept(before, make_batch(synth, real, bank, step, size, further or step >= FINE_SHARE * steps))
+        set_rate(optimizer, rate * cosine_rate(step, steps, WARM_UP, LEAST_RATE))
         with torch.autocast("cpu", torch.bfloat16):
             terms = losses(net, batch)
         optimizer.zero_grad()

@@ -36,7 +36,7 @@ class Pack:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B pictures [B, 3, S, S] and their targets; geometry is zero where it is unknown."""
+    """B pictures [B, 3, S, S] and their targets, real ones last; geometry is zero where it is unknown."""
 
     image: Tensor
     alpha: Tensor  # [B, 1, S, S]
@@ -47,6 +47,8 @@ class Batch:
     fine_image: Tensor  # [B', 3, 256, 256], windows of the real pictures at 512²
     fine_alpha: Tensor  # [B', 1, 256, 256]
     window: tuple[float, float]  # left, top of the window, 0..0.5 of the picture
+    exact: int  # pictures, from the first on, whose depth and normals are known
+    real: int  # pictures, to the last, whose points are
 
 
 def open_pack(folder: Path, real: bool) -> Pack:
@@ -102,42 +104,63 @@ def _clutter(rng: np.random.Generator, size: int) -> Array:
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def make_batch(synth: Pack, real: Pack | None, bank: Array, step: int, size: int, fine: bool) -> Batch:
-    """The training batch of a step; the step is its seed."""
+def make_batch(synth: Pack | None, real: Pack | None, bank: Array, step: int, size: int, fine: bool) -> Batch:
+    """The training batch of a step; the step is its seed. Without synthetic heads it has as many real ones more."""
     rng = np.random.default_rng([11, step])
-    rows = rng.choice(synth.train, SYNTH_BATCH, p=synth.weights)
-    real_rows = rng.choice(real.train, REAL_BATCH, p=real.weights) if real is not None else np.zeros(0, int)
+    rows = rng.choice(synth.train, SYNTH_BATCH, p=synth.weights) if synth else np.zeros(0, int)
+    many = REAL_BATCH if synth else SYNTH_BATCH + REAL_BATCH
+    real_rows = rng.choice(real.train, many, p=real.weights) if real else np.zeros(0, int)
     matrices = jitter(rng, len(rows) + len(real_rows))
-    grid = F.affine_grid(matrices, [len(matrices), 1, size, size], align_corners=False)
-    at, at_real = grid[: len(rows)], grid[len(rows) :]
-    image, alpha = pictures(synth, rows, "image", at), pictures(synth, rows, "alpha", at)
-    label = nearest(synth.arrays["label"][rows][:, None], at)[:, 0].long()
-    depth = nearest(synth.arrays["depth"][rows][:, None], at)
-    normal = turn(nearest(synth.arrays["normal_xy"][rows], at) / 127, matrices[: len(rows)])
-    normal = normal * ((label > 0) & (label < UNSURE))[:, None]
-    image = _replace(rng, image, image, alpha, bank, size, 0.5)
-    points, fine_image, fine_alpha, window = torch.zeros(len(rows), 478, 3), image[:0], alpha[:0], (0.0, 0.0)
-    if real is not None:
-        own, clean = pictures(real, real_rows, "image", at_real), pictures(real, real_rows, "clean", at_real)
-        own_alpha = pictures(real, real_rows, "alpha", at_real)
-        picks = rng.integers(len(bank), size=len(real_rows))
-        swap = torch.from_numpy(rng.random(len(real_rows)) < 0.5)[:, None, None, None].float()
-        tone = torch.from_numpy(np.exp(rng.normal(0, 0.3, (len(real_rows), 1, 1, 1)))).float()
-        behind = _bytes(bank[picks]) * tone
-        if fine:
-            window = tuple(rng.integers(0, 2 * FINE_SIZE // 2 // 8 + 1, 2) * 8 / (2 * FINE_SIZE))
-            fine_image, fine_alpha = _fine(real, real_rows, matrices[len(rows) :], window, behind, swap)
-        behind = F.interpolate(behind, (size, size), mode="bilinear", align_corners=False).clamp(0, 1)
-        own = own * (1 - swap) + (clean * own_alpha + behind * (1 - own_alpha)) * swap
-        image, alpha = torch.cat([image, own]), torch.cat([alpha, own_alpha])
-        label = torch.cat([label, nearest(real.arrays["label"][real_rows][:, None], at_real, OUTSIDE)[:, 0].long()])
-        depth = F.pad(depth, (0, 0, 0, 0, 0, 0, 0, len(real_rows)))
-        normal = F.pad(normal, (0, 0, 0, 0, 0, 0, 0, len(real_rows)))
-        points = torch.cat([points, move_points(real.arrays["points"][real_rows], matrices[len(rows) :])])
+    parts = [_synthetic(rng, synth, rows, bank, matrices[: len(rows)], size)] if synth else []
+    if real:
+        parts.append(_real(rng, real, real_rows, bank, matrices[len(rows) :], size, fine))
+    image, alpha, label, depth, normal, points = (
+        torch.cat(values) for values in zip(*(p[0] for p in parts), strict=True)
+    )
+    fine_image, fine_alpha, window = parts[-1][1] if real else (image[:0], alpha[:0], (0.0, 0.0))
     image, tones = photometric(rng, image.clamp(0, 1))
     if len(fine_image):
         fine_image = tone_curve(fine_image, *(t[-len(fine_image) :] for t in tones))
-    return Batch(image, alpha, label, depth, normal, points, fine_image, fine_alpha, window)
+    counts = (len(rows), len(real_rows))
+    return Batch(image, alpha, label, depth, normal, points, fine_image, fine_alpha, window, *counts)
+
+
+Part = tuple[
+    tuple[Tensor, ...], tuple[Tensor, Tensor, tuple[float, float]]
+]  # fields of Batch up to points, and the rest
+
+
+def _synthetic(rng: np.random.Generator, pack: Pack, rows: Array, bank: Array, matrices: Tensor, size: int) -> Part:
+    at = F.affine_grid(matrices, [len(rows), 1, size, size], align_corners=False)
+    image, alpha = pictures(pack, rows, "image", at), pictures(pack, rows, "alpha", at)
+    label = nearest(pack.arrays["label"][rows][:, None], at)[:, 0].long()
+    depth = nearest(pack.arrays["depth"][rows][:, None], at)
+    normal = turn(nearest(pack.arrays["normal_xy"][rows], at) / 127, matrices)
+    normal = normal * ((label > 0) & (label < UNSURE))[:, None]
+    image = _replace(rng, image, image, alpha, bank, size, 0.5)
+    points = torch.zeros(len(rows), 478, 3)
+    return (image, alpha, label, depth, normal, points), (image[:0], alpha[:0], (0.0, 0.0))
+
+
+def _real(
+    rng: np.random.Generator, pack: Pack, rows: Array, bank: Array, matrices: Tensor, size: int, fine: bool
+) -> Part:
+    at, count = F.affine_grid(matrices, [len(rows), 1, size, size], align_corners=False), len(rows)
+    image, clean, alpha = (pictures(pack, rows, name, at) for name in ("image", "clean", "alpha"))
+    picks = rng.integers(len(bank), size=count)
+    swap = torch.from_numpy(rng.random(count) < 0.5)[:, None, None, None].float()
+    tone = torch.from_numpy(np.exp(rng.normal(0, 0.3, (count, 1, 1, 1)))).float()
+    behind = _bytes(bank[picks]) * tone
+    fine_image, fine_alpha, window = image[:0], alpha[:0], (0.0, 0.0)
+    if fine:
+        window = tuple(rng.integers(0, 2 * FINE_SIZE // 2 // 8 + 1, 2) * 8 / (2 * FINE_SIZE))
+        fine_image, fine_alpha = _fine(pack, rows, matrices, window, behind, swap)
+    behind = F.interpolate(behind, (size, size), mode="bilinear", align_corners=False).clamp(0, 1)
+    image = image * (1 - swap) + (clean * alpha + behind * (1 - alpha)) * swap
+    label = nearest(pack.arrays["label"][rows][:, None], at, OUTSIDE)[:, 0].long()
+    unknown = torch.zeros(count, 4, size, size)
+    points = move_points(pack.arrays["points"][rows], matrices)
+    return (image, alpha, label, unknown[:, :1], unknown[:, 1:], points), (fine_image, fine_alpha, window)
 
 
 def jitter(rng: np.random.Generator, count: int) -> Tensor:

@@ -20,6 +20,8 @@ from mggdub.evaluation.motion import FIGURES, eyelids, gaze, head_speed, motion_
 from mggdub.face.expression import load_expression
 from mggdub.metrics.landmarks import interval
 from mggdub.motion.gestures import gestures, with_blinks
+from mggdub.motion.limits import bounded
+from mggdub.motion.torso import near_head
 from mggdub.networks.motion import MotionBank, from_tensors, load_motion, to_tensors
 from mggdub.train.common import held_out
 from mggdub.train.motion import make_bank
@@ -39,7 +41,8 @@ def made(bank: MotionBank, take: Take, seed: int) -> ExpressionTrack:
     found = gestures(bank, take.prosody, take.track.times, seed)
     lips = np.zeros((len(take.track), LIP_MODES), np.float32)
     units = with_blinks(found.units, found.lids)
-    return ExpressionTrack(take.track.times, units, lips, found.rotation, found.translation, found.torso)
+    track = ExpressionTrack(take.track.times, units, lips, found.rotation, found.translation, found.torso)
+    return bounded(near_head(track))
 
 
 def ratios(takes: list[Take], tracks: list[list[ExpressionTrack]]) -> dict[str, tuple[float, float, float]]:

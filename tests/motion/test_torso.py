@@ -87,3 +87,28 @@ def test_a_head_leans_as_its_torso_does_or_little_more() -> None:
     assert (np.diff(near.translation[:, 2]) > 0).all()
     small = np.abs(away) < 0.5
     assert np.abs(near.translation[small, 2] - away[small]).max() < 0.02
+
+
+def test_a_neck_stretches_no_farther_than_a_neck_can() -> None:
+    count = 60
+    away = np.linspace(-9, 9, count, dtype=np.float32)
+    none = np.zeros((count, 52), np.float32), np.zeros((count, 8), np.float32)
+    place, body = np.zeros((count, 3), np.float32), np.zeros((count, 4), np.float32)
+    place[:, 0], place[:, 1], body[:, 1] = away, -away, -away
+    near = torso.near_head(ExpressionTrack(np.arange(count) / 25, *none, translation=place, torso=body))
+    apart = np.abs(near.translation[:, :2] - near.torso[:, :2])
+    assert (apart.max(0) <= torso.NECK_STRETCHES).all() and apart.max() > 1
+    small = np.abs(away) < 0.3
+    assert np.abs(near.translation[small] - place[small]).max() < 0.02
+
+
+def test_nothing_comes_in_from_beyond_the_edges_of_a_picture() -> None:
+    shares = np.ones((512, 512), np.float32)
+    crop = Crop(0.0, 0.0, 256.0)
+    found = over_picture(shares, crop, (256, 256), 0.1)
+    size, px = len(found), 256 / len(found)
+    assert max(found[0].max(), found[-1].max(), found[:, 0].max(), found[:, -1].max()) < 0.01
+    assert found[size // 2, size // 2] == pytest.approx(1)
+    cm = px * 0.1 * crop.scale  # of a cell
+    slope = np.abs(np.diff(found, axis=0)).max() / cm
+    assert slope * torso.FARTHEST < 1  # what lies farther in comes from farther in: nothing folds

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mggdub.networks.geometry import load_geometry
 from mggdub.train import geometry, geometry_batches
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, SYNTH_SIZE, UNSURE, real_label
 from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN
@@ -63,7 +64,6 @@ def test_points_move_with_the_picture() -> None:
 
 def test_resumed_run_equals_an_unbroken_one(packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geometry_batches, "SYNTH_BATCH", 2)
-    monkeypatch.setattr(geometry, "SYNTH_BATCH", 2)
     monkeypatch.setattr(geometry_batches, "BACKGROUNDS", 4)
 
     geometry.train(packs, tmp_path / "whole", 4, None)
@@ -75,6 +75,44 @@ def test_resumed_run_equals_an_unbroken_one(packs: Path, tmp_path: Path, monkeyp
     assert all(torch.equal(whole["mean"][name], parts["mean"][name]) for name in whole["mean"])
     held = json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[-1])
     assert held["depth_cm"] > 0
+
+
+def test_what_is_taught_further_keeps_depth_and_normals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, folder, size = np.random.default_rng(0), tmp_path / "packs" / "real", 288
+    folder.mkdir(parents=True)
+    for name, edge in (("image", size), ("clean", size), ("fine_image", 2 * size), ("fine_clean", 2 * size)):
+        np.save(folder / f"{name}.npy", rng.integers(0, 255, (3, edge, edge, 3), dtype=np.uint8))
+    for name, edge in (("alpha", size), ("fine_alpha", 2 * size)):
+        np.save(folder / f"{name}.npy", rng.integers(0, 255, (3, edge, edge), dtype=np.uint8))
+    np.save(folder / "label.npy", rng.integers(0, 6, (3, size, size), dtype=np.uint8))
+    np.save(folder / "points.npy", rng.random((3, 478, 3), dtype=np.float32))
+    (folder / "identity.json").write_text(json.dumps(["a", "b", "c"]), encoding="utf-8")
+    monkeypatch.setattr(geometry_batches, "SYNTH_BATCH", 1)
+    monkeypatch.setattr(geometry_batches, "REAL_BATCH", 1)
+    monkeypatch.setattr(geometry_batches, "BACKGROUNDS", 4)
+    monkeypatch.setattr(geometry_batches, "held_out", lambda name: name == "c")
+
+    geometry.train(tmp_path / "packs", tmp_path / "run", 1, None, further=True, rate=0.0)
+    first, held = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    assert {"depth", "normal", "matte", "label", "points", "fine"} <= first.keys() and held["points_cm"] > 0
+    shipped, now = load_geometry().state_dict(), torch.load(tmp_path / "run" / "state.pt", weights_only=True)["net"]
+    assert all(
+        torch.equal(value, now[name]) for name, value in shipped.items() if "running" not in name and "num" not in name
+    )
+
+
+def test_depth_and_normals_that_nothing_teaches_are_those_from_before() -> None:
+    net = load_geometry()
+    image = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
+    none, maps = torch.zeros(2, 1, 160, 160), torch.zeros(2, 3, 160, 160)
+    label, points = torch.ones(2, 160, 160, dtype=torch.int64), torch.zeros(2, 478, 3)
+    batch = geometry_batches.Batch(image, none, label, none, maps, points, image[:0], none[:0], (0.0, 0.0), 0, 2)
+    taught = geometry.kept(net, batch)
+    with torch.no_grad():
+        terms = geometry.losses(net, taught)
+    assert (
+        taught.exact == 2 and float(terms["depth"]) == 0 and float(terms["normal"]) < 1e-5 and float(terms["label"]) > 0
+    )
 
 
 def test_held_out_heads_are_never_trained_on(packs: Path) -> None:

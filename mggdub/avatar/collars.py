@@ -1,0 +1,74 @@
+"""Collars beside the jaw and the neck, of which the geometry network sees only the lower part.
+
+What it takes for skin there, and has the colour of the clothes it hangs together with, is clothes: it stays with the
+shoulders when the head moves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL
+from mggdub.geometry.sampling import push_pull
+from mggdub.networks.geometry import MAPS_SIZE
+from mggdub.types import CLOTHES, HAIR, SKIN, Array, GeometryMaps, Portrait
+
+FLOOR = 0.03  # of linear light, so that noise in the dark has no colour
+BRIGHTNESS = 0.5  # of a difference in brightness counts, since shadows change it
+UNLIKE_SKIN = 4.0  # spreads of the face's colours
+LIKE_CLOTHES = 0.35  # of a colour's logarithms
+REACH = 3.0  # cm that a collar goes on beyond what is known of it
+THROAT = 2.5  # cm from the middle within which a neck is bare skin
+JAW = 0.2  # cm outside the face's outline
+ABOVE = 1.0  # cm above the corners of the jaw
+SURE, LEAST = 0.8, 50  # probability, and pixels of skin to know its colours
+
+
+def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
+    """[256, 256] float32: the probability of clothes that `maps` give with the collars it lacks.
+
+    cm_per_px of a pixel of the crop.
+    """
+    clothes, cm = maps.labels[..., CLOTHES], 2 * cm_per_px
+    marks, colours = head.landmarks[:, :2] / 2, _logarithms(head.image[::2, ::2])
+    face, seed = _lower_face(marks), clothes > 0.5
+    place = _beside_jaw(face, marks, cm) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3) & ~seed
+    skin = face & (maps.labels[..., SKIN] > SURE)
+    if skin.sum() < LEAST or not (place & ndimage.binary_dilation(seed)).any():
+        return clothes
+    known = push_pull(colours, (clothes > SURE).astype(np.float32))
+    place &= np.linalg.norm(colours - known, axis=-1) < LIKE_CLOTHES
+    place &= _spreads(colours, colours[skin]) > UNLIKE_SKIN
+    place &= ndimage.distance_transform_edt(~seed) * cm < REACH
+    found = ndimage.binary_propagation(seed, mask=seed | place) & ~seed
+    return np.maximum(clothes, ndimage.gaussian_filter(found.astype(np.float32), 0.5))
+
+
+def _logarithms(image: Array) -> Array:
+    """[H, W, 3] float32: red and blue against green, and brightness, as logarithms."""
+    red, green, blue = (np.log((image[..., k] / np.float32(255)) ** 2 + FLOOR) for k in range(3))
+    return np.stack([red - green, blue - green, BRIGHTNESS * green], -1).astype(np.float32)
+
+
+def _spreads(colours: Array, sample: Array) -> Array:
+    """[H, W]: how many spreads of a sample [N, 3] colours [H, W, 3] lie from its mean; brightness does not count."""
+    mean, spread = sample[:, :2].mean(0), np.cov(sample[:, :2].T) + 0.03**2 * np.eye(2)
+    apart = colours[..., :2] - mean
+    return np.sqrt(np.einsum("...i,ij,...j->...", apart, np.linalg.inv(spread), apart))
+
+
+def _lower_face(marks: Array) -> Array:
+    """[256, 256] bool: inside the outline of a face of landmarks [478, 2], below the eyes."""
+    image = Image.new("1", (MAPS_SIZE, MAPS_SIZE))
+    ImageDraw.Draw(image).polygon([tuple(point) for point in marks[list(OVAL)].tolist()], fill=1)
+    return np.asarray(image, bool) & (np.arange(MAPS_SIZE)[:, None] > marks[[33, 263], 1].mean())
+
+
+def _beside_jaw(face: Array, marks: Array, cm: float) -> Array:
+    """[256, 256] bool: beside and below the face's outline, but not the bare throat; cm of a pixel."""
+    rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
+    outside = ndimage.distance_transform_edt(~face) * cm > JAW
+    low = rows > marks[list(JAW_CORNERS), 1].mean() - ABOVE / cm
+    return outside & low & (np.abs(columns - marks[CHIN_TIP, 0]) * cm > THROAT)
