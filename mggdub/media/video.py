@@ -30,6 +30,7 @@ X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
 # What x264 does with most of its time is worth little in these pictures: docs/decisions.md.
 PRESET = ("veryfast", "trellis=1")
 LARGE_PRESET, MANY_PIXELS = ("superfast", "bframes=0:mbtree=1:rc-lookahead=10"), 2_000_000
+PIPE = 1 << 20  # bytes on their way to ffmpeg
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
 USUAL = Fraction(25)  # fps of pictures whose container does not say
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
@@ -183,6 +184,7 @@ def write_video(
         argv = arguments(_output(partial, path.suffix, *coding, audio, duration, dict(metadata or SYNTHETIC)))
         argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
+            _widen(running)
             for frame in islice(frames, expected):
                 assert frame.shape == shape and frame.dtype == np.uint8, (frame.shape, frame.dtype)
                 _send(running, frame if planes else _even(frame), path)
@@ -291,6 +293,14 @@ def _even(frame: Array) -> Array:
     if rows or columns:
         frame = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
+
+
+def _widen(running: Running) -> None:
+    """Let the pipe hold more than a small frame, where that can be asked for: neither end waits as often."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(running.process.stdin, fcntl.F_SETPIPE_SZ, PIPE)  # type: ignore[arg-type]
 
 
 def _send(running: Running, frame: Array, path: Path) -> None:
