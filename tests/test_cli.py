@@ -19,10 +19,11 @@ import soundfile
 from PIL import Image, ImageFilter
 
 import mggdub
-from mggdub.cli import main
+from mggdub.cli import console, main
 from mggdub.errors import UsageError
 from mggdub.media.image import read_image
 from mggdub.options import RenderOptions, parse_fps
+from mggdub.progress import Stage
 from mggdub.reports import Check
 
 Run = Callable[..., SimpleNamespace]
@@ -487,3 +488,21 @@ def test_ctrl_c_leaves_nothing(inputs: dict[str, Path], speech_wav: Path) -> Non
     assert child.returncode == 130, err
     assert out == "" and "Interrupted" in err and "Traceback" not in err
     assert sorted(inputs["folder"].iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("each", "said"), [(0.1, ""), (0.5, "about 2 minutes"), (0.3, "about 70 seconds"), (40, "2.7 hours")]
+)
+def test_long_work_is_told_once_at_its_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], each: float, said: str
+) -> None:
+    """Frames that were there before, which are told first, cost nothing and do not count."""
+    now, lines = 100.0, []
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with console.progress_bar(quiet=False) as tell:
+        for done in range(20, 260):
+            tell(Stage.RENDER, done, 260)
+            now += each
+            lines += [(done, line) for line in capsys.readouterr().err.splitlines() if "will take" in line]
+    assert len(lines) == bool(said)
+    assert not said or (lines[0][0] <= 20 + console.SURE / each + 1 and said in lines[0][1])

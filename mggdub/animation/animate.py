@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,17 +116,28 @@ def animate(
     compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
     heads = posed_heads(avatar, models, track, relative, start)
     for body in track.torso[start:]:
-        with clock("deform"):
+        with clock("deform"), one_thread():
             now, head = next(heads)
         with clock("rasterise"):
             drawn = compositor.draw(head, device)
-        with clock("lower face"):
+        with clock("lower face"), one_thread():
             if shown := change_shown(avatar.mesh, now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
                 lower_face.improve(drawn, window, shown)
         with clock("composite"):
             frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
         yield frame
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes alone: sums keep their order on every machine, and small networks need no other thread's turn."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def flat_bases(avatar: HeadAvatar) -> tuple[torch.Tensor, torch.Tensor]:

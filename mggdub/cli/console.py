@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -27,6 +29,8 @@ WORK = {
     Stage.MEASURE: "Measuring",
     Stage.DRIVE: "Watching the driver",
 }  # what is told frame by frame
+SURE = 3.0  # s of frames, after which they have shown what the others will take
+LONG = 60.0  # s that are left, from which on people are told at the start
 
 
 def working_folder() -> Path | None:
@@ -89,6 +93,34 @@ def say_above(sentence: str) -> None:
     tqdm.write(sentence, file=sys.stderr)
 
 
+@dataclass
+class Outlook:
+    """Says once, soon after the first frames, how long the others will take, if that is long."""
+
+    first: int = 0  # frames that were there when it began to count
+    began: float | None = None  # s, when that was
+    over: bool = False
+
+    def hear(self, done: int, total: int, now: float) -> str | None:
+        """A sentence, at most once. `done` of `total` frames are there at `now` s."""
+        if self.over:
+            return None
+        if self.began is None:
+            self.first, self.began = done, now
+        if now - self.began < SURE or done == self.first:
+            return None
+        self.over = True
+        left = (total - done) * (now - self.began) / (done - self.first)
+        return f"The video will take about {lasting(left)}; a smaller --size is faster." if left >= LONG else None
+
+
+def lasting(seconds: float) -> str:
+    """Such as 70 seconds, 4 minutes, 1.5 hours."""
+    if seconds < 100:
+        return f"{round(seconds, -1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Progress]:
     """A function (stage, done, total): a bar with the time left on a terminal, a line now and then elsewhere."""
@@ -100,8 +132,11 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
     terminal = sys.stderr.isatty()
     bar = tqdm(total=0, unit="frame", disable=not terminal, leave=False, dynamic_ncols=True, delay=0.5)
     told: set[tuple[Stage, int]] = set()
+    outlook = Outlook()
 
     def tell(stage: Stage, done: int, total: int) -> None:
+        if stage == Stage.RENDER and (sentence := outlook.hear(done, total, time.monotonic())):
+            say_above(sentence)
         if stage in STAGES:
             if done == 0:
                 tqdm.write(f"{STAGES[stage]} ...", file=sys.stderr)

@@ -27,7 +27,10 @@ from mggdub.options import parse_fps
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
-PRESET, LARGE_PRESET, MANY_PIXELS = "fast", "veryfast", 2_000_000  # twice as fast, 1.3 dB at 54, smaller
+# What x264 does with most of its time is worth little in these pictures: docs/decisions.md.
+PRESET = ("veryfast", "trellis=1")
+LARGE_PRESET, MANY_PIXELS = ("superfast", "bframes=0:mbtree=1:rc-lookahead=10"), 2_000_000
+PIPE = 1 << 20  # bytes on their way to ffmpeg
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
 USUAL = Fraction(25)  # fps of pictures whose container does not say
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
@@ -181,6 +184,7 @@ def write_video(
         argv = arguments(_output(partial, path.suffix, *coding, audio, duration, dict(metadata or SYNTHETIC)))
         argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
+            _widen(running)
             for frame in islice(frames, expected):
                 assert frame.shape == shape and frame.dtype == np.uint8, (frame.shape, frame.dtype)
                 _send(running, frame if planes else _even(frame), path)
@@ -248,8 +252,8 @@ def _coding(size: tuple[int, int], fps: Fraction, crf: int, planes: bool) -> tup
     bt709 = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "range": "tv"}
     if not planes:
         raw = raw.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALING).filter("format", "yuv420p")
-    preset = PRESET if size[0] * size[1] < MANY_PIXELS else LARGE_PRESET
-    coding = {"vcodec": "libx264", "preset": preset, "crf": crf, "threads:v": X264_THREADS}
+    preset, more = PRESET if size[0] * size[1] < MANY_PIXELS else LARGE_PRESET
+    coding = {"vcodec": "libx264", "preset": preset, "x264-params": more, "crf": crf, "threads:v": X264_THREADS}
     return raw.filter("setparams", **bt709), coding
 
 
@@ -289,6 +293,14 @@ def _even(frame: Array) -> Array:
     if rows or columns:
         frame = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
+
+
+def _widen(running: Running) -> None:
+    """Let the pipe hold more than a small frame, where that can be asked for: neither end waits as often."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(running.process.stdin, fcntl.F_SETPIPE_SZ, PIPE)  # type: ignore[arg-type]
 
 
 def _send(running: Running, frame: Array, path: Path) -> None:

@@ -76,7 +76,8 @@ class LowerFaceNet(nn.Module):
         smooth = change
         for _ in range(2):
             smooth = F.conv2d(F.pad(smooth, (2, 2, 2, 2), mode="replicate"), self.kernel, groups=3)
-        near = F.avg_pool2d(F.max_pool2d(lips, 7, 1, 3), 5, 1, 2)
+        wide = F.max_pool2d(lips, (1, 7), 1, (0, 3))  # then down: the same as 7 x 7 at once, for less
+        near = F.avg_pool2d(F.max_pool2d(wide, (7, 1), 1, (3, 0)), 5, 1, 2)
         return (smooth + (change - smooth) * near) * (1 - inside)
 
 

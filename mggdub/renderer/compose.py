@@ -16,16 +16,18 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import extending, prange, types
+from numba.core import cgutils
 
 from mggdub.compiled import compiled
 
+LANES = 8  # neighbouring pixels that are worked on at once
 PAD = 2  # px that `padded` textures go on beyond their edges
 FINEST = 64  # steps of detail within one of 255
 APART = (0.5, 1.0)  # drawn px, standard deviation of places: one surface, and no longer one
 MOSTLY = (0.5, 0.9)  # share of what a pixel shows that has a place: none and all of the detail
 LEAST = 0.002  # of a share of motion, below which nothing moves
-_F, _I32 = ir.FloatType(), ir.IntType(32)
-_V8, _V16 = (ir.VectorType(_F, lanes) for lanes in (8, 16))
+_F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_V, _V16, _VI = ir.VectorType(_F, LANES), ir.VectorType(_F, 16), ir.VectorType(_I32, LANES)
 f4 = np.float32
 _MATH: dict[str, Any] = {"boundscheck": False, "fastmath": True, "error_model": "numpy"}
 intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, which lack its first argument
@@ -35,24 +37,70 @@ def _kernel(parallel: bool) -> Any:
     return compiled(parallel=parallel, **_MATH)
 
 
-def _lanes(builder: Any, vector: Any, lanes: list[int]) -> Any:
+class _Lanes:
+    """Arithmetic on LANES floats, or on a scalar in all of them."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def _apply(self, name: str, other: Any) -> _Lanes:
+        other = other.value if isinstance(other, _Lanes) else ir.Constant(_V, [float(other)] * LANES)
+        return _Lanes(self.builder, getattr(self.builder, name)(self.value, other, flags=("fast",)))
+
+    def __add__(self, other: Any) -> _Lanes:
+        return self._apply("fadd", other)
+
+    def __sub__(self, other: Any) -> _Lanes:
+        return self._apply("fsub", other)
+
+    def __mul__(self, other: Any) -> _Lanes:
+        return self._apply("fmul", other)
+
+    def __rtruediv__(self, other: float) -> _Lanes:
+        return _Lanes(self.builder, ir.Constant(_V, [float(other)] * LANES))._apply("fdiv", self)
+
+    def compare(self, sign: str, other: float) -> Any:
+        return self.builder.fcmp_ordered(sign, self.value, ir.Constant(_V, [float(other)] * LANES))
+
+    def where(self, mask: Any, other: float) -> _Lanes:
+        return _Lanes(self.builder, self.builder.select(mask, self.value, ir.Constant(_V, [float(other)] * LANES)))
+
+    def within(self, low: Any, high: Any) -> _Lanes:
+        """Clipped to low..high."""
+        for sign, end in ((">", low), ("<", high)):
+            end = end.value if isinstance(end, _Lanes) else ir.Constant(_V, [float(end)] * LANES)
+            keep = self.builder.fcmp_ordered(sign, self.value, end)
+            self = _Lanes(self.builder, self.builder.select(keep, self.value, end))
+        return self
+
+    def whole(self) -> tuple[Any, _Lanes]:
+        """Of values that are not negative: the part before the point, int32, and the part behind it."""
+        before = self.builder.fptosi(self.value, _VI)
+        return before, self - _Lanes(self.builder, self.builder.sitofp(before, _V))
+
+
+def _shuffle(builder: Any, first: Any, lanes: list[int], second: Any = None) -> Any:
     mask = ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+    return builder.shuffle_vector(first, ir.Constant(first.type, ir.Undefined) if second is None else second, mask)
 
 
-def _each(builder: Any, scalars: Any, times: int) -> Any:
-    """A vector of scalars, each of them so many times."""
-    vector = ir.Constant(ir.VectorType(_F, len(scalars)), ir.Undefined)
-    for index, scalar in enumerate(scalars):
-        vector = builder.insert_element(vector, scalar, ir.Constant(_I32, index))
-    return _lanes(builder, vector, [index for index in range(len(scalars)) for _ in range(times)])
+def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    return _shuffle(builder, builder.insert_element(undefined, scalar, ir.Constant(_I32, 0)), [0] * lanes)
+
+
+def _pointer(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [offset]), ir.PointerType(kind))
 
 
 def _read(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
-    pointer = builder.bitcast(builder.gep(data, [offset]), ir.PointerType(kind))
-    value = builder.load(pointer)
+    value = builder.load(_pointer(builder, data, offset, kind))
     value.align = kind.element.width // 8 if isinstance(kind.element, ir.IntType) else 4
     return value
+
+
+def _write(builder: Any, lanes: _Lanes, data: Any, offset: Any) -> None:
+    builder.store(lanes.value, _pointer(builder, data, offset, _V)).align = 4
 
 
 def _fused(builder: Any, weight: Any, value: Any, total: Any) -> Any:
@@ -60,46 +108,196 @@ def _fused(builder: Any, weight: Any, value: Any, total: Any) -> Any:
     return added if total is None else builder.fadd(total, added, flags=("fast",))
 
 
-@intrinsic
-def _taps(context, texture, offset, pitch, x0, x1, x2, x3, y0, y1, y2, y3):  # type: ignore[no-untyped-def]
-    """Red, green, blue of 4 x 4 texels of a flat texture of four channels, uint8 or int16; `pitch` from row to row."""
-    real, whole = types.float32, types.int64
+def _weights(t: _Lanes) -> list[_Lanes]:
+    """As `_cubic`."""
+    s = t * -1.0 + 1.0
+    tt, ss = t * t, s * s
+    middle = (tt * (t * 1.5 - 2.5) + 1.0, ss * (s * 1.5 - 2.5) + 1.0)
+    return [t * ss * -0.5, *middle, s * tt * -0.5]
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
-        signed = signature.args[0].dtype == types.int16
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Eight vectors of eight as columns."""
+    low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+    pairs = [[_shuffle(builder, a, m, b) for m in (low, high)] for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+    fours = [
+        [_shuffle(builder, a, m, b) for a, b in zip(*two, strict=True) for m in (low, high)]
+        for two in (pairs[:2], pairs[2:])
+    ]
+    low, high = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
+    return [_shuffle(builder, a, m, b) for m in (low, high) for a, b in zip(*fours, strict=True)]
+
+
+class _Block:
+    """LANES neighbouring pixels of a row: what the intrinsics for head and background share."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        self.context, self.builder, self.signature, self.arguments = context, builder, signature, arguments
+
+    def data(self, index: int) -> Any:
+        """Of an array that is an argument."""
+        make = self.context.make_array(self.signature.args[index])
+        return make(self.context, self.builder, value=self.arguments[index]).data
+
+    def all(self, index: int) -> list[_Lanes]:
+        """The floats of a tuple that is an argument, each in all lanes."""
+        tuple_, count = self.arguments[index], len(self.signature.args[index])
+        floats = (self.builder.extract_value(tuple_, k) for k in range(count))
+        return [_Lanes(self.builder, _splat(self.builder, scalar, LANES)) for scalar in floats]
+
+    def columns(self, index: int) -> _Lanes:
+        """The pixels' columns, of the first one's."""
+        first = self.builder.sitofp(self.arguments[index], _F)
+        ramp = _Lanes(self.builder, ir.Constant(_V, [float(lane) for lane in range(LANES)]))
+        return _Lanes(self.builder, _splat(self.builder, first, LANES)) + ramp
+
+    def before(self, first: int, stop: int) -> Any:
+        """Which of the pixels from one column on lie before another."""
+        left = self.builder.trunc(self.builder.sub(self.arguments[stop], self.arguments[first]), _I32)
+        ramp = ir.Constant(_VI, list(range(LANES)))
+        return self.builder.icmp_signed("<", ramp, _splat(self.builder, left, LANES))
+
+    def plus(self, value: Any, more: Any) -> Any:
+        return self.builder.add(value, ir.Constant(_I64, more) if isinstance(more, int) else more)
+
+    def times(self, value: Any, factor: int) -> Any:
+        return self.builder.mul(value, ir.Constant(_I64, factor))
+
+    def any(self, mask: Any) -> Any:
+        """A block of code for when any lane of a mask is set."""
+        bits = self.builder.bitcast(mask, ir.IntType(LANES))
+        return self.builder.if_then(self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)))
+
+    def taps(self, texture: int, pitch: int, x: _Lanes, y: _Lanes) -> list[_Lanes]:
+        """Red, green, blue of a flat texture of four channels at x and y, which are not negative; px, by 4 x 4 texels.
+
+        The texture, uint8 or int16, and the texels from row to row are arguments.
+        """
+        builder = self.builder
+        (column, right), (line, down) = x.whole(), y.whole()
+        kept = []
+        for weight in (*_weights(right), *_weights(down)):  # lanes are taken one by one, which memory does best
+            place = cgutils.alloca_once(builder, _V)
+            builder.store(weight.value, place)
+            kept.append(builder.bitcast(place, ir.PointerType(_F)))
+        signed = self.signature.args[texture].dtype == types.int16
+        step = self.times(self.arguments[pitch], 4)
+        data = builder.gep(self.data(texture), [self.times(self.plus(self.arguments[pitch], 1), 4 * (PAD - 1))])
+        found = []
+        for lane in range(LANES):
+            number = ir.Constant(_I32, lane)
+            at = builder.mul(builder.sext(builder.extract_element(line, number), _I64), step)
+            at = self.plus(at, self.times(builder.sext(builder.extract_element(column, number), _I64), 4))
+            weights = [builder.load(builder.gep(place, [number])) for place in kept]
+            found.append(self._texel(data, at, step, signed, weights))
+        pairs = [_shuffle(builder, a, list(range(8)), b) for a, b in zip(found[:4], found[4:], strict=True)]
+        low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+        a, b = (_shuffle(builder, pairs[k], low, pairs[k + 1]) for k in (0, 2))
+        c, d = (_shuffle(builder, pairs[k], high, pairs[k + 1]) for k in (0, 2))
+        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        colors = (_shuffle(builder, a, low, b), _shuffle(builder, a, high, b), _shuffle(builder, c, low, d))
+        return [_Lanes(builder, color) for color in colors]
+
+    def _texel(self, data: Any, at: Any, step: Any, signed: bool, weights: list[Any]) -> Any:
+        """Four channels of 4 x 4 texels from `at` on, weighed across and down."""
+        builder, total = self.builder, None
         kind = ir.VectorType(ir.IntType(16 if signed else 8), 16)
-        at, total = arguments[1], None
-        for weight in arguments[7:11]:
+        for weight in weights[4:]:
             texels = _read(builder, data, at, kind)
             as_float = builder.sitofp(texels, _V16) if signed else builder.uitofp(texels, _V16)
-            total = _fused(builder, _each(builder, [weight], 16), as_float, total)
-            at = builder.add(at, arguments[2])
-        total = builder.fmul(total, _each(builder, arguments[3:7], 4), flags=("fast",))
-        for half in (8, 4):
-            parts = (_lanes(builder, total, list(range(first, first + half))) for first in (0, half))
-            total = builder.fadd(*parts, flags=("fast",))
-        colors = [builder.extract_element(total, ir.Constant(_I32, index)) for index in range(3)]
-        return context.make_tuple(builder, signature.return_type, colors)
-
-    return types.UniTuple(real, 3)(texture, whole, whole, *[real] * 8), generate
+            total = _fused(builder, _splat(builder, weight, 16), as_float, total)
+            at = self.plus(at, step)
+        found = None
+        for index, weight in enumerate(weights[:4]):
+            four = _shuffle(builder, total, list(range(4 * index, 4 * index + 4)))
+            found = _fused(builder, _splat(builder, weight, 4), four, found)
+        return found
 
 
 @intrinsic
-def _between(context, row, offset, x0, x1, x2, x3):  # type: ignore[no-untyped-def]
-    """The eight channels of a flat row [., 8] float32 between four of its columns from `offset` on."""
-    real, whole = types.float32, types.int64
+def _over_block(context, low, cells, weights, x, plane, detail, pitch, row, to, span):  # type: ignore[no-untyped-def]
+    """Put LANES pixels of the head from column x of its box on into a flat row [4, span], at `to`; as `_over`.
+
+    low as of `_between_rows`; cells and weights as of `_enlarging`; plane: the row, full px of a drawn one across and
+    down, the last column and the last row.
+    """
+    whole, real = types.int64, types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
-        at, total = arguments[1], None
-        for weight in arguments[2:6]:
-            total = _fused(builder, _each(builder, [weight], 8), _read(builder, data, at, _V8), total)
-            at = builder.add(at, ir.Constant(at.type, 8))
-        values = [builder.extract_element(total, ir.Constant(_I32, index)) for index in range(8)]
-        return context.make_tuple(builder, signature.return_type, values)
+        block = _Block(context, builder, signature, arguments)
+        low, cells, weights, row = (block.data(index) for index in (0, 1, 2, 7))
+        pixels = []
+        for lane in range(LANES):
+            x = block.plus(arguments[3], lane)
+            at, total = builder.load(builder.gep(cells, [x])), None
+            for tap in range(4):
+                weight = builder.load(builder.gep(weights, [block.plus(block.times(x, 4), tap)]))
+                drawn = _read(builder, low, block.plus(at, 8 * tap), _V)
+                total = _fused(builder, _splat(builder, weight, 8), drawn, total)
+            pixels.append(total)
+        red, green, blue, placed, right, down, takes, alpha = (_Lanes(builder, v) for v in _transposed(builder, pixels))
+        places = [block.plus(arguments[8], block.times(arguments[9], k)) for k in range(4)]
+        for color, place in zip((red, green, blue), places, strict=False):
+            _write(builder, color * 255.0, row, place)
+        _write(builder, alpha.within(0.0, 1.0) * -1.0 + 1.0, row, places[3])
+        shows = builder.and_(placed.compare(">", 0.02), takes.compare(">", 0.0))
+        with block.any(shows):
+            inverse = 1.0 / placed.where(shows, 1.0)
+            y, wide, tall, last, bottom = block.all(4)
+            px = (block.columns(3) + right * inverse * wide).within(0.0, last)
+            py = (y + down * inverse * tall).within(0.0, bottom)
+            gain = (takes * inverse).within(0.0, 1.0).where(shows, 0.0) * (1 / FINEST)
+            for color, place in zip(block.taps(5, 6, px, py), places, strict=False):
+                _write(builder, _Lanes(builder, _read(builder, row, place, _V)) + gain * color, row, place)
+        return context.get_dummy_value()
 
-    return types.UniTuple(real, 8)(row, whole, *[real] * 4), generate
+    plane = types.UniTuple(real, 5)
+    return types.void(low, cells, weights, whole, plane, detail, whole, row, whole, whole), generate
+
+
+@intrinsic
+def _behind_block(context, line, cells, beyond, x, plane, still, pitch, row, to, span, stop):  # type: ignore[no-untyped-def]
+    """Add LANES pixels of what is behind the head to a flat row [4, span] at `to`: from column x on, before `stop`.
+
+    line as of `_sway_span`; cells and beyond as of `_swaying`; plane: the row, what moves it (`_behind`), the last
+    column and the last row.
+    """
+    whole, real = types.int64, types.float32
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = _Block(context, builder, signature, arguments)
+        row = block.data(7)
+        places = [block.plus(arguments[8], block.times(arguments[9], k)) for k in range(4)]
+        shows = _Lanes(builder, _read(builder, row, places[3], _V))
+        inside = builder.and_(block.before(3, 10), shows.compare(">=", 1e-3))
+        with block.any(inside):
+            part, shows = _share(block), shows.where(inside, 0.0)
+            part = part.where(part.compare(">=", LEAST), 0.0)
+            y, a, b, left, across, along, last, bottom = block.all(4)
+            x = block.columns(3)
+            px = (x - part * (a * (x + left) + across)).within(0.0, last)
+            py = (y - part * (b * (x + left) + along)).within(0.0, bottom)
+            colors = block.taps(5, 6, px, py)
+            for color, place in zip(colors, places, strict=False):
+                _write(builder, _Lanes(builder, _read(builder, row, place, _V)) + shows * color, row, place)
+        return context.get_dummy_value()
+
+    plane = types.UniTuple(real, 8)
+    return types.void(line, cells, beyond, whole, plane, still, whole, row, whole, whole, whole), generate
+
+
+def _share(block: _Block) -> _Lanes:
+    """Of motion, for the pixels of `_behind_block`: between two cells of its line."""
+    builder, (line, cells, beyond) = block.builder, (block.data(index) for index in range(3))
+    ends = [ir.Constant(_V, ir.Undefined) for _ in range(2)]
+    for lane in range(LANES):
+        cell = builder.load(builder.gep(cells, [block.plus(block.arguments[3], lane)]))
+        for k in range(2):
+            share = builder.load(builder.gep(line, [block.plus(cell, k)]))
+            ends[k] = builder.insert_element(ends[k], share, ir.Constant(_I32, lane))
+    here, there = (_Lanes(builder, end) for end in ends)
+    return here + (there - here) * _Lanes(builder, _read(builder, beyond, block.arguments[3], _V))
 
 
 @_kernel(parallel=False)
@@ -132,52 +330,56 @@ def settle(drawn):  # type: ignore[no-untyped-def]
 
 @_kernel(parallel=False)
 def steps(count, cells):  # type: ignore[no-untyped-def]
-    """For `count` px over `cells` cells: the cell before each [count] int64 and how far it lies beyond its middle."""
-    before, beyond = np.empty(count, np.int64), np.empty(count, f4)
-    for x in range(count):
-        at = (x + 0.5) * cells / count - 0.5
+    """For `count` px over `cells` cells: the cell before each int64 and how far it lies beyond its middle, float32.
+
+    [count + LANES], the last px repeats, so that blocks may go on beyond it.
+    """
+    before, beyond = np.empty(count + LANES, np.int64), np.empty(count + LANES, f4)
+    for x in range(count + LANES):
+        at = (min(x, count - 1) + 0.5) * cells / count - 0.5
         before[x] = np.int64(np.floor(at))
         beyond[x] = f4(at - before[x])
     return before, beyond
 
 
 @_kernel(parallel=False)
-def _over(y, begin, drawn, detail, box, across, low, row):  # type: ignore[no-untyped-def]
-    """Put row y of the head, whose box is (left, top, width, height), into row [4, .], which starts at column `begin`.
+def _enlarging(count, cells):  # type: ignore[no-untyped-def]
+    """For columns of a head [count + LANES]: where in a row of `_between_rows` their first tap is, and the weights."""
+    before, beyond = steps(count, cells)
+    weights = np.empty(4 * (count + LANES), f4)
+    for x in range(count + LANES):
+        before[x] = (before[x] + PAD - 1) * 8
+        weights[4 * x], weights[4 * x + 1], weights[4 * x + 2], weights[4 * x + 3] = _cubic(beyond[x])
+    return before, weights
 
-    Red, green, blue 0..255, and how much of what is behind shows, 0..1. Returns the columns that it covers.
+
+@_kernel(parallel=False)
+def _swaying(count, cells):  # type: ignore[no-untyped-def]
+    """For columns of a picture: `steps` between cells of a line of `_share_row`, whose first one is repeated before."""
+    before, beyond = steps(count, cells)
+    before += 1
+    return before, beyond
+
+
+@_kernel(parallel=False)
+def _over(y, first, last, begin, shape, detail, box, across, low, row):  # type: ignore[no-untyped-def]
+    """Put columns `first` to `last` of row y of the head into a row of `_spread`, which starts at column `begin`.
+
+    Red, green, blue 0..255, and how much of what is behind shows, 0..1. box (left, top, width, height) of a drawing
+    whose shape is (rows, columns).
     """
     left, top, width, height = box
-    rows, columns = drawn.shape[0], drawn.shape[1]
-    if y < top or y >= top + height:
-        return 0, 0
-    first, last = _between_rows(y - top, height, drawn, low)
-    if last < 0:
-        return 0, 0
-    before, beyond = across
-    wide, tall = f4(width) / f4(columns), f4(height) / f4(rows)  # full px of a drawn one
-    right_end, bottom_end = f4(width - 1), f4(height - 1)
-    pitch = np.int64(width + 2 * PAD) * 4
-    start: Any = max(0, np.int64((first - 2) * width / columns))
-    end = min(width, np.int64((last + 3) * width / columns))
-    for x in range(start, end):
-        red, green, blue, placed, right, down, takes, alpha = _between(
-            low, (before[x] + PAD - 1) * 8, *_cubic(beyond[x])
-        )
-        red, green, blue = red * f4(255), green * f4(255), blue * f4(255)
-        if placed > f4(0.02) and takes > f4(0):
-            inverse = f4(1) / placed
-            px = min(max(f4(x) + right * inverse * wide, f4(0)), right_end)
-            py = min(max(f4(y - top) + down * inverse * tall, f4(0)), bottom_end)
-            column, line = np.int32(px), np.int32(py)
-            texel = (np.int64(line) + PAD - 1) * pitch + (np.int64(column) + PAD - 1) * 4
-            r, g, b = _taps(detail, texel, pitch, *_cubic(px - f4(column)), *_cubic(py - f4(line)))
-            gain = min(takes * inverse, f4(1)) / f4(FINEST)
-            red, green, blue = red + gain * r, green + gain * g, blue + gain * b
-        to = x + left - begin
-        row[0, to], row[1, to], row[2, to] = red, green, blue
-        row[3, to] = f4(1) - min(max(alpha, f4(0)), f4(1))
-    return start + left, end + left
+    cells, weights = across
+    span = row.shape[0] // 4
+    wide, tall = f4(width) / f4(shape[1]), f4(height) / f4(shape[0])  # full px of a drawn one
+    plane = (f4(y - top), wide, tall, f4(width - 1), f4(height - 1))
+    to = first - begin + LANES
+    for x in range(first - left, last - left, LANES):
+        _over_block(low, cells, weights, x, plane, detail, width + 2 * PAD, row, to, span)
+        to += LANES
+    for x in range(last - begin + LANES, to):
+        row[x] = row[span + x] = row[2 * span + x] = f4(0)
+        row[3 * span + x] = f4(1)
 
 
 @_kernel(parallel=False)
@@ -187,87 +389,114 @@ def _between_rows(y, height, drawn, low):  # type: ignore[no-untyped-def]
     at = (y + 0.5) * rows / height - 0.5
     j = np.int64(np.floor(at))
     w0, w1, w2, w3 = _cubic(f4(at - j))
-    r0, r1 = min(max(j - 1, 0), rows - 1), min(max(j, 0), rows - 1)
-    r2, r3 = min(j + 1, rows - 1), min(j + 2, rows - 1)
+    r0, r1 = drawn[min(max(j - 1, 0), rows - 1)].ravel(), drawn[min(max(j, 0), rows - 1)].ravel()
+    r2, r3 = drawn[min(j + 1, rows - 1)].ravel(), drawn[min(j + 2, rows - 1)].ravel()
+    inner = low[PAD * 8 : (PAD + columns) * 8]
+    for i in range(inner.shape[0]):
+        inner[i] = w0 * r0[i] + w1 * r1[i] + w2 * r2[i] + w3 * r3[i]
+    for k in range(PAD * 8):
+        low[k] = inner[k % 8]
+        low[(columns + PAD) * 8 + k] = inner[(columns - 1) * 8 + k % 8]
     first, last = columns, -1
     for i in range(columns):
-        to = (i + PAD) * 8
-        for k in range(8):
-            low[to + k] = w0 * drawn[r0, i, k] + w1 * drawn[r1, i, k] + w2 * drawn[r2, i, k] + w3 * drawn[r3, i, k]
-        if low[to + 7] > f4(1e-3):
+        if inner[i * 8 + 7] > f4(1e-3):
             first, last = min(first, i), i
-    for p in range(PAD):
-        for k in range(8):
-            low[p * 8 + k] = low[PAD * 8 + k]
-            low[(columns + PAD + p) * 8 + k] = low[(columns + PAD - 1) * 8 + k]
     return first, last
 
 
 @_kernel(parallel=False)
-def _share_row(y, height, share, line):  # type: ignore[no-untyped-def]
-    """Row y of `height` between the rows of share [., .], into line; its largest."""
+def _head_span(y, drawn, box, low):  # type: ignore[no-untyped-def]
+    """The columns of the picture that row y of the head covers; the row into low, as of `_between_rows`."""
+    left, top, width, height = box
+    if y < top or y >= top + height:
+        return 0, 0
+    first, last = _between_rows(y - top, height, drawn, low)
+    if last < 0:
+        return 0, 0
+    columns = drawn.shape[1]
+    start: Any = max(0, np.int64((first - 2) * width / columns))
+    return start + left, min(width, np.int64((last + 3) * width / columns)) + left
+
+
+@_kernel(parallel=False)
+def _sway_span(y, size, share, line):  # type: ignore[no-untyped-def]
+    """The columns of the picture that move in row y; the row between those of share [., n], into line [n + 2]."""
     rows, columns = share.shape
-    at = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.001)
+    at = min(max((y + 0.5) * rows / size[0] - 0.5, 0.0), rows - 1.001)
     above = np.int64(at)
-    t, most = f4(at - above), f4(0)
+    t, first, last = f4(at - above), columns, -1
     for i in range(columns):
-        line[i] = share[above, i] + (share[above + 1, i] - share[above, i]) * t
-        most = max(most, line[i])
-    return most
+        here = share[above, i] + (share[above + 1, i] - share[above, i]) * t
+        line[i + 1] = here
+        if here >= f4(LEAST):
+            first, last = min(first, i), i
+    line[0], line[columns + 1] = line[1], line[columns]
+    if last < 0:
+        return 0, 0
+    cell = size[1] / columns
+    return max(0, np.int64((first - 0.5) * cell) - 1), min(size[1], np.int64((last + 1.5) * cell) + 2)
+
+
+@_kernel(parallel=False)
+def _copy_behind(y, begin, start, end, still, width, row):  # type: ignore[no-untyped-def]
+    """Add columns `start` to `end` of row y of what is behind the head and does not move to a row, where it shows."""
+    span = row.shape[0] // 4
+    for x in range(start, end):
+        at = x - begin + LANES
+        shows = row[3 * span + at]
+        if shows >= f4(1e-3):
+            texel = (np.int64(y + PAD) * np.int64(width + 2 * PAD) + np.int64(x + PAD)) * 4
+            row[at] += shows * f4(still[texel])
+            row[span + at] += shows * f4(still[texel + 1])
+            row[2 * span + at] += shows * f4(still[texel + 2])
 
 
 @_kernel(parallel=False)
 def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type: ignore[no-untyped-def]
-    """Add columns `start` to `end` of row y of what is behind the head to row [4, .], where it shows.
+    """Add columns `start` to `end` of row y of what is behind the head to a row, where it shows.
 
-    line [.] is the share of the motion of the row's cells, zero where nothing moves.
+    line of `_sway_span` is the share of the motion of the row's cells.
     """
     height, width = size
+    span = row.shape[0] // 4
     before, beyond = cells
-    pitch = np.int64(width + 2 * PAD) * 4
     a, b, left, top, right, down = sway
-    right_end, bottom_end, last = f4(width - 1), f4(height - 1), line.shape[0] - 1
-    dy = f4(y) + top
-    for x in range(start, end):
-        at = x - begin
-        shows = row[3, at]
-        if shows < f4(1e-3):
-            continue
-        cell = before[x]
-        here, there = line[max(cell, 0)], line[min(cell + 1, last)]
-        part = here + (there - here) * beyond[x]
-        if part < f4(LEAST):
-            texel = np.int64(y + PAD) * pitch + np.int64(x + PAD) * 4
-            red, green, blue = f4(still[texel]), f4(still[texel + 1]), f4(still[texel + 2])
-        else:
-            dx = f4(x) + left
-            px = min(max(f4(x) - part * (a * dx - b * dy + right), f4(0)), right_end)
-            py = min(max(f4(y) - part * (b * dx + a * dy + down), f4(0)), bottom_end)
-            i, j = np.int32(px), np.int32(py)
-            texel = (np.int64(j) + PAD - 1) * pitch + (np.int64(i) + PAD - 1) * 4
-            red, green, blue = _taps(still, texel, pitch, *_cubic(px - f4(i)), *_cubic(py - f4(j)))
-        row[0, at] += shows * red
-        row[1, at] += shows * green
-        row[2, at] += shows * blue
+    away = f4(y) + top
+    plane = (f4(y), a, b, left, right - b * away, down + a * away, f4(width - 1), f4(height - 1))
+    pitch = width + 2 * PAD
+    for x in range(start, end, LANES):
+        _behind_block(line, before, beyond, x, plane, still, pitch, row, x - begin + LANES, span, end)
 
 
 @_kernel(parallel=False)
-def _row(y, begin, end, still, share, sway, drawn, detail, box, size, across, cells, low, line, row):  # type: ignore[no-untyped-def]
-    """Row y of the picture into row [4, .] from column `begin` on; returns the columns that may have changed."""
-    span = end - begin
-    for x in range(span):
-        row[0, x] = row[1, x] = row[2, x] = f4(0)
-        row[3, x] = f4(1)
-    first, last = _over(y, begin, drawn, detail, box, across, low, row)
-    line[:] = f4(0)
-    moves = sway[0] != 0 or sway[1] != 0 or sway[4] != 0 or sway[5] != 0
-    if moves and _share_row(y, size[0], share, line) >= f4(LEAST):
-        first, last = begin, end
+def _row(y, begin, start, stop, head, moving, still, sway, shape, detail, box, size, across, cells, low, line, row):  # type: ignore[no-untyped-def]
+    """Columns `start` to `stop` of row y of the picture into a row [4 * span] whose first column is `begin`.
+
+    The row begins LANES before that, so that there is room for a neighbour; head and moving are the columns of
+    `_head_span` and `_sway_span`. Red, green, blue 0..255.
+    """
+    span = row.shape[0] // 4
+    low_end, high_end = start - begin + LANES, stop - begin + LANES
+    for k in range(4):
+        row[k * span + low_end : k * span + high_end] = f4(1) if k == 3 else f4(0)
+    if head[0] < head[1]:
+        _over(y, head[0], head[1], begin, shape, detail, box, across, low, row)
+    first, last = min(max(moving[0], start), stop), min(max(moving[1], start), stop)
+    _copy_behind(y, begin, start, first, still, size[1], row)
     _behind(y, begin, first, last, still, size, cells, line, sway, row)
+    _copy_behind(y, begin, last, stop, still, size[1], row)
     for k in range(3):
-        for x in range(first - begin, last - begin):
-            row[k, x] = min(max(row[k, x], f4(0)), f4(255))
-    return first, last
+        part = row[k * span + low_end : k * span + high_end]
+        for x in range(part.shape[0]):
+            part[x] = min(max(part[x], f4(0)), f4(255))
+        row[k * span + low_end - 1] = row[k * span + low_end]
+        row[k * span + high_end] = row[k * span + high_end - 1]
+
+
+@_kernel(parallel=False)
+def _moves(sway):  # type: ignore[no-untyped-def]
+    """Whether anything sways."""
+    return sway[0] != 0 or sway[1] != 0 or sway[4] != 0 or sway[5] != 0
 
 
 @_kernel(parallel=True)
@@ -278,17 +507,41 @@ def compose_rgb(still, share, sway, drawn, detail, box, part, frame, threads):  
     `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box.
     """
     begin, top, end, bottom = part
-    size = (frame.shape[0], frame.shape[1])
-    across, cells = steps(box[2], drawn.shape[1]), steps(size[1], share.shape[1])
-    rows, lines = np.empty((threads, 4, end - begin), f4), np.empty((threads, share.shape[1]), f4)
-    lows = np.empty((threads, (drawn.shape[1] + 2 * PAD) * 8), f4)
+    size, shape = (frame.shape[0], frame.shape[1]), (drawn.shape[0], drawn.shape[1])
+    across, cells = _enlarging(box[2], shape[1]), _swaying(size[1], share.shape[1])
+    span, moves = end - begin + 3 * LANES, _moves(sway)
+    rows, lines = np.empty((threads, 4 * span), f4), np.empty((threads, share.shape[1] + 2), f4)
+    lows = np.empty((threads, (shape[1] + 2 * PAD) * 8), f4)
     for y in prange(top, bottom):
         k = np.int64(numba.get_thread_id())
         row, line, low = rows[k], lines[k], lows[k]
-        first, last = _row(y, begin, end, still, share, sway, drawn, detail, box, size, across, cells, low, line, row)
-        for x in range(first, last):
-            for c in range(3):
-                frame[y, x, c] = np.uint8(row[c, x - begin] + f4(0.5))
+        head = _head_span(y, drawn, box, low)
+        moving = _sway_span(y, size, share, line) if moves else (0, 0)
+        first, last = _union(head, moving)
+        first, last = max(first, begin), min(last, end)
+        if first < last:
+            _row(
+                y,
+                begin,
+                first,
+                last,
+                head,
+                moving,
+                still,
+                sway,
+                shape,
+                detail,
+                box,
+                size,
+                across,
+                cells,
+                low,
+                line,
+                row,
+            )
+            for x in range(first, last):
+                for c in range(3):
+                    frame[y, x, c] = np.uint8(row[c * span + x - begin + LANES] + f4(0.5))
 
 
 @_kernel(parallel=True)
@@ -299,81 +552,95 @@ def compose_yuv(still, share, sway, drawn, detail, box, part, size, luma, chroma
     chroma lies between two rows at even columns, as H.264 supposes.
     """
     begin, top, end, bottom = part
-    across, cells = steps(box[2], drawn.shape[1]), steps(size[1], share.shape[1])
-    rows, lines = np.empty((threads, 2, 4, end - begin), f4), np.empty((threads, share.shape[1]), f4)
-    lows = np.empty((threads, (drawn.shape[1] + 2 * PAD) * 8), f4)
+    shape = (drawn.shape[0], drawn.shape[1])
+    across, cells = _enlarging(box[2], shape[1]), _swaying(size[1], share.shape[1])
+    span, moves = end - begin + 3 * LANES, _moves(sway)
+    rows, lines = np.empty((threads, 2, 4 * span), f4), np.empty((threads, 2, share.shape[1] + 2), f4)
+    lows = np.empty((threads, 2, (shape[1] + 2 * PAD) * 8), f4)
     for pair in prange(top // 2, (bottom + 1) // 2):
         k = np.int64(numba.get_thread_id())
         both, line, low = rows[k], lines[k], lows[k]
-        spans = np.empty((2, 2), np.int64)
-        for i in range(2):
-            y = min(2 * pair + i, size[0] - 1)
-            spans[i] = _row(
-                y, begin, end, still, share, sway, drawn, detail, box, size, across, cells, low, line, both[i]
-            )
-        first, last = _union(spans)
+        y0, y1 = 2 * pair, min(2 * pair + 1, size[0] - 1)
+        head0, head1 = _head_span(y0, drawn, box, low[0]), _head_span(y1, drawn, box, low[1])
+        moving0 = _sway_span(y0, size, share, line[0]) if moves else (0, 0)
+        moving1 = _sway_span(y1, size, share, line[1]) if moves else (0, 0)
+        first, last = _union(_union(head0, head1), _union(moving0, moving1))
+        first, last = max(first // 2 * 2, begin), min(last + 1, end)  # chroma looks at what lies beside it
         if first < last:
-            last = min(last + 1, end)  # chroma looks at what lies beside it
             start, stop = max(first - 1, begin), min(last + 1, end)
-            for i in range(2):  # what only the other row changes is what is behind
-                y = min(2 * pair + i, size[0] - 1)
-                done = spans[i] if spans[i, 1] > spans[i, 0] else np.array([stop, stop])
-                _behind(y, begin, start, done[0], still, size, cells, line, sway, both[i])
-                _behind(y, begin, done[1], stop, still, size, cells, line, sway, both[i])
-            to_yuv(both, begin, (start, stop), first, last, pair, luma, chroma)
+            _row(
+                y0, begin, start, stop, head0, moving0, still, sway, shape, detail, box, size, across, cells,
+                low[0], line[0], both[0],
+            )  # fmt: skip
+            _row(
+                y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, size, across, cells,
+                low[1], line[1], both[1],
+            )  # fmt: skip
+            _to_yuv(both, begin, first, last, pair, luma, chroma)
 
 
 @_kernel(parallel=False)
-def _union(spans):  # type: ignore[no-untyped-def]
-    """From an even column on, what either of two spans covers."""
-    if spans[0, 1] <= spans[0, 0]:
-        first, last = spans[1, 0], spans[1, 1]
-    elif spans[1, 1] <= spans[1, 0]:
-        first, last = spans[0, 0], spans[0, 1]
-    else:
-        first, last = min(spans[0, 0], spans[1, 0]), max(spans[0, 1], spans[1, 1])
-    return first // 2 * 2, last
+def _union(one, other):  # type: ignore[no-untyped-def]
+    """What either of two spans covers, and what is between them."""
+    if one[1] <= one[0]:
+        return other
+    if other[1] <= other[0]:
+        return one
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 @_kernel(parallel=False)
-def to_yuv(both, begin, known, first, last, pair, luma, chroma):  # type: ignore[no-untyped-def]
-    """Two rows [2, 4, .] that start at column `begin`, as columns `first` to `last` of a pair of rows.
-
-    `known` are the columns that may be looked at.
-    """
-    start, end = first - begin, last - begin
+def _to_yuv(both, begin, first, last, pair, luma, chroma):  # type: ignore[no-untyped-def]
+    """Two rows of `_row` [2, 4 * span] as columns `first` (even) to `last` of a pair of rows; changes them."""
+    span = both.shape[1] // 4
+    a, b = first - 1 - begin + LANES, last + 1 - begin + LANES  # with a neighbour on either side
     for i in range(2):
         row, out = both[i], luma[2 * pair + i]
-        for x in range(start, end):
-            light = f4(0.2126) * row[0, x] + f4(0.7152) * row[1, x] + f4(0.0722) * row[2, x]
-            out[x + begin] = np.uint8(f4(16.5) + f4(219 / 255) * light)
-    if last == luma.shape[1] - 1:
-        for i in range(2):
-            luma[2 * pair + i, last] = luma[2 * pair + i, last - 1]
-    for column in range(first // 2, (last + 1) // 2):
-        x = 2 * column - begin
-        before, after = max(x - 1, known[0] - begin), min(x + 1, known[1] - begin - 1)
-        red = green = blue = f4(0)
-        for i in range(2):
-            row = both[i]
-            red += row[0, before] + f4(2) * row[0, x] + row[0, after]
-            green += row[1, before] + f4(2) * row[1, x] + row[1, after]
-            blue += row[2, before] + f4(2) * row[2, x] + row[2, after]
-        light = f4(0.2126) * red + f4(0.7152) * green + f4(0.0722) * blue
-        chroma[0, pair, column] = np.uint8(f4(128.5) + f4(224 / 255 / 8 / 1.8556) * (blue - light))
-        chroma[1, pair, column] = np.uint8(f4(128.5) + f4(224 / 255 / 8 / 1.5748) * (red - light))
+        _light(row[a:b], row[span + a : span + b], row[2 * span + a : 2 * span + b])
+        for_luma, to = row[span + a + 1 : span + b - 1], out[first:last]
+        for x in range(to.shape[0]):
+            to[x] = np.uint8(f4(16.5) + f4(219 / 255) * for_luma[x])
+        if last == luma.shape[1] - 1:
+            out[last] = out[last - 1]
+    red, blue = both[:, a:b], both[:, 2 * span + a : 2 * span + b]
+    columns = slice(first // 2, (last + 1) // 2)
+    _chroma(blue[0], blue[1], f4(224 / 255 / 8 / 1.8556), chroma[0, pair, columns])
+    _chroma(red[0], red[1], f4(224 / 255 / 8 / 1.5748), chroma[1, pair, columns])
+
+
+@_kernel(parallel=False)
+def _light(red, green, blue):  # type: ignore[no-untyped-def]
+    """Replace green by the light of a row, red and blue by what they have more."""
+    for x in range(green.shape[0]):
+        light = f4(0.2126) * red[x] + f4(0.7152) * green[x] + f4(0.0722) * blue[x]
+        green[x] = light
+        red[x] -= light
+        blue[x] -= light
+
+
+@_kernel(parallel=False)
+def _chroma(above, below, gain, out):  # type: ignore[no-untyped-def]
+    """Between two rows, at every other column from the second on."""
+    two = f4(2)
+    for column in range(out.shape[0]):
+        x = 2 * column
+        total = above[x] + below[x] + two * (above[x + 1] + below[x + 1]) + above[x + 2] + below[x + 2]
+        out[column] = np.uint8(f4(128.5) + gain * total)
 
 
 @_kernel(parallel=True)
 def convert_yuv(picture, luma, chroma, threads):  # type: ignore[no-untyped-def]
     """A whole picture [H, W, 3] uint8 as `compose_yuv` would write it."""
     height, width = picture.shape[0], picture.shape[1]
-    rows = np.empty((threads, 2, 4, width), f4)
+    span = width + 3 * LANES
+    rows = np.empty((threads, 2, 4 * span), f4)
     for pair in prange((height + 1) // 2):
         both = rows[np.int64(numba.get_thread_id())]
         for i in range(2):
             y = min(2 * pair + i, height - 1)
-            for x in range(width):
-                for c in range(3):
-                    both[i, c, x] = f4(picture[y, x, c])
-        to_yuv(both, 0, (0, width), 0, width, pair, luma, chroma)
+            for c in range(3):
+                at = c * span + LANES
+                for x in range(width):
+                    both[i, at + x] = f4(picture[y, x, c])
+                both[i, at - 1], both[i, at + width] = both[i, at], both[i, at + width - 1]
+        _to_yuv(both, 0, 0, width, pair, luma, chroma)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -161,3 +162,21 @@ def test_the_photo_is_cut_as_it_is_drawn(avatar: HeadAvatar) -> None:
         np.rint(lower.photo[:3] * 255).astype(np.uint8),
         cut_window(avatar.image, avatar, lower.at_rest).transpose(2, 0, 1),
     )
+
+
+def test_frames_do_not_depend_on_threads(
+    models: Models, avatar: HeadAvatar, strong: LowerFaceNet, spoken: ExpressionTrack
+) -> None:
+    heads, most = replace(models, lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
+    frames, shown = [], [change_shown(avatar.mesh, now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
+    assert max(shown) > 0.5
+    try:
+        for mine, kernels in ((1, 1), (2, most[1]), (4, 1)):
+            torch.set_num_threads(mine)
+            numba.set_num_threads(kernels)
+            frames.append(np.stack(list(animate(avatar, heads, spoken, planes=True))))
+            assert torch.get_num_threads() == mine
+    finally:
+        torch.set_num_threads(most[0])
+        numba.set_num_threads(most[1])
+    assert all(np.array_equal(frames[0], other) for other in frames[1:])

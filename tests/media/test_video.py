@@ -119,6 +119,30 @@ def test_odd_sizes_grow_by_their_own_edge(tmp_path: Path) -> None:
     assert np.abs(frame[:, 47] - frame[:, 46]).max() <= 6 and np.abs(frame[33] - frame[32]).max() <= 6
 
 
+@pytest.mark.parametrize(
+    ("side", "said"), [(64, ("trellis=1", "subme=2 ")), (1440, ("bframes=0", "mbtree=1", "subme=1 "))]
+)
+def test_large_pictures_are_coded_with_less_work(tmp_path: Path, side: int, said: tuple[str, ...]) -> None:
+    write_video(tmp_path / "a.mp4", repeat(flat(90, side, side), 2), fps=FPS, size=(side, side))
+    options = (tmp_path / "a.mp4").read_bytes().decode("latin-1")  # x264 writes them down in its first frame
+    assert all(option in options for option in (*said, "crf=18.0"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pipes have the size that they have")
+def test_frames_do_not_wait_for_the_encoder_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    sizes, send = [], video._send
+
+    def sent(running: process.Running, frame: np.ndarray, path: Path) -> None:
+        sizes.append(fcntl.fcntl(running.process.stdin, fcntl.F_GETPIPE_SZ))  # type: ignore[arg-type]
+        send(running, frame, path)
+
+    monkeypatch.setattr(video, "_send", sent)
+    write_video(tmp_path / "a.mp4", repeat(flat(9), 2), fps=FPS, size=(WIDTH, HEIGHT))
+    assert sizes == [video.PIPE] * 2
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, sound: Path) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
     for name in ("a.mp4", "b.mp4"):

@@ -97,6 +97,34 @@ def test_the_bytes_do_not_depend_on_threads(parts: dict[str, np.ndarray]) -> Non
         numba.set_num_threads(most)
 
 
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(2, 3), slice(1, 2)])
+def test_only_what_has_a_share_of_the_motion_sways(parts: dict[str, np.ndarray], columns: slice) -> None:
+    share = np.zeros((4, 12), np.float32)
+    share[2:, 4 * columns.start : 4 * columns.stop] = 1
+    some, sway = parts | {"share": share}, np.array([0.02, 0.03, -20, -15, 2.5, -1.25], np.float32)
+    moved, rest = composed(some, sway), composed(some)
+    assert np.abs(moved - twin(some, sway)).max() < 0.75
+    still = np.ones((HEIGHT, WIDTH), bool)
+    still[HEIGHT // 4 :, max(0, columns.start * 20 - 6) : columns.stop * 21 + 6] = False
+    assert np.array_equal(moved[still], rest[still]) and not np.array_equal(moved, rest)
+
+
+@pytest.mark.parametrize("width", [3, 8, 17])
+def test_narrow_pictures_are_filled_to_their_edge(parts: dict[str, np.ndarray], width: int) -> None:
+    """Pixels are worked on in blocks: what is left of one, or is less than one, is drawn, too."""
+    narrow = parts | {"picture": parts["picture"][:, :width].copy(), "detail": parts["detail"][:, :width]}
+    layers = (texture(narrow["picture"]), parts["share"], REST, parts["drawn"], texture(narrow["detail"]))
+    frame, box, threads = narrow["picture"].copy(), (0, 5, width, 33), numba.get_num_threads()
+    compose_rgb(*layers, box, (0, 0, width, HEIGHT), frame, threads)
+    assert not np.array_equal(frame[:, -1], narrow["picture"][:, -1])
+    luma, chroma = np.zeros((HEIGHT, width + 1 & ~1), np.uint8), np.zeros((2, HEIGHT // 2, (width + 1) // 2), np.uint8)
+    again, chromas = luma.copy(), chroma.copy()
+    convert_yuv(narrow["picture"], luma, chroma, threads)
+    compose_yuv(*layers, box, (0, 0, width, HEIGHT), (HEIGHT, width), luma, chroma, threads)
+    convert_yuv(frame, again, chromas, threads)
+    assert np.abs(luma.astype(int) - again).max() <= 1 and np.abs(chroma.astype(int) - chromas).max() <= 1
+
+
 def test_without_a_head_the_picture_is_untouched_and_sways_as_a_whole(parts: dict[str, np.ndarray]) -> None:
     none = parts | {"drawn": np.zeros_like(parts["drawn"]), "share": np.ones((4, 3), np.float32)}
     assert np.array_equal(composed(none), parts["picture"])
