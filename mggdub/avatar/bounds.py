@@ -15,6 +15,7 @@ from mggdub import weights
 from mggdub.avatar import shares
 from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
 from mggdub.avatar.values import HeadAvatar, MouthLayer
+from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.networks import head
 from mggdub.networks.mouth import MouthAtlas
 from mggdub.options import INPAINTERS, SIZE_RANGE, AvatarOptions
@@ -28,6 +29,7 @@ MOST_SHARE = 2.0  # sum of a point's sizes of weights; lids are drawn out to 1.4
 FAR = 500.0  # cm, from the middle of the head
 NEAREST, FARTHEST = 30.0, 2000.0  # cm, of the head from the camera; a crop's focal length makes it about 145
 IN_FRONT = 10.0  # cm, that every point must be in front of the camera
+LEAST_APART = 0.1  # px of the drawing, between the eyes; a head of 3 px has 1.2
 LARGEST_RADIUS = 1.0  # cm, of the mouth's points
 SIGMAS = 3.33  # standard deviations that an opaque splat reaches: sqrt(2 ln 255)
 # Name: type, shape, lowest and highest value. N points, S and T entries of sparse matrices, M points of the mouth's
@@ -141,6 +143,7 @@ def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
     _want(avatar.inpainter in INPAINTERS[1:], "inpainter is none")
     _check_box(avatar)
     _check_camera(avatar)
+    _check_mesh(avatar)
     _check_splats(avatar)
     layer = avatar.mouth_layer
     _want(0 <= layer.person < atlas.config.people, "mouth_layer.person is nobody of the atlas")
@@ -183,6 +186,13 @@ def _check_camera(avatar: HeadAvatar) -> None:
     _want(bool(np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3) and np.linalg.det(turn) > 0, "camera.viewmat is no turn")
     _want(view[3].tolist() == [0, 0, 0, 1], "camera.viewmat is no turn")
     _want(NEAREST <= view[2, 3] <= FARTHEST, "camera lies too near or too far")
+
+
+def _check_mesh(avatar: HeadAvatar) -> None:
+    view = avatar.camera.viewmat
+    _want(float((avatar.mesh @ view[2, :3] + view[2, 3]).min()) >= IN_FRONT, "mesh lies behind the camera")
+    right, left = project(avatar.mesh[list(OUTER_EYES)], avatar.camera)
+    _want(float(np.hypot(*(left - right))) >= LEAST_APART, "mesh has its eyes in one place")
 
 
 def _check_splats(avatar: HeadAvatar) -> None:
