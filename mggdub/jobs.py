@@ -19,7 +19,6 @@ from mggdub.avatar.build import build_avatar
 from mggdub.avatar.file import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
 from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import InputError, MggdubError, UsageError
-from mggdub.face import expression
 from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import check_face, choose_face
 from mggdub.geometry.camera import face_height, project
@@ -28,13 +27,12 @@ from mggdub.media.files import check_output
 from mggdub.media.image import read_image
 from mggdub.media.provenance import Credentials, load_credentials
 from mggdub.media.video import probe, read_video, write_in_segments, write_video
-from mggdub.models import Eyes, Models, choose_device, load_models
+from mggdub.models import BUILDING, DRAWING, HEARING, PLAYING, WATCHING, Models, choose_device, load_models
 from mggdub.motion.driving import read_drive, track_video
 from mggdub.motion.limits import held_back
 from mggdub.motion.speech import heard_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
 from mggdub.motion.track_file import TrackFile, read_track, write_track
-from mggdub.networks.geometry import load_geometry
 from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
 from mggdub.progress import Progress, Stage, Stopwatch
 from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
@@ -125,6 +123,7 @@ def avatar_file(
     inpainting.prepare(options.inpainter, progress)
     progress(Stage.LOAD, 0, 1)
     models = models or load_models()
+    models.load(BUILDING)
     progress(Stage.PHOTO, 0, 1)
     avatar = _as_avatar(picture, photo, models, options)
     save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
@@ -141,6 +140,12 @@ def avatar_file(
         bytes=output.stat().st_size,
         seconds=round(time.perf_counter() - clock, 3),
     )
+
+
+def _needed_by(picture: Photo | HeadAvatar, options: MotionOptions, played: TrackFile | None) -> tuple[str, ...]:
+    """The networks that a head and its track are made with; `played` as in `_drive`."""
+    tracking = HEARING if not options.drive else PLAYING if played else WATCHING
+    return (*BUILDING, *tracking) if isinstance(picture, Photo) else tracking
 
 
 def _drive(
@@ -168,12 +173,14 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     check_output(output, options.force, (source,), (".csv",))
     progress(Stage.LOAD, 0, 1)
     notes: list[str] = []
+    models = load_models()
     if _has_picture(source):
-        eyes = Eyes(FaceFinder(), load_geometry(), expression.load_expression())
+        models.load(WATCHING)
         progress(Stage.DRIVE, 0, 1)
-        drive = track_video(source, eyes, progress)
+        drive = track_video(source, models.eyes, progress)
     else:
-        sound, models = read_audio(source), load_models()
+        sound = read_audio(source)
+        models.load(HEARING)
         notes = sound_notes(source, sound)
         progress(Stage.SPEECH, 0, 1)
         drive = _drive(sound, models, options, progress)
@@ -227,6 +234,7 @@ def render_file(
         inpainting.prepare(options.inpainter, progress)
     progress(Stage.LOAD, 0, 1)
     models = models or load_models()
+    models.load((*_needed_by(picture, options, played), *DRAWING))
     clock.append(time.perf_counter())
     progress(Stage.PHOTO, 0, 1)
     avatar = _as_avatar(picture, photo, models, options)

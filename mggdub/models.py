@@ -1,8 +1,9 @@
-"""Everything that is loaded once, whatever the number of photos, and where it runs."""
+"""The networks, each loaded when it is first used, and where they run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 
 import torch
@@ -16,6 +17,13 @@ from mggdub.networks.lower_face import LowerFaceNet, load_lower_face
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.mouth import MouthAtlas, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
+
+# What parts of the work use, by the names of `Models`.
+BUILDING = ("faces", "geometry", "expression", "mouth", "head")  # a photo's avatar
+HEARING = ("speech", "motion", "expression")  # a track of a recording
+WATCHING = ("faces", "geometry", "expression")  # a track of a video
+PLAYING = ("expression",)  # a track of a file
+DRAWING = ("expression", "mouth", "lower_face", "head")  # frames of an avatar and a track
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,37 +43,77 @@ def choose_device(wanted: str) -> str:
     return "cuda" if usable and wanted != "cpu" else "cpu"
 
 
-@dataclass(frozen=True, eq=False)
 class Models:
-    """Everything that is loaded once, whatever the number of photos."""
+    """The shipped networks, whatever the number of photos: each is loaded when it is first used, and kept.
 
-    faces: FaceFinder
-    geometry: GeometryNet
-    expression: ExpressionBasis
-    mouth: MouthAtlas
-    lower_face: LowerFaceNet
-    head: HeadNet
-    speech: SpeechModel
-    motion: MotionBank
+    Its first use raises InputError if its weight file is missing or damaged.
+    """
+
+    def __init__(self, head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> None:
+        self._put(head, lower_face)
+
+    def _put(self, head: HeadNet | None, lower_face: LowerFaceNet | None) -> None:
+        given = {"head": head, "lower_face": lower_face}
+        vars(self).update({name: network for name, network in given.items() if network is not None})
+
+    @cached_property
+    def faces(self) -> FaceFinder:
+        """Finds and measures faces."""
+        return FaceFinder()
+
+    @cached_property
+    def geometry(self) -> GeometryNet:
+        """Depth, normals, labels and matte of a head's crop."""
+        return load_geometry()
+
+    @cached_property
+    def expression(self) -> ExpressionBasis:
+        """How drivers move the mesh of a face."""
+        return load_expression()
+
+    @cached_property
+    def mouth(self) -> MouthAtlas:
+        """People's mouths."""
+        return load_mouth()
+
+    @cached_property
+    def lower_face(self) -> LowerFaceNet:
+        """Takes away what a smile left behind."""
+        return load_lower_face()
+
+    @cached_property
+    def head(self) -> HeadNet:
+        """The learned head: bases of a photo, and their weights in a frame."""
+        return load_head()
+
+    @cached_property
+    def speech(self) -> SpeechModel:
+        """Lips of a sound."""
+        return load_speech()
+
+    @cached_property
+    def motion(self) -> MotionBank:
+        """People's motion while they speak."""
+        return load_motion()
 
     @property
     def eyes(self) -> Eyes:
         """Those that look at a driving video."""
         return Eyes(self.faces, self.geometry, self.expression)
 
+    def load(self, names: tuple[str, ...]) -> None:
+        """Load these now, so that what is missing or damaged is told before there is work. Raises InputError."""
+        for name in names:
+            getattr(self, name)
+
+    def having(self, head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> Models:
+        """The same with another `head` or `lower_face`; networks that are loaded are shared."""
+        other = Models()
+        vars(other).update(vars(self))
+        other._put(head, lower_face)
+        return other
+
 
 def load_models(head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> Models:
-    """All shipped networks, with another `head` or `lower_face` if given.
-
-    Raises InputError if a weight file is missing or damaged.
-    """
-    return Models(
-        FaceFinder(),
-        load_geometry(),
-        load_expression(),
-        load_mouth(),
-        lower_face or load_lower_face(),
-        head or load_head(),
-        load_speech(),
-        load_motion(),
-    )
+    """The shipped networks, with another `head` or `lower_face` if given; each is loaded when it is first used."""
+    return Models(head, lower_face)

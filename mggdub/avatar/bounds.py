@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 
 from mggdub import weights
 from mggdub.avatar import shares
 from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
 from mggdub.avatar.values import HeadAvatar, MouthLayer
+from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.networks import head
 from mggdub.networks.mouth import MouthAtlas
 from mggdub.options import INPAINTERS, SIZE_RANGE, AvatarOptions
@@ -29,9 +29,9 @@ MOST_SHARE = 2.0  # sum of a point's sizes of weights; lids are drawn out to 1.4
 FAR = 500.0  # cm, from the middle of the head
 NEAREST, FARTHEST = 30.0, 2000.0  # cm, of the head from the camera; a crop's focal length makes it about 145
 IN_FRONT = 10.0  # cm, that every point must be in front of the camera
+LEAST_APART = 0.1  # px of the drawing, between the eyes; a head of 3 px has 1.2
 LARGEST_RADIUS = 1.0  # cm, of the mouth's points
 SIGMAS = 3.33  # standard deviations that an opaque splat reaches: sqrt(2 ln 255)
-KINDS = {torch.float32: "float32", torch.int32: "int32", torch.int64: "int64", torch.uint8: "uint8", torch.bool: "bool"}
 # Name: type, shape, lowest and highest value. N points, S and T entries of sparse matrices, M points of the mouth's
 # inside, the other letters as in `letters`. Places and shares may lie a rounding beyond 0..1.
 TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
@@ -69,26 +69,47 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
 }
 
 
-def check_tensors(tensors: dict[str, torch.Tensor]) -> None:
-    """Raises ValueError where a tensor is missing, too many, of another type or shape, not finite or out of range."""
-    _want(tensors.keys() == TENSORS.keys(), "it has other tensors than an avatar")
+def check_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of TENSORS that a file names, before anything is allocated for them.
+
+    Raises ValueError where one is missing, too many, too large or does not fit the others.
+    """
+    _want(isinstance(shapes, dict) and shapes.keys() == TENSORS.keys(), "it has other tensors than an avatar")
     letters = _sizes()
-    for name, (kind, shape, low, high) in TENSORS.items():
-        tensor = tensors[name]
-        _want(KINDS.get(tensor.dtype) == kind, f"{name} is not {kind}")
-        _want(tensor.ndim == len(shape), f"{name} has a wrong shape")
-        for size, letter in zip(tensor.shape, shape, strict=True):
+    for name, (_, shape, _, _) in TENSORS.items():
+        sizes = shapes[name]
+        whole = isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
+        _want(whole and len(sizes) == len(shape), f"{name} has a wrong shape")
+        for size, letter in zip(sizes, shape, strict=True):
             want = letter if isinstance(letter, int) else letters.setdefault(letter, size)
             _want(size == want, f"{name} has a wrong shape")
-        if tensor.numel():
-            values = tensor.numpy()
-            _want(low <= values.min() and values.max() <= high, f"{name} is not finite or out of range")  # not so NaN
         if name == "gaussians.means":
             _want(0 < letters["N"] <= MOST_GAUSSIANS, f"{letters['N']} gaussians are none or too many")
             letters["N+1"] = letters["N"] + 1
+    _check_room(letters)
+    return {name: tuple(shapes[name]) for name in TENSORS}
+
+
+def _check_room(letters: dict[str, int]) -> None:
+    """Raises ValueError where the sizes that no other size gives are larger than any head's."""
     _want(letters["O"] <= letters["N"], "photo_mouth has a wrong shape")
+    _want(letters["S"] <= MOST_FOLLOWED * letters["N"], "mesh_weights has a row of a wrong length")
+    _want(letters["T"] <= MOST_FOLLOWED * letters["M"], "mouth_layer.skin has a row of a wrong length")
+    _want(min(letters["W"], letters["H"]) >= 2, "picture has a wrong size")
+    _want(max(letters["W"], letters["H"]) <= SIZE_RANGE[1], "picture has a wrong size")
+    _want(letters["w"] <= letters["W"] and letters["h"] <= letters["H"], "frame lies outside the picture")
+    _want(min(letters["x"], letters["y"]) >= 2, "torso_share_map does not fit the image")
+    _want(max(letters["x"], letters["y"]) <= shares.CELLS, "torso_share_map does not fit the image")
+
+
+def check_tensors(tensors: dict[str, Array]) -> None:
+    """Raises ValueError where one of TENSORS, whose shapes are checked, is not finite, out of range or out of order."""
+    for name, (_, _, low, high) in TENSORS.items():
+        values = tensors[name]
+        if values.size:
+            _want(low <= values.min() and values.max() <= high, f"{name} is not finite or out of range")  # not so NaN
     for name in ("mesh_weights", "mouth_layer.skin"):
-        _check_rows(name, *(tensors[f"{name}.{part}"].numpy() for part in ("indptr", "data")))
+        _check_rows(name, *(tensors[f"{name}.{part}"] for part in ("indptr", "data")))
 
 
 def _sizes() -> dict[str, int]:
@@ -122,6 +143,7 @@ def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
     _want(avatar.inpainter in INPAINTERS[1:], "inpainter is none")
     _check_box(avatar)
     _check_camera(avatar)
+    _check_mesh(avatar)
     _check_splats(avatar)
     layer = avatar.mouth_layer
     _want(0 <= layer.person < atlas.config.people, "mouth_layer.person is nobody of the atlas")
@@ -149,11 +171,6 @@ def _check_ranges(avatar: HeadAvatar, count: int) -> None:
 def _check_box(avatar: HeadAvatar) -> None:
     frame, camera = avatar.box, avatar.camera
     height, width = avatar.image.shape[:2]
-    _want(min(width, height) >= 2 and max(width, height) <= SIZE_RANGE[1], "picture has a wrong size")
-    _want(
-        min(avatar.torso_share_map.shape) >= 2 and max(avatar.torso_share_map.shape) <= shares.CELLS,
-        "torso_share_map does not fit the image",
-    )
     _want(frame.left >= 0 and frame.left + frame.width <= width, "frame lies outside the picture")
     _want(frame.top >= 0 and frame.top + frame.height <= height, "frame lies outside the picture")
     _want(2 <= frame.render_width <= min(frame.width, MOST_RENDERED), "frame is empty or too large")
@@ -169,6 +186,13 @@ def _check_camera(avatar: HeadAvatar) -> None:
     _want(bool(np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3) and np.linalg.det(turn) > 0, "camera.viewmat is no turn")
     _want(view[3].tolist() == [0, 0, 0, 1], "camera.viewmat is no turn")
     _want(NEAREST <= view[2, 3] <= FARTHEST, "camera lies too near or too far")
+
+
+def _check_mesh(avatar: HeadAvatar) -> None:
+    view = avatar.camera.viewmat
+    _want(float((avatar.mesh @ view[2, :3] + view[2, 3]).min()) >= IN_FRONT, "mesh lies behind the camera")
+    right, left = project(avatar.mesh[list(OUTER_EYES)], avatar.camera)
+    _want(float(np.hypot(*(left - right))) >= LEAST_APART, "mesh has its eyes in one place")
 
 
 def _check_splats(avatar: HeadAvatar) -> None:

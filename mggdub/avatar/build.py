@@ -31,6 +31,7 @@ from mggdub.avatar.box import (
 from mggdub.avatar.collars import with_collars
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
 from mggdub.avatar.eyelids import eyelid_layers, keep_creases
+from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
@@ -70,7 +71,8 @@ from mggdub.types import CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portr
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
     """The moving head of a photo. Raises InputError if no usable face is found."""
     study = study_photo(photo, models, options)
-    return replace(assemble(study, models), advice=warnings(measure_face(study.head, study.maps)))
+    head = replace(assemble(study, models), advice=warnings(measure_face(study.head, study.maps)))
+    return as_saved(head)  # so that a photo and the file of its avatar give the same frames
 
 
 @dataclass(frozen=True, eq=False)

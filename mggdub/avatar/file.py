@@ -1,7 +1,8 @@
 """The avatar file: a head that was built once, as one strict safetensors file, and as a PLY of its Gaussians.
 
-The tensors are named after the fields that hold them (`gaussians.means`) and listed in `bounds.TENSORS`; everything
-else is one JSON text in the header, under `mggdub`: what the file is, and under `fields` the numbers of a head.
+The arrays are named after the fields that hold them (`gaussians.means`), listed in `bounds.TENSORS` and packed as
+`packing.CODINGS` says, each a row of bytes; everything else is one JSON text in the header, under `mggdub`: what the
+file is, the arrays' shapes, and under `fields` the numbers of a head.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import load, save
 from scipy.sparse import csr_matrix
 
 from mggdub import weights
-from mggdub.avatar.bounds import TENSORS, check_avatar, check_options, check_tensors
+from mggdub.avatar.bounds import TENSORS, check_avatar, check_options, check_shapes, check_tensors
+from mggdub.avatar.packing import pack, rounded, unpack
 from mggdub.avatar.values import Bases, HeadAvatar, MouthLayer, RenderBox
 from mggdub.errors import InputError, MggdubError, UsageError, excerpt
 from mggdub.media.files import appearing_whole, check_input, check_output
@@ -30,15 +32,15 @@ from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 5
+FORMAT = 6
 KEY = "mggdub"  # of the header
-ABOUT = {"format", "mggdub", "weights", "options", "fields"}  # what the header says besides its digest
-LARGEST_FILE = 1 << 30  # bytes; the largest picture's avatar has a third of it
-LARGEST_HEADER = 256 << 10  # bytes; an avatar's has 5,000
+ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
+LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
+LARGEST_HEADER = 256 << 10  # bytes; an avatar's has 6,000
 DC = 0.28209479177387814  # the constant spherical harmonic, in which PLY files count colours
 CLOUD = ("means", "quats", "scales", "opacities", "colors")
 SIDES = ("left", "top", "width", "height", "render_width", "render_height")
-Tensors = dict[str, torch.Tensor]
+Tensors = dict[str, Array]  # under the names of TENSORS
 Node = dict[str, Any]  # of the header's JSON
 
 
@@ -50,14 +52,15 @@ def is_avatar(path: Path) -> bool:
 def save_avatar(path: Path, avatar: HeadAvatar, about: dict[str, Any], force: bool = False) -> None:
     """Write an avatar; `about` holds `options`, the AVATAR_OPTIONS it was built with.
 
-    Raises UsageError or OutputError.
+    Of an avatar that is not `as_saved` what is finer than that is lost. Raises UsageError or OutputError.
     """
     check_output(path, force, suffixes=(SUFFIX,))
-    tensors = {name: _tensor(attrgetter(name)(avatar)) for name in TENSORS}
-    fields = _fields(avatar)
-    told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint(), "fields": fields}
-    told["sha256"] = _digest(told, tensors)
-    data = save(tensors, {KEY: _json(told)})  # one key: the order of several is not fixed
+    tensors = _tensors(avatar)
+    told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint()}
+    told |= {"shapes": {name: list(array.shape) for name, array in tensors.items()}, "fields": _fields(avatar)}
+    packed = {name: np.frombuffer(pack(name, array), np.uint8) for name, array in tensors.items()}
+    told["sha256"] = _digest(told, packed)
+    data = save(packed, {KEY: _json(told)})  # one key: the order of several is not fixed
     with appearing_whole(path, force, private=True) as partial:  # it is a face
         partial.write_bytes(data)
 
@@ -67,15 +70,15 @@ def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
     check_input(path)
     again = f"make it again with mggdub avatar PHOTO -o {path.name}."
     try:
-        about, tensors = _read(path)
+        about, packed = _read(path)
         if about.get("format") != FORMAT:
             other = excerpt(about.get("format"))
             raise InputError(f"{path} has another format ({other}) than this mggdub reads; {again}")
         if about.get("weights") != weights.fingerprint():
             raise InputError(f"{path} was made by mggdub {_version(about)} with other weights; {again}")
-        if about.pop("sha256", None) != _digest(about, tensors):
+        if about.pop("sha256", None) != _digest(about, packed):
             raise ValueError("its bytes are not those that were written")
-        return _checked(about, tensors), about
+        return _checked(about, packed), about
     except InputError:
         raise
     # What a file of a stranger may provoke in json, safetensors, scipy, the dataclasses and the mouth's painter.
@@ -87,15 +90,31 @@ def load_avatar(path: Path) -> tuple[HeadAvatar, dict[str, Any]]:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def _checked(about: dict[str, Any], tensors: Tensors) -> HeadAvatar:
-    """The avatar of a file whose digest is right; its tree leaves `about`. Raises what strangers may provoke."""
+def as_saved(avatar: HeadAvatar) -> HeadAvatar:
+    """The avatar that its file gives back."""
+    return _avatar(_fields(avatar), {name: rounded(name, array) for name, array in _tensors(avatar).items()})
+
+
+def _checked(about: dict[str, Any], packed: Tensors) -> HeadAvatar:
+    """The avatar of a file whose digest is right; what it is made of leaves `about`.
+
+    Raises what strangers may provoke.
+    """
     if about.keys() != ABOUT:
         raise ValueError("its header has other entries than an avatar's")
     check_options(about["options"])
+    tensors = _unpacked(packed, check_shapes(about.pop("shapes")))
     check_tensors(tensors)
     avatar = _avatar(about.pop("fields"), tensors)
     check_avatar(avatar, load_mouth())
     return avatar
+
+
+def _unpacked(packed: Tensors, shapes: dict[str, tuple[int, ...]]) -> Tensors:
+    """The arrays of a file, whose shapes are checked. Raises ValueError."""
+    if packed.keys() != TENSORS.keys() or any(row.ndim != 1 or row.dtype != np.uint8 for row in packed.values()):
+        raise ValueError("it has other tensors than an avatar")
+    return {name: unpack(name, packed[name].data, TENSORS[name][0], shapes[name]) for name in TENSORS}
 
 
 def _version(about: dict[str, Any]) -> str:
@@ -146,10 +165,13 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     return len(rows)
 
 
-def _tensor(value: torch.Tensor | Array) -> torch.Tensor:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().contiguous()
-    return torch.from_numpy(np.array(value, order="C"))
+def _tensors(avatar: HeadAvatar) -> Tensors:
+    """The arrays of an avatar."""
+    values = {name: attrgetter(name)(avatar) for name in TENSORS}
+    return {
+        name: value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        for name, value in values.items()
+    }
 
 
 def _fields(avatar: HeadAvatar) -> Node:
@@ -193,16 +215,15 @@ def _range(points: slice) -> Node:
 
 
 def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
-    """The avatar of a header's `fields` and of tensors that are checked.
+    """The avatar of a header's `fields` and of arrays that are checked.
 
     Raises ValueError, TypeError or LookupError for anything that `_fields` did not make.
     """
-    of = tree["of"]
-    array = {name: tensor.numpy() for name, tensor in tensors.items()}
+    of, array = tree["of"], tensors
     mouth, camera, box = (of[name]["of"] for name in ("mouth_layer", "camera", "box"))
     left, right = of["lids"]["of"]
     avatar = HeadAvatar(
-        gaussians=Gaussians(**{name: tensors[f"gaussians.{name}"] for name in CLOUD}),
+        gaussians=Gaussians.of(*(array[f"gaussians.{name}"] for name in CLOUD)),
         mesh_weights=_as_matrix("mesh_weights", of["mesh_weights"], array),
         head_share=array["head_share"],
         torso_share=array["torso_share"],
@@ -268,9 +289,9 @@ def _json(value: Node) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """The header's JSON and the tensors: of bytes that are read once, so that what is checked is what is used."""
+    """The header's JSON and the packed arrays: of bytes that are read once, so that what is checked is what is used."""
     if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"it is larger than {LARGEST_FILE >> 30} GiB")
+        raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE)
     size = int.from_bytes(data[:8], "little")
@@ -282,11 +303,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     return about, load(data)
 
 
-def _digest(told: dict[str, Any], tensors: Tensors) -> str:
+def _digest(told: dict[str, Any], packed: Tensors) -> str:
     """SHA-256 of everything in the file, so that a flipped bit is seen."""
     sum_ = hashlib.sha256(_json(told).encode())
-    for name in sorted(tensors):
-        sum_.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
-        if tensors[name].numel():
-            sum_.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    for name in sorted(packed):
+        sum_.update(f"{name} {packed[name].dtype} {list(packed[name].shape)}".encode())
+        sum_.update(packed[name].tobytes())
     return sum_.hexdigest()

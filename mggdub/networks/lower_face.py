@@ -60,8 +60,10 @@ class LowerFaceNet(nn.Module):
         self.leave = nn.Conv2d(widths[0], 3 * CELL**2, 3, 1, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
-        line = torch.tensor(SMOOTH, dtype=torch.float32) / sum(SMOOTH)
-        self.register_buffer("kernel", (line[:, None] * line)[None, None].repeat(3, 1, 1, 1), persistent=False)
+        line = [weight / sum(SMOOTH) for weight in SMOOTH]
+        # In numbers: where a network's sizes are compared, arithmetic of tensors would import torch._dynamo (2 s).
+        kernel = [[across * down for across in line] for down in line]
+        self.register_buffer("kernel", torch.tensor([[kernel]] * 3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, SIZE, SIZE]: what is to be added to colours 0..1, of inputs [B, INPUTS, SIZE, SIZE]."""

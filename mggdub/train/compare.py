@@ -99,7 +99,7 @@ def evaluate_clip(
     drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
     found["driven"] = made("driven", animate.animate(avatar, models, drive, relative=True))
     found["ceiling"] = made("ceiling", _ceiling(avatar, models, drive, clip, pictures))
-    plain = replace(models, head=HeadNet(models.head.config).eval())
+    plain = models.having(head=HeadNet(models.head.config).eval())
     unlearned = build.build_avatar(photo, plain, options)
     found["unlearned"] = made("unlearned", animate.animate(unlearned, plain, drive, relative=True))
     wrong = []

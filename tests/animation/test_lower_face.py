@@ -108,8 +108,8 @@ def test_the_photos_own_state_stays_as_it_is(
     models: Models, avatar: HeadAvatar, strong: LowerFaceNet, spoken: ExpressionTrack
 ) -> None:
     assert change_shown(avatar.mesh, np.zeros((478, 3))) == 0
-    plain = list(animate(avatar, replace(models, lower_face=LowerFaceNet().eval()), spoken, relative=True))
-    changed = list(animate(avatar, replace(models, lower_face=strong), spoken, relative=True))
+    plain = list(animate(avatar, models.having(lower_face=LowerFaceNet().eval()), spoken, relative=True))
+    changed = list(animate(avatar, models.having(lower_face=strong), spoken, relative=True))
     assert np.array_equal(plain[0], changed[0])
     assert np.array_equal(plain[1], changed[1])  # it speaks, but has come back from no smile
     apart = np.abs(plain[2].astype(int) - changed[2]).max(-1)

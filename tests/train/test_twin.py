@@ -63,7 +63,7 @@ def twins(models: Models, head_png: Path, tmp_path_factory: pytest.TempPathFacto
         for z in (surface, nearer)
     )
     folder, track = tmp_path_factory.mktemp("twins"), playing()
-    untrained = replace(models, head=HeadNet().eval().requires_grad_(False))
+    untrained = models.having(head=HeadNet().eval().requires_grad_(False))
     arrays = head_data.avatar_arrays(face, maps, pictures[0], scale, box, track, untrained)
     common.save_arrays(folder / "anna_0.npz", arrays | {"order": np.arange(MOMENTS)})
     boxes = np.stack([head_data.in_box(pictures[0], box)] * MOMENTS)
