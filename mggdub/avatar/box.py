@@ -70,10 +70,10 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     marks = head.landmarks.copy()
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER
-    seen = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
+    wide_maps = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
     if photo.alpha is not None:
-        seen = replace(seen, matte=seen.matte * cut_alpha(photo.alpha, wider))
-    solid = seen.matte > 0.5
+        wide_maps = replace(wide_maps, matte=wide_maps.matte * cut_alpha(photo.alpha, wider))
+    solid = wide_maps.matte > 0.5
     solid[int(marks[152, 1]) :] = False
     if not solid.any():
         return None
@@ -82,8 +82,8 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     corners = crop.to_crop(wider.to_picture(np.array([[at[1].min(), at[0].min()], [at[1].max(), at[0].max()]]) + 0.5))
     needed = np.array([-corners[0, 0], -corners[0, 1], corners[1, 0] - CROP_SIZE]) + room
     reach = np.where(near, np.clip(needed, 0, np.maximum(free, 0)), 0)
-    depth = ndimage.zoom(seen.depth, 2, order=1)[tuple(nearest)]
-    return WiderView(wider, seen.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
+    depth = ndimage.zoom(wide_maps.depth, 2, order=1)[tuple(nearest)]
+    return WiderView(wider, wide_maps.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
 
 
 def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:

@@ -82,9 +82,9 @@ def view_of(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool
     )
     person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
     clothes = np.kron(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), np.ones((2, 2), np.float32))
-    seen = judges.vgg.features(picture) if features and judges.vgg else None
+    vgg_features = judges.vgg.features(picture) if features and judges.vgg else None
     who = judges.recogniser.descriptor(frame, face.landmarks) if features and judges.recogniser else None
-    return View(picture, marks, maps.matte, maps.matte * (1 - clothes), seen, who)
+    return View(picture, marks, maps.matte, maps.matte * (1 - clothes), vgg_features, who)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Sitter:
     def compare(self, view: View, who: Array | None) -> dict[str, float]:
         """Sharpness, seam and likeness over the photo's own; `who` is dlib's descriptor of the view."""
         shown = texture(view)
-        values = {name: shown[name] / max(own, 1e-6) for name, own in self.texture.items()}
+        values = {name: shown[name] / max(reference, 1e-6) for name, reference in self.texture.items()}
         if who is not None and self.descriptor is not None:
             values["csim_dlib"] = perceptual.cosine(who, self.descriptor)
         return values

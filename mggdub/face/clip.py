@@ -109,10 +109,10 @@ def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None)
     tracked = finder.track(frame, trail.face)
     look = face_look(frame, tracked.landmarks) if tracked else trail.look
     if tracked and not breaks(trail, tracked, look, picture, stamp) and _known(trail, look) < DOUBT:
-        found = _Search(tracked)
+        search = _Search(tracked)
     else:
-        found = _searched(finder, frame, trail, tracked, picture, stamp)
-    face, anew, same, others = found
+        search = _searched(finder, frame, trail, tracked, picture, stamp)
+    face, anew, same, others = search
     if face is None:
         return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture, others=others)
     for _ in range(REFINED if anew else 0):  # or what a large face gains by it would look like a leap

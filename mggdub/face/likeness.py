@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mggdub.geometry.rotation import plane_similarity
 from mggdub.types import Array
 
 PATCH = 64  # px, side of a face turned upright
@@ -71,10 +72,8 @@ def _upright(pixels: Array, landmarks: Array) -> Array:
     """[64, 64, 3] float32: the face turned, shifted and scaled so that eyes and mouth lie at PLACES."""
     wanted = np.array([place for place, _ in PLACES])
     points = np.stack([landmarks[list(marks), :2].mean(0) for _, marks in PLACES]).astype(np.float64)
-    seen = points[:, 0] + 1j * points[:, 1]
-    middle = wanted.mean()
-    turn = np.vdot(wanted - middle, seen - seen.mean()) / np.vdot(wanted - middle, wanted - middle).real
-    start = seen.mean() - turn * middle  # a point z of the patch lies at turn * z + start
+    places = points[:, 0] + 1j * points[:, 1]
+    turn, start = plane_similarity(wanted, places)  # a point z of the patch lies at turn * z + start
     shrink = max(1, int(abs(turn)))
     reach = abs(turn) * PATCH
     centre = turn * complex(PATCH / 2, PATCH / 2) + start

@@ -43,6 +43,16 @@ def matrix_to_quat(rotation: Array) -> Array:
     return quats
 
 
+def plane_similarity(source: Array, target: Array) -> tuple[complex, complex]:
+    """(turn, shift) with which `turn * z + shift` brings points z [N] of a plane, x + iy, nearest to others [N].
+
+    |turn| is how much larger they become. Least squares.
+    """
+    middle, there = source.mean(), target.mean()
+    turn = np.vdot(source - middle, target - there) / np.vdot(source - middle, source - middle).real
+    return turn, there - turn * middle
+
+
 def cross_matrix(vectors: Array) -> Array:
     """[..., 3] to [..., 3, 3] with `cross_matrix(a) @ b == cross(a, b)`."""
     x, y, z = np.moveaxis(np.asarray(vectors), -1, 0)

@@ -69,12 +69,12 @@ def eye_openness(landmarks: Array) -> float:
 
 def blinks(openness: Array, fps: float) -> int:
     """How often eyes [T] of `eye_openness` shut and open again within LONGEST_BLINK; NaN is passed over."""
-    seen = openness[np.isfinite(openness)]
-    if len(seen) < 3:
+    known = openness[np.isfinite(openness)]
+    if len(known) < 3:
         return 0
-    usual = float(np.percentile(seen, 80))
+    usual = float(np.percentile(known, 80))
     count, since = 0, -1
-    for index, value in enumerate(seen):
+    for index, value in enumerate(known):
         if since < 0 and value < SHUT * usual:
             since = index
         elif since >= 0 and value > OPEN * usual:
