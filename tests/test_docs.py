@@ -37,6 +37,7 @@ def test_there_are_links_to_follow() -> None:
     assert "signing" in anchors(ROOT / "docs" / "command-line.md")
 
 
+@pytest.mark.usefixtures("built_once")
 def test_the_readmes_python_runs(
     head_png: Path,
     speech_wav: Path,
