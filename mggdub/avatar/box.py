@@ -99,7 +99,10 @@ def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
 
 
 def render_box(head: Portrait, scale: float, picture: Array, nominal: int, wide: WiderView | None = None) -> RenderBox:
-    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at."""
+    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at.
+
+    `picture` [H, W, 3] is of the output's size, `scale` px of it per px of the photo; a crop becomes `nominal` px.
+    """
     crop = head.crop
     before, above, after = (px / crop.scale for px in (wide.reach if wide else (0, 0, 0)))
     x, y = (crop.left - before, crop.left + crop.side + after), (crop.top - above, crop.top + crop.side)

@@ -18,7 +18,7 @@ from mggdub.types import CROP_SIZE, Array, GeometryMaps, Portrait, as_tensor
 
 @torch.inference_mode()
 def predict_grids(models: Models, head: Portrait, maps: GeometryMaps, surface: Array, drivers: Array) -> Grids:
-    """What the learned head says of a photo."""
+    """What the learned head says of a photo; surface [512, 512] camera z cm, drivers [32] the photo's state."""
     basis = models.expression
     inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
     grids: Grids = models.head(torch.from_numpy(inputs)[None], torch.from_numpy(drivers)[None])

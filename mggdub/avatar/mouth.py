@@ -249,7 +249,7 @@ def paint_mouth(atlas: MouthAtlas, layer: MouthLayer, displacement: Array) -> tu
 
 
 def not_burnt(colors: Array) -> Array:
-    """Colours whose highlights keep their shading, as on film: nothing above SHOULDER is as bright as it would be."""
+    """Colours [..., 3] 0..1 whose highlights keep their shading, as on film: above SHOULDER they are compressed."""
     over = np.maximum(colors - SHOULDER, 0)
     room = WHITEST - SHOULDER
     return np.asarray(np.minimum(colors, SHOULDER) + room * (1 - np.exp(-over / room)))

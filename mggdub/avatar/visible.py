@@ -83,7 +83,7 @@ def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:
 
 
 def connected_matte(matte: Array, start: tuple[int, int], reach: int) -> Array:
-    """The matte without what does not hang together with `start`; loose hair within `reach` px stays."""
+    """The matte [h, w] of what hangs together with `start` (row, column), and of loose hair within `reach` px."""
     parts, _ = ndimage.label(matte > 0.5)
     if not parts[start]:
         return matte

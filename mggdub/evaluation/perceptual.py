@@ -171,5 +171,5 @@ def load_recogniser() -> Recogniser:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Of two vectors, -1..1."""
+    """Cosine of the angle between two vectors [n], -1..1."""
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))

@@ -74,7 +74,7 @@ class View:
 
 
 def view_of(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool = False) -> View:
-    """A frame's head crop and what is known of it; `features`: with those of VGG16 and dlib."""
+    """The head crop of a frame [H, W, 3] uint8 and what is known of it; `features`: with those of VGG16 and dlib."""
     marks = crop.to_crop(face.landmarks)
     picture = cut(frame, crop)
     maps = estimate_geometry(
@@ -117,7 +117,7 @@ class Truth:
 
 
 def compare_pictures(ours: View, who: Array | None, true: View, judges: Judges) -> dict[str, Any]:
-    """`who` is dlib's descriptor of ours."""
+    """Figures by name of our head beside the true one; `who` [128] is dlib's descriptor of ours."""
     black = [(v.picture * v.head[..., None]).round().astype(np.uint8) for v in (ours, true)]
     values: dict[str, Any] = {
         "psnr": pixels.psnr(ours.picture, true.picture),

@@ -71,7 +71,7 @@ class FaceFinder:
         return _without_duplicates(faces)
 
     def track(self, pixels: Array, previous: Face) -> Face | None:
-        """The face near where it was in the previous frame, or None when it is lost."""
+        """The face of a picture [H, W, 3] uint8 near where it was in the previous frame, or None when it is lost."""
         return self._again(Mipmap(pixels), previous)
 
     def _again(self, picture: Mipmap, previous: Face) -> Face | None:

@@ -36,13 +36,13 @@ def face_look(pixels: Array, landmarks: Array) -> Array:
 
 
 def unlikeness(one: Array, other: Array) -> float:
-    """Of two `face_look`s: -6 from frame to frame, above 0 rather two people than one (logit of a regression)."""
+    """Of two `face_look`s [168]: -6 from frame to frame, above 0 rather two people than one (logit of a regression)."""
     pattern, colour = _apart(one, other)
     return BY_PATTERN * pattern**0.5 + BY_COLOUR * colour - EVEN
 
 
 def strangeness(one: Array, other: Array, changed: float) -> float:
-    """Of two `face_look`s of frames that follow each other, whose pictures are `changed` grey levels apart.
+    """Of two `face_look`s [168] of frames that follow each other, whose pictures are `changed` grey levels apart.
 
     -5 as long as nothing happens; 0 is as far from one person who moves as from two who were put in the same place.
     """
@@ -64,7 +64,7 @@ def coarse(pixels: Array) -> Array:
 
 
 def change(one: Array, other: Array) -> float:
-    """Mean difference of two pictures of one size, grey levels."""
+    """Mean difference of two pictures [H, W, 3] uint8 of one size, grey levels."""
     return float(np.abs(one.astype(np.int16) - other).mean())
 
 

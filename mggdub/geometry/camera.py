@@ -38,7 +38,7 @@ def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
 
 
 def upright_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
-    """`head_crop` that stands as the picture does, however the head stands."""
+    """`head_crop` of landmarks [478, >=2] px that stands as the picture does, however the head stands."""
     box = np.asarray(landmarks)[list(EYE_CHIN_BOX), :2]
     centre = (box.min(0) + box.max(0)) / 2
     side = face_height(landmarks) / FACE_FRACTION
@@ -62,7 +62,7 @@ def face_turn(landmarks: Array) -> float:
 
 
 def face_height(landmarks: Array) -> float:
-    """Distance from the hairline (10) to the chin (152) in the picture, px."""
+    """Distance from the hairline (10) to the chin (152) of landmarks [478, >=2], px as they are."""
     return float(np.linalg.norm(landmarks[CHIN, :2] - landmarks[FOREHEAD, :2]))
 
 

@@ -20,7 +20,7 @@ def euler_to_matrix(angles: Array) -> Array:
 
 
 def matrix_to_euler(rotation: Array) -> Array:
-    """The inverse of `euler_to_matrix`; yaw lies in -90..90 degrees."""
+    """The inverse of `euler_to_matrix`: [..., 3, 3] to degrees [..., 3]; yaw lies in -90..90 degrees."""
     angles: Array = _rotation(rotation).as_euler("XYZ", degrees=True, suppress_warnings=True) * _SIGNS
     return angles
 

@@ -64,7 +64,10 @@ class Gestures:
 def gestures(
     bank: MotionBank, prosody: Prosody, times: Array, seed: int, amount: float = 1.0, gaze: str = "natural"
 ) -> Gestures:
-    """What accompanies speech; `amount` 0 is nothing but blinks, 1 is as people do, `gaze` camera or natural."""
+    """What accompanies speech at `times` [T] s.
+
+    `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural'.
+    """
     body = body_motion(bank, prosody, seed)
     lids = lid_motion(fill_blinks(bank, body, prosody, seed), times)
     pose, units = amount * sampled(body.pose, times), sampled(body.units, times)
