@@ -105,7 +105,7 @@ def _sampled(picture: Array, most: int) -> Array:
 
 
 def run_checks(
-    seen: FrameStats, output: Path, fps: float, track: ExpressionTrack, basis: ExpressionBasis, sound: Waveform | None
+    stats: FrameStats, output: Path, fps: float, track: ExpressionTrack, basis: ExpressionBasis, sound: Waveform | None
 ) -> dict[str, Check]:
     """The checks, by name, of a video that is written.
 
@@ -123,13 +123,15 @@ def run_checks(
         voiced = inside & (away <= 0)
         quiet = inside & (away >= APART) & (track.times > SETTLED)
         lag, likely = sound_lag(gap[inside], track.times[inside], heard) if inside.any() else (0.0, 0.0)
-    away, moved = strayed(track, seen.view)
+    away, moved = strayed(track, stats.view)
     leap = float(np.linalg.norm(np.diff(moved, axis=0), axis=1).max(initial=0)) * min(1.0, fps / SLOWEST)
     still = np.zeros(len(track), bool)
-    still[seen.repeats] = True
+    still[stats.repeats] = True
     return {
         "ends": _ends(output, fps, len(track)),
-        "black": _at_least(min(seen.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"),
+        "black": _at_least(
+            min(stats.levels, default=None), DARKEST, "brightness of the darkest frame over the photo's"
+        ),
         "frozen": _at_most(
             _most(still & voiced, moving) / fps if (voiced & moving).any() else None,
             FROZEN,
@@ -141,7 +143,7 @@ def run_checks(
         "lip_lag": _at_most(
             lag if likely >= LIKELY else None, LATE, "how many ms the sound comes after the lips (either way)"
         ),
-        "seam": _at_most(max(seen.seams, default=None), ROUGH, "gradient along the head's outline over the photo's"),
+        "seam": _at_most(max(stats.seams, default=None), ROUGH, "gradient along the head's outline over the photo's"),
         "attached": _at_most(
             float(away.max()), APART_FROM_BODY, "how many cm the head goes, or grows, away from its body"
         ),

@@ -63,8 +63,8 @@ def examine(here: Path | None, warmup: bool = False) -> list[Finding]:
 def _vector_units() -> str:
     flags = Path("/proc/cpuinfo")
     known = set(flags.read_text(encoding="utf-8").split()) if flags.is_file() else set()
-    found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if name in known]
-    return " ".join(found) or platform.machine()
+    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if name in known]
+    return " ".join(units) or platform.machine()
 
 
 def _cuda() -> str:
@@ -85,9 +85,12 @@ def _lama() -> Finding:
     if path is None:
         return Finding("lama", True, "its model is not here; the first --inpainter lama fetches it (206 MB)")
     named = os.environ.get(inpainting.VARIABLE)
-    told = f"{path}, {'your own' if named else 'sha256 as released'}"
+    description = f"{path}, {'your own' if named else 'sha256 as released'}"
     return Finding(
-        "lama", inpainting.usable(), told if inpainting.usable() else f"{path} has another sha256", f"remove {path}"
+        "lama",
+        inpainting.usable(),
+        description if inpainting.usable() else f"{path} has another sha256",
+        f"remove {path}",
     )
 
 
@@ -102,13 +105,13 @@ def _packages() -> Iterator[Finding]:
 def _ffmpeg() -> Finding:
     fix = "unset MGGDUB_FFMPEG or name an ffmpeg 7.0 or later with libx264 and aac"
     try:
-        said, missing = process.version(), [name for name in ENCODERS if name not in process.encoders()]
+        version_line, missing = process.version(), [name for name in ENCODERS if name not in process.encoders()]
     except (MggdubError, OSError, RuntimeError) as error:  # imageio-ffmpeg raises RuntimeError without a binary
         return Finding("ffmpeg", False, str(error).rstrip("."), fix)
-    what = f"{said.split(' Copyright')[0]} ({process.binary()}), " + (
+    what = f"{version_line.split(' Copyright')[0]} ({process.binary()}), " + (
         f"without {' and '.join(missing)}" if missing else f"with {' and '.join(ENCODERS)}"
     )
-    return Finding("ffmpeg", said.startswith("ffmpeg version") and not missing, what, fix)
+    return Finding("ffmpeg", version_line.startswith("ffmpeg version") and not missing, what, fix)
 
 
 def _weights() -> Iterator[Finding]:

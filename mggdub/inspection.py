@@ -85,20 +85,20 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
         return {"kind": "speech", "file": str(path)} | asdict(hear(path))
     photo, finder = read_image(path), FaceFinder()
     faces, net = finder.find(photo.pixels), load_geometry()
-    found = [look(photo, face, index, finder, net) for index, face in enumerate(faces)]
+    findings = [look(photo, face, index, finder, net) for index, face in enumerate(faces)]
     if drawing:
         with appearing_whole(drawing, force) as partial:
-            write_image(partial, draw(photo, faces, found))
-    advice = [] if found else ["No human face was found in the picture; use one that shows a face from the front."]
-    better = [face.index for face in found[1:] if RANK.index(face.verdict) < RANK.index(found[0].verdict)]
+            write_image(partial, draw(photo, faces, findings))
+    advice = [] if findings else ["No human face was found in the picture; use one that shows a face from the front."]
+    better = [face.index for face in findings[1:] if RANK.index(face.verdict) < RANK.index(findings[0].verdict)]
     if better:
-        advice.append(f"The largest face is {found[0].verdict}, face {better[0]} is better: --face {better[0]}.")
+        advice.append(f"The largest face is {findings[0].verdict}, face {better[0]} is better: --face {better[0]}.")
     return {
         "kind": "photo",
         "file": str(path),
         "size": list(photo.size),
-        "faces": [asdict(face) for face in found],
-        "verdict": found[0].verdict if found else "unusable",
+        "faces": [asdict(face) for face in findings],
+        "verdict": findings[0].verdict if findings else "unusable",
         "advice": advice,
     }
 
@@ -106,8 +106,8 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
 def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: GeometryNet) -> FaceFinding:
     """What is measured of one face."""
     head = portrait(photo, face, finder)
-    seen = measure_face(head, estimate_geometry(net, head))
-    advice = list(warnings(seen))
+    measures = measure_face(head, estimate_geometry(net, head))
+    advice = list(warnings(measures))
     verdict = "usable" if advice else "good"
     try:
         check_face(face)
@@ -117,35 +117,35 @@ def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: Geometry
         way = "" if head.crop.angle == 180 else " to the right" if head.crop.angle > 0 else " to the left"
         degrees = f"{abs(head.crop.angle):.0f} degrees{way}"
         advice.append(f"The head is turned by {degrees} in the picture, and will be in the video.")
-    if seen.mouth == "open" and "mouth" not in seen.covered and verdict != "unusable":
+    if measures.mouth == "open" and "mouth" not in measures.covered and verdict != "unusable":
         advice.append("The mouth is open: its teeth are kept, and it closes in silence.")
     left, top, right, bottom = (round(float(v)) for v in (*face.landmarks.min(0)[:2], *face.landmarks.max(0)[:2]))
     return FaceFinding(
         index=index,
         box=(left, top, right, bottom),
-        height=round(seen.height, 1),
-        pitch=round(seen.pitch, 1),
-        yaw=round(seen.yaw, 1),
+        height=round(measures.height, 1),
+        pitch=round(measures.pitch, 1),
+        yaw=round(measures.yaw, 1),
         roll=round(
-            float(wrapped(np.array(seen.roll + head.crop.angle))), 1
+            float(wrapped(np.array(measures.roll + head.crop.angle))), 1
         ),  # the others are the head's, however it stands
-        sharpness=round(seen.sharpness, 1),
-        mouth=seen.mouth,
-        eyes=seen.eyes,
-        brightness=round(seen.brightness, 1),
-        hair=round(seen.hair, 3),
-        odd_color=round(seen.odd_color, 3),
-        covered=seen.covered,
+        sharpness=round(measures.sharpness, 1),
+        mouth=measures.mouth,
+        eyes=measures.eyes,
+        brightness=round(measures.brightness, 1),
+        hair=round(measures.hair, 3),
+        odd_color=round(measures.odd_color, 3),
+        covered=measures.covered,
         verdict=verdict,
         advice=tuple(advice),
     )
 
 
-def draw(photo: Photo, faces: list[Face], found: list[FaceFinding]) -> Array:
+def draw(photo: Photo, faces: list[Face], findings: list[FaceFinding]) -> Array:
     """The picture [H, W, 3] uint8 with boxes, numbers and the outlines of face, eyes and lips."""
     picture = Image.fromarray(photo.pixels)
     pen = ImageDraw.Draw(picture)
-    for face, finding in zip(faces, found, strict=True):
+    for face, finding in zip(faces, findings, strict=True):
         color = {"good": "#20c020", "usable": "#ffa000", "unusable": "#ff3030"}[finding.verdict]
         width = max(1, round(finding.height / 120))
         pen.rectangle(finding.box, outline=color, width=width)

@@ -206,7 +206,7 @@ class Gaussians:
 
     @property
     def arrays(self) -> tuple[Array, Array, Array, Array, Array]:
-        """The fields as arrays that share the tensors' memory; of tensors on the CPU without gradients."""
+        """The fields as arrays that share the tensors' memory, which is the CPU's and has no gradients."""
         fields = (self.means, self.quats, self.scales, self.opacities, self.colors)
         means, quats, scales, opacities, colors = (field.numpy() for field in fields)
         return means, quats, scales, opacities, colors
@@ -220,7 +220,7 @@ class Gaussians:
 
     @classmethod
     def of(cls, means: Array, quats: Array, scales: Array, opacities: Array, colors: Array) -> Gaussians:
-        """Of arrays, whose memory they share."""
+        """Of float32 arrays of the shapes above, whose memory they share."""
         return cls(*(torch.from_numpy(field) for field in (means, quats, scales, opacities, colors)))
 
 

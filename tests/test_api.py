@@ -42,6 +42,7 @@ def test_rooms_do_not_hide_the_door() -> None:
     assert all(callable(getattr(mggdub, name)) for name in api.__all__)
 
 
+@pytest.mark.usefixtures("built_once")
 def test_every_function_of_the_door_has_an_example_that_runs(
     head_png: Path, speech_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -484,7 +484,7 @@ def test_ctrl_c_leaves_nothing(inputs: dict[str, Path], speech_wav: Path) -> Non
             break
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=120)
     assert child.returncode == 130, err
     assert out == "" and "Interrupted" in err and "Traceback" not in err
     assert sorted(inputs["folder"].iterdir()) == before

@@ -37,6 +37,16 @@ def test_there_are_links_to_follow() -> None:
     assert "signing" in anchors(ROOT / "docs" / "command-line.md")
 
 
+def test_the_map_names_every_file_and_no_others() -> None:
+    named = set(re.findall(r"[\w/.]+", " ".join(re.findall(r"`([^`]*)`", (ROOT / "docs/architecture.md").read_text()))))
+    files = [path.relative_to(ROOT / "mggdub") for path in (ROOT / "mggdub").rglob("[a-z]*.py")]
+    missing = [str(path) for path in files if path.parts[0] != "train" and not {path.stem, path.name} & named]
+    assert not missing
+    gone = [name for name in named if name.endswith(".py") and name.count("/") < 2 and Path(name) not in files]
+    assert {name for name in gone if name not in ("tests/test_imports.py", "train/X.py")} == set()
+
+
+@pytest.mark.usefixtures("built_once")
 def test_the_readmes_python_runs(
     head_png: Path,
     speech_wav: Path,

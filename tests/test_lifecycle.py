@@ -62,7 +62,9 @@ def begun(folder: Path) -> list[Path]:
 
 def wait_for(happens: Callable[[], Any], child: subprocess.Popen[str]) -> None:
     """Until it happens, or the child has ended."""
+    deadline = time.monotonic() + 240
     while child.poll() is None and not happens():
+        assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)
     assert child.poll() is None, child.communicate()
 

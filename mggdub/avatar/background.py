@@ -31,7 +31,7 @@ class Painted:
 
 
 def is_worthwhile(image: Array, hole: Array, person: Array, cm: float, scale: float) -> bool:
-    """Whether a hole is large, and its background so varied that push-pull would show.
+    """Whether a hole [h, w] is large, and its background so varied that push-pull would show.
 
     As for `make_plate`; cm of a rendered pixel, and the output's pixels along it. Push-pull is tried where the truth is
     known: on a band of background beside the head, filled from what lies beyond it.

@@ -52,8 +52,8 @@ def _beyond_edge(
     triangles: Array,
 ) -> list[PointLayer]:
     """The points beyond one edge, if the head touches it; radius and reach in rendered px of `cm` cm."""
-    own, share, depth, shown, at, crop_at = maps
-    solid = own[0] > 0.5 if above else own[: max(1, round(0.5 / cm))].min(0) > 0.9
+    matte, share, depth, shown, at, crop_at = maps
+    solid = matte[0] > 0.5 if above else matte[: max(1, round(0.5 / cm))].min(0) > 0.9
     touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
     if len(touching) == 0:
         return []
@@ -62,8 +62,8 @@ def _beyond_edge(
     furthest = min(LONGEST_TURN, reach / radius)
     turn = np.arange(0.5 * COARSE / radius, furthest, COARSE / radius)[:, None]  # [D, 1] radians
     away, back = radius * np.sin(turn) * high, radius * cm * (1 - np.cos(turn)) * high  # px and cm, [D, P]
-    inward = np.minimum(np.minimum(0.35 * away, 0.4 / cm).astype(int), len(own) - 1)
-    source = np.where(own[inward, touching] > 0.9, inward, 0)  # [D, P] row its colour comes from
+    inward = np.minimum(np.minimum(0.35 * away, 0.4 / cm).astype(int), len(matte) - 1)
+    source = np.where(matte[inward, touching] > 0.9, inward, 0)  # [D, P] row its colour comes from
     px = at[0, touching] + 0.5 + away[..., None] * np.array(out)
     z = depth[0, touching] + back + 0.2
     outside = away.ravel() > COARSE  # or it would be seen in the photo's own pose

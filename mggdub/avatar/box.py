@@ -70,10 +70,10 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     marks = head.landmarks.copy()
     marks[:, :2] = wider.to_crop(crop.to_picture(marks[:, :2]))
     marks[:, 2] /= WIDER
-    seen = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
+    wide_maps = estimate_geometry(net, replace(head, image=cut(photo.pixels, wider), crop=wider, landmarks=marks))
     if photo.alpha is not None:
-        seen = replace(seen, matte=seen.matte * cut_alpha(photo.alpha, wider))
-    solid = seen.matte > 0.5
+        wide_maps = replace(wide_maps, matte=wide_maps.matte * cut_alpha(photo.alpha, wider))
+    solid = wide_maps.matte > 0.5
     solid[int(marks[152, 1]) :] = False
     if not solid.any():
         return None
@@ -82,8 +82,8 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     corners = crop.to_crop(wider.to_picture(np.array([[at[1].min(), at[0].min()], [at[1].max(), at[0].max()]]) + 0.5))
     needed = np.array([-corners[0, 0], -corners[0, 1], corners[1, 0] - CROP_SIZE]) + room
     reach = np.where(near, np.clip(needed, 0, np.maximum(free, 0)), 0)
-    depth = ndimage.zoom(seen.depth, 2, order=1)[tuple(nearest)]
-    return WiderView(wider, seen.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
+    depth = ndimage.zoom(wide_maps.depth, 2, order=1)[tuple(nearest)]
+    return WiderView(wider, wide_maps.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
 
 
 def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
@@ -99,7 +99,10 @@ def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
 
 
 def render_box(head: Portrait, scale: float, picture: Array, nominal: int, wide: WiderView | None = None) -> RenderBox:
-    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at."""
+    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at.
+
+    `picture` [H, W, 3] is of the output's size, `scale` px of it per px of the photo; a crop becomes `nominal` px.
+    """
     crop = head.crop
     before, above, after = (px / crop.scale for px in (wide.reach if wide else (0, 0, 0)))
     x, y = (crop.left - before, crop.left + crop.side + after), (crop.top - above, crop.top + crop.side)

@@ -56,13 +56,13 @@ class Eye:
 
 def eyes_of(head: Portrait) -> list[Eye]:
     """The left and the right eye."""
-    found = []
+    eyes = []
     for side, ring, iris in zip(UNDER_EYES, (LEFT_EYE, RIGHT_EYE), IRISES, strict=True):
         below = head.landmarks[list(UNDER_EYES[side]), :2]
         middle, *edge = head.landmarks[list(iris), :2].astype(np.float64)
         radius = float(np.linalg.norm(np.stack(edge) - middle, axis=1).mean())
-        found.append(Eye(head.landmarks[list(ring), :2].astype(np.float64), middle, max(radius, 1e-3), iris[0], below))
-    return found
+        eyes.append(Eye(head.landmarks[list(ring), :2].astype(np.float64), middle, max(radius, 1e-3), iris[0], below))
+    return eyes
 
 
 def eyeball_layer(head: Portrait, surface: Array) -> PointLayer:

@@ -87,8 +87,8 @@ def find_crease(luma: Array) -> Array:
 
     def depth(height: float) -> float:
         rows = crease_curve(height, columns) / 1.2 * (len(luma) - 1)
-        found = ndimage.map_coordinates(darker, [rows, np.arange(columns)], order=1)
-        return float(found[middle].mean())
+        darkness = ndimage.map_coordinates(darker, [rows, np.arange(columns)], order=1)
+        return float(darkness[middle].mean())
 
     depths = [depth(height) for height in CREASES]
     best = int(np.argmax(depths))
@@ -156,9 +156,9 @@ def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Arra
     above = sample_crop(smooth, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
     middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / (0.65 + CREST_REACH)))
     skin = skin + (above - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
-    own = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
+    strip = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
     ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
-    return np.clip(own + (skin + grain - own) * ramp, 0, 1).astype(np.float32)
+    return np.clip(strip + (skin + grain - strip) * ramp, 0, 1).astype(np.float32)
 
 
 def _under_eye(head: Portrait, side: str) -> Array:

@@ -18,10 +18,10 @@ from mggdub.types import CROP_SIZE, Array, GeometryMaps, Portrait, as_tensor
 
 @torch.inference_mode()
 def predict_grids(models: Models, head: Portrait, maps: GeometryMaps, surface: Array, drivers: Array) -> Grids:
-    """What the learned head says of a photo."""
+    """What the learned head says of a photo; surface [512, 512] camera z cm, drivers [32] the photo's state."""
     basis = models.expression
-    seen = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
-    grids: Grids = models.head(torch.from_numpy(seen)[None], torch.from_numpy(drivers)[None])
+    inputs = head_inputs(head, maps, surface, basis.triangles, basis.canonical)
+    grids: Grids = models.head(torch.from_numpy(inputs)[None], torch.from_numpy(drivers)[None])
     return grids
 
 
@@ -29,9 +29,9 @@ def hidden_inputs(
     features: torch.Tensor, head: Portrait, means: Array, colors: Array
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What the Sym-Gaussian decoder is told of hidden points [N, 3] with first colours [N, 3]."""
-    own, twin = (project(points, head.camera) for points in (means, mirror(means)))
+    pixels, twin = (project(points, head.camera) for points in (means, mirror(means)))
     photo = sample_crop(head.image.astype(np.float32) / 255, twin)
-    at, beside = (sample_grid(features, as_tensor(place / CROP_SIZE)) for place in (own, twin))
+    at, beside = (sample_grid(features, as_tensor(place / CROP_SIZE)) for place in (pixels, twin))
     return at, beside, as_tensor(photo), as_tensor(colors), as_tensor(means)
 
 

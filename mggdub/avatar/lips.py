@@ -94,7 +94,7 @@ def picture_places(span: Array, edges: Array, rows: int, margin: float) -> Array
 
 
 def lower_share(down: Array) -> Array:
-    """How much of the lower teeth's motion is seen at `down` 0..1 from the upper to the lower lip."""
+    """[...]: how much of the lower teeth's motion is seen at `down` [...], 0 at the upper to 1 at the lower lip."""
     return smoothstep((down - LOWER_FROM) / (LOWER_TO - LOWER_FROM))
 
 

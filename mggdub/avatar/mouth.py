@@ -91,8 +91,8 @@ def paint_places(atlas: MouthAtlas, person: int, lips: Lips, at: Array, down: Ar
     places = np.repeat(at[None] / lips.size, len(states), 0)
     places[..., 1] -= lower_share(down) * lower[:, None, None]
     parts = (atlas.pictures[person, states].float() / 255, atlas.spans[person, states], atlas.edges[person, states])
-    seen = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
-    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), seen.numpy()))
+    drawn = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
+    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), drawn.numpy()))
 
 
 def width_light(wider: float) -> float:
@@ -145,8 +145,8 @@ def build_mouth(atlas: MouthAtlas, head: Portrait, mesh: Array, rest: Array, lip
     rows = [chord_rows(along, np.full(len(along), v)) for v in down]
     image = head.image.astype(np.float32) / 255
     skin = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
-    own, shown = own_mouth(head, image, mesh, rest, lift)
-    person, gain = choose_person(atlas, skin, Lips.of(mesh, rest, 1.0), rest, own, shown)
+    photo_mouth, shown = own_mouth(head, image, mesh, rest, lift)
+    person, gain = choose_person(atlas, skin, Lips.of(mesh, rest, 1.0), rest, photo_mouth, shown)
     return MouthLayer(
         means=means.reshape(-1, 3).astype(np.float32),
         skin=sparse.vstack(rows, format="csr"),
@@ -155,7 +155,7 @@ def build_mouth(atlas: MouthAtlas, head: Portrait, mesh: Array, rest: Array, lip
         person=person,
         size=mouth_size(atlas, person, rest),
         light=np.float32(gain) * relative_light(atlas, person, skin),
-        own=own,
+        own=photo_mouth,
         own_share=shown,
     )
 
@@ -167,9 +167,9 @@ def mouth_size(atlas: MouthAtlas, person: int, rest: Array) -> float:
 
 def relative_light(atlas: MouthAtlas, person: int, skin: Array) -> Array:
     """[3]: what a person's mouth of the atlas is multiplied with beside skin [3]. Skins differ by more than light."""
-    own = atlas.skins[person].numpy() + 0.02
-    level = (grey(skin) + 0.02) / grey(own)
-    tint = (skin + 0.02) / own / level
+    person_skin = atlas.skins[person].numpy() + 0.02
+    level = (grey(skin) + 0.02) / grey(person_skin)
+    tint = (skin + 0.02) / person_skin / level
     return np.asarray(level**LEVEL_SHARE * tint**TINT_SHARE, np.float32)
 
 
@@ -180,25 +180,27 @@ def people_costs(atlas: MouthAtlas, skin: Array) -> Array:
 
 
 def choose_person(
-    atlas: MouthAtlas, skin: Array, lips: Lips, rest: Array, own: Array, shown: Array
+    atlas: MouthAtlas, skin: Array, lips: Lips, rest: Array, photo_mouth: Array, shown: Array
 ) -> tuple[int, float]:
     """Whose mouth suits a photo with lit skin [3], and how much brighter it is than by that skin.
 
-    own [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `own_mouth`: where the photo shows teeth,
+    photo_mouth [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `own_mouth`: where it shows teeth,
     others are compared with them.
     """
     cost, gains = people_costs(atlas, skin), np.ones(atlas.config.people)
-    own, shown = own[:, ::THINNED, ::THINNED].transpose(1, 2, 0), shown[::THINNED, ::THINNED, None]
-    if shown.sum() < 1 or np.quantile(grey(own)[shown[..., 0] > 0.5], 0.9) < TEETH * grey(skin):
+    photo_mouth, shown = photo_mouth[:, ::THINNED, ::THINNED].transpose(1, 2, 0), shown[::THINNED, ::THINNED, None]
+    if shown.sum() < 1 or np.quantile(grey(photo_mouth)[shown[..., 0] > 0.5], 0.9) < TEETH * grey(skin):
         return int(cost.argmin()), 1.0
     span, edges = lip_edges(lips.lips, OWN_COLUMNS, 0.0)
     places = picture_places(span, edges, OWN_ROWS, 0.0)[::THINNED, ::THINNED]
     down = ((np.arange(OWN_ROWS) + 0.5) / OWN_ROWS)[::THINNED, None]
     for person in range(atlas.config.people):
         sized = replace(lips, size=mouth_size(atlas, person, rest))
-        seen = paint_places(atlas, person, sized, places, down) * relative_light(atlas, person, skin)
-        gains[person] = np.clip((shown * own * seen).sum() / max((shown * seen**2).sum(), 1e-6), *GAINS)
-        cost[person] += OWN_COST * float((shown * np.abs(gains[person] * seen - own)).sum() / shown.sum() / 3)
+        painted = paint_places(atlas, person, sized, places, down) * relative_light(atlas, person, skin)
+        gains[person] = np.clip((shown * photo_mouth * painted).sum() / max((shown * painted**2).sum(), 1e-6), *GAINS)
+        cost[person] += OWN_COST * float(
+            (shown * np.abs(gains[person] * painted - photo_mouth)).sum() / shown.sum() / 3
+        )
     best = int(cost.argmin())
     return best, float(gains[best])
 
@@ -213,11 +215,11 @@ def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: floa
     points = np.concatenate([places + closed_middle(rest)[:2], depth + lift], -1)
     at = project(points.reshape(-1, 3), head.camera)
     shown = [ndimage.map_coordinates(image[..., c], [at[:, 1] - 0.5, at[:, 0] - 0.5], order=1) for c in range(3)]
-    own = np.stack(shown).reshape(3, OWN_ROWS, OWN_COLUMNS).astype(np.float32)
-    seen = inside(at, head.landmarks[list(INNER_LIPS), :2]).reshape(OWN_ROWS, OWN_COLUMNS)
-    if np.linalg.norm(mesh[13] - mesh[14]) < SEEN_GAP or seen.sum() < FEWEST:
-        seen = np.zeros_like(seen)
-    return own, np.asarray(ndimage.uniform_filter(seen.astype(np.float32), (3, 3), mode="constant") * seen)
+    picture = np.stack(shown).reshape(3, OWN_ROWS, OWN_COLUMNS).astype(np.float32)
+    visible = inside(at, head.landmarks[list(INNER_LIPS), :2]).reshape(OWN_ROWS, OWN_COLUMNS)
+    if np.linalg.norm(mesh[13] - mesh[14]) < SEEN_GAP or visible.sum() < FEWEST:
+        visible = np.zeros_like(visible)
+    return picture, np.asarray(ndimage.uniform_filter(visible.astype(np.float32), (3, 3), mode="constant") * visible)
 
 
 def photo_mouth_share(displacement: Array) -> float:
@@ -236,8 +238,8 @@ def paint_mouth(atlas: MouthAtlas, layer: MouthLayer, displacement: Array) -> tu
     colors = not_burnt(paint_places(atlas, layer.person, lips, at, down) * layer.light)
     share = photo_mouth_share(displacement)
     if share > 0.01 and layer.own_share.any():
-        own = _own_places(layer, lips.lips, at, down)
-        colors += share * own[3:].transpose(1, 2, 0) * (own[:3].transpose(1, 2, 0) - colors)
+        photo_mouth = _own_places(layer, lips.lips, at, down)
+        colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
     edges = chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
@@ -247,7 +249,7 @@ def paint_mouth(atlas: MouthAtlas, layer: MouthLayer, displacement: Array) -> tu
 
 
 def not_burnt(colors: Array) -> Array:
-    """Colours whose highlights keep their shading, as on film: nothing above SHOULDER is as bright as it would be."""
+    """Colours [..., 3] 0..1 whose highlights keep their shading, as on film: above SHOULDER they are compressed."""
     over = np.maximum(colors - SHOULDER, 0)
     room = WHITEST - SHOULDER
     return np.asarray(np.minimum(colors, SHOULDER) + room * (1 - np.exp(-over / room)))
@@ -255,10 +257,10 @@ def not_burnt(colors: Array) -> Array:
 
 def _own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
     """[4, R, C]: the photo's own mouth where it is seen at these places, and how much of it the photo shows."""
-    own = lips_of(layer.mesh, layer.rest)
-    span, edges = lip_edges(own, OWN_COLUMNS, 0.0)
+    rest_lips = lips_of(layer.mesh, layer.rest)
+    span, edges = lip_edges(rest_lips, OWN_COLUMNS, 0.0)
     places = at.copy()
-    places[..., 1] -= lower_share(down) * (lower_level(lips) - lower_level(own))
+    places[..., 1] -= lower_share(down) * (lower_level(lips) - lower_level(rest_lips))
     picture = torch.from_numpy(np.concatenate([layer.own, layer.own_share[None]]))[None]
     sides, borders, where = (torch.from_numpy(x).float()[None] for x in (span, edges, places))
     return np.asarray(sample_states(picture, sides, borders, 0.0, where)[0].numpy())

@@ -54,8 +54,8 @@ def over_picture(shares: Array, crop: Crop, size: tuple[int, int], cm_per_px: fl
     at = crop.to_crop(cells)
     beyond = np.linalg.norm(at - np.clip(at, 0, CROP_SIZE), axis=-1) * cm_per_px
     inside = np.clip(at, 2, CROP_SIZE - 2)
-    found = ndimage.map_coordinates(shares, [inside[..., 1] - 0.5, inside[..., 0] - 0.5], order=1, mode="nearest")
-    share = found * smoothstep(1 - beyond / REACH) * held_at_edges(cells, size, cm_per_px * crop.scale)
+    sampled = ndimage.map_coordinates(shares, [inside[..., 1] - 0.5, inside[..., 0] - 0.5], order=1, mode="nearest")
+    share = sampled * smoothstep(1 - beyond / REACH) * held_at_edges(cells, size, cm_per_px * crop.scale)
     return share.astype(np.float32)
 
 

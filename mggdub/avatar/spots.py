@@ -36,12 +36,12 @@ class Spots:
     def of(self, picture: Array) -> Array:
         """The means [N, ...] of a picture [h, w, ...] over the spots."""
         blocks = self.size > 1
-        found = picture[self.rows, self.columns].astype(np.float32)
+        means = picture[self.rows, self.columns].astype(np.float32)
         rows, columns = self.rows[blocks], self.columns[blocks]
         for down, right in ((0, 1), (1, 0), (1, 1)):
-            found[blocks] += picture[rows + down, columns + right]
-        found[blocks] /= 4
-        return found
+            means[blocks] += picture[rows + down, columns + right]
+        means[blocks] /= 4
+        return means
 
 
 def find_spots(view: RenderView, matte: Array, head_share: Array, normals: Array) -> Spots:

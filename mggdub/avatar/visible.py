@@ -32,19 +32,19 @@ SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
 
 def rim(
-    image: Array, own: Array, matte: Array, background: Array, free: Array, bare: Array, width: int
+    image: Array, explained: Array, matte: Array, background: Array, free: Array, bare: Array, width: int
 ) -> tuple[Array, Array, Array]:
     """The head's colours [H, W, 3] and opacities [H, W] near its outline, and how far colours may be fitted [H, W].
 
-    own [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no clothes
-    are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its colour is a
-    mixture of the background's and of the head's further in, the head has the latter, and the splat's opacity that
-    explains the photo.
+    explained [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no
+    clothes are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its
+    colour is a mixture of the background's and of the head's further in, the head has the latter, and the splat's
+    opacity that explains the photo.
     """
     deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
     inside = ndimage.distance_transform_edt(~free)
     if not deep.any() or not free.any():
-        return own, matte, np.ones_like(matte)
+        return explained, matte, np.ones_like(matte)
     near = deep & (inside < 4 * width)
     inner = push_pull(image, near.astype(np.float32))
     away = inner - background
@@ -55,7 +55,7 @@ def rim(
     beside = np.clip(2 - inside / width, 0, 1) * np.clip(bare, 0, 1)
     mixed *= np.clip((matte - share) / 0.1, 0, 1) * beside * ~deep
     opacity = 1 - (1 - matte - (share - matte) * mixed) ** (1 - (1 - OVERLAP) * beside)
-    colors = own + (inner - own) * mixed[..., None]
+    colors = explained + (inner - explained) * mixed[..., None]
     return colors.astype(np.float32), opacity.astype(np.float32), (1 + (RIM_LEEWAY - 1) * mixed).astype(np.float32)
 
 
@@ -83,7 +83,7 @@ def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:
 
 
 def connected_matte(matte: Array, start: tuple[int, int], reach: int) -> Array:
-    """The matte without what does not hang together with `start`; loose hair within `reach` px stays."""
+    """The matte [h, w] of what hangs together with `start` (row, column), and of loose hair within `reach` px."""
     parts, _ = ndimage.label(matte > 0.5)
     if not parts[start]:
         return matte

@@ -82,8 +82,8 @@ def cached_head(folder: Path, head: str, place: Path, build: Callable[[Path], No
             return copy
         for left in folder.glob(f".{head[:20]}.*"):  # of a killed process: we hold the lock
             shutil.rmtree(left, ignore_errors=True)
-        with private_place(folder, f".{head[:20]}.") as own:
-            built = own / f"head{SUFFIX}"
+        with private_place(folder, f".{head[:20]}.") as scratch:
+            built = scratch / f"head{SUFFIX}"
             build(built)
             built.chmod(0o600)
             note = {"head": head, "sha256": copy_hashed(built, copy)}

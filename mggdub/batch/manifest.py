@@ -225,8 +225,8 @@ def _photos(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
-    return sorted(path for path in found if path.is_file())
+    files = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    return sorted(path for path in files if path.is_file())
 
 
 def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], given: frozenset[str]) -> Row:

@@ -192,13 +192,13 @@ def _render(job: Job, tell: Callable[[int], None]) -> Result:
     _log(job, "begins")
     try:
         _check_machine(job)
-        told = _dub(job, tell, clock)
+        result = _dub(job, tell, clock)
     except Exception as error:
         if os.environ.get("MGGDUB_DEBUG"):
             traceback.print_exc()
-        told = failure(job, error, time.perf_counter() - clock)
-    _log(job, told["state"])
-    return told
+        result = failure(job, error, time.perf_counter() - clock)
+    _log(job, result["state"])
+    return result
 
 
 def _check_machine(job: Job) -> None:
@@ -297,7 +297,7 @@ def _result(job: Job, state: str, seconds: float) -> Result:
 
 def _log(job: Job, event: str) -> None:
     output = as_text(job.row.output.as_posix())
-    told = {"time": round(time.time(), 3), "event": event, "output": output, "key": job.key[:12]}
-    line = json.dumps(told | {"worker": f"{socket.gethostname()}:{os.getpid()}"}) + "\n"
+    entry = {"time": round(time.time(), 3), "event": event, "output": output, "key": job.key[:12]}
+    line = json.dumps(entry | {"worker": f"{socket.gethostname()}:{os.getpid()}"}) + "\n"
     with suppress(OSError):
         append_private(job.plan.folder / STATE / "log.jsonl", line.encode())  # lines of several processes do not mix

@@ -141,8 +141,8 @@ def _summary(folder: Path, results: list[Result], options: BatchOptions, seconds
         from mggdub.batch.page import write_page
 
         summary["report"] = as_text(str(write_page(folder, results, seconds)))
-    kept = [{key: value for key, value in result.items() if key != "strip"} for result in results]
-    return summary | {"results": kept}
+    rows = [{key: value for key, value in result.items() if key != "strip"} for result in results]
+    return summary | {"results": rows}
 
 
 def _tidy(plan: Plan, jobs: list[Job]) -> None:
@@ -199,10 +199,10 @@ def _render(
     else:
         results = _here(jobs, lambda job, count: heard(job.row.number, count))
     with closing(results):
-        for told in chain(refused, results):
-            heard(told["row"], frames[told["row"]])
-            yield told
-            if options.fail_fast and told["state"] == "failed":
+        for result in chain(refused, results):
+            heard(result["row"], frames[result["row"]])
+            yield result
+            if options.fail_fast and result["state"] == "failed":
                 return
 
 
@@ -239,7 +239,7 @@ def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result
                 pipe = cast(Connection, ready)
                 process, job = busy[pipe]
                 try:
-                    told = pipe.recv()
+                    message = pipe.recv()
                 except (EOFError, OSError):
                     del busy[pipe]
                     process.join()
@@ -249,12 +249,12 @@ def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result
                     else:
                         yield failure(job, MggdubError("The process that rendered it was killed, twice; more memory?"))
                     continue
-                if isinstance(told, int):
-                    heard(job, told)
+                if isinstance(message, int):
+                    heard(job, message)
                 else:
                     idle.append((process, pipe))
                     del busy[pipe]
-                    yield told
+                    yield message
     finally:
         everybody = [process for process, _ in (*busy.values(), *idle)]
         for process in everybody:

@@ -131,7 +131,7 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
 
     terminal = sys.stderr.isatty()
     bar = tqdm(total=0, unit="frame", disable=not terminal, leave=False, dynamic_ncols=True, delay=0.5)
-    told: set[tuple[Stage, int]] = set()
+    announced: set[tuple[Stage, int]] = set()
     outlook = Outlook()
 
     def tell(stage: Stage, done: int, total: int) -> None:
@@ -145,8 +145,8 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
                 bar.reset(total)
                 bar.set_description(WORK[stage])
             bar.update(done - bar.n)
-        elif (tenth := 10 * done // max(total, 1)) and (stage, tenth) not in told:
-            told.add((stage, tenth))
+        elif (tenth := 10 * done // max(total, 1)) and (stage, tenth) not in announced:
+            announced.add((stage, tenth))
             say(f"{WORK[stage]} ... {done} of {total} frames")
 
     try:

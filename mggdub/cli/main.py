@@ -52,9 +52,9 @@ def run() -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
-        said = error.format_message()
-        if len(said) > LONGEST_COMPLAINT:
-            error = click.UsageError(f"{said[:LONGEST_COMPLAINT]} ...", error.ctx)
+        message = error.format_message()
+        if len(message) > LONGEST_COMPLAINT:
+            error = click.UsageError(f"{message[:LONGEST_COMPLAINT]} ...", error.ctx)
         error.show()
         return 2
     except MggdubError as error:

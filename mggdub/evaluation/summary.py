@@ -82,9 +82,9 @@ class Gathered:
 
     def add(self, kind: str, **values: Any) -> None:
         """Keep the values of one frame under `curves` or `pictures`."""
-        kept: dict[str, list[Any]] = getattr(self, kind)
+        series: dict[str, list[Any]] = getattr(self, kind)
         for name, value in values.items():
-            kept.setdefault(name, []).append(value)
+            series.setdefault(name, []).append(value)
 
     def curve(self, name: str) -> Array:
         """One curve as float64, a value a frame."""
@@ -92,38 +92,38 @@ class Gathered:
 
 
 def summarize(
-    video: Path, info: VideoInfo, kept: Gathered, judges: Judges, has_reference: bool, has_photo: bool
+    video: Path, info: VideoInfo, gathered: Gathered, judges: Judges, has_reference: bool, has_photo: bool
 ) -> Measurement:
     """Every figure that what was gathered of a video allows, in the order of METRICS."""
-    fps, times = float(info.fps), np.array(kept.times)
-    lips, eyes, angles = kept.curve("lips"), kept.curve("eyes"), kept.curve("angles")
-    found = np.isfinite(lips)
+    fps, times = float(info.fps), np.array(gathered.times)
+    lips, eyes, angles = gathered.curve("lips"), gathered.curve("eyes"), gathered.curve("angles")
+    has_face = np.isfinite(lips)
     moves = np.nanstd(lips) > MOTIONLESS
     numbers = {
         "seconds": float(times[-1] + 0.5 / fps),
         "fps": fps,
         "frames": float(len(times)),
-        "frames_without_face": float((~found).sum()),
+        "frames_without_face": float((~has_face).sum()),
         "lip_mean": 100 * float(np.nanmean(lips)),
         "lip_std": 100 * float(np.nanstd(lips)),
         "blinks_per_minute": 60 * landmarks.blinks(eyes, fps) * fps / len(times),
         "head_motion": landmarks.head_motion(angles),
-        "jitter": landmarks.jitter(kept.curve("rigid"), kept.curve("width"), fps),
+        "jitter": landmarks.jitter(gathered.curve("rigid"), gathered.curve("width"), fps),
     }
-    if kept.curves["shot"][-1]:
-        numbers |= of_shots(kept, fps)
+    if gathered.curves["shot"][-1]:
+        numbers |= of_shots(gathered, fps)
     skipped: list[str] = []
     if info.has_audio:
         sound = read_audio(video)
         skipped += sound_notes(video, sound)
-        quiet = silent(sound, times) & found
+        quiet = silent(sound, times) & has_face
         numbers["end_difference"] = 1000 * (numbers["seconds"] - sound.duration)
         numbers["silence_seconds"] = float(quiet.sum() / fps)
         if quiet.sum() >= 5:
             numbers["silence_lip_std"] = 100 * float(lips[quiet].std())
-        in_step = sound_lag(lips[found], times[found], sound) if moves else (0.0, 0.0)
+        in_step = sound_lag(lips[has_face], times[has_face], sound) if moves else (0.0, 0.0)
         numbers["sound_lag"], numbers["sound_lag_r"] = in_step
-        judged = sync.sync_judge(judges.sync, kept.curve("mouth")[found], times[found], sound)
+        judged = sync.sync_judge(judges.sync, gathered.curve("mouth")[has_face], times[has_face], sound)
         if judged:
             numbers["sync_d_mgg"], numbers["sync_c_mgg"], numbers["sync_offset"] = judged
         else:
@@ -131,37 +131,41 @@ def summarize(
     else:
         skipped.append("What needs sound was not measured: the video has none.")
     if has_reference:
-        both = np.isfinite(kept.curve("true_lips"))
-        pair = lips[both], kept.curve("true_lips")[both]
+        both = np.isfinite(gathered.curve("true_lips"))
+        pair = lips[both], gathered.curve("true_lips")[both]
         late = landmarks.best_lag(*pair) if moves else 0
-        numbers |= {name: float(np.nanmean(kept.curve(name))) for name in ("f_lmd", "m_lmd", "aed_mp", "apd_mp")}
+        numbers |= {name: float(np.nanmean(gathered.curve(name))) for name in ("f_lmd", "m_lmd", "aed_mp", "apd_mp")}
         numbers |= {"lip_r": landmarks.correlation(*pair) if moves else 0.0, "lip_lag": 1000 * late / fps}
         numbers["lip_lag_r"] = landmarks.correlation(*pair, late) if moves else 0.0
         skipped += [judges.missing[name] for name in ("LPIPS", "FD-VGG") if name in judges.missing]
     if has_photo and "CSIM-dlib" in judges.missing:
         skipped.append(judges.missing["CSIM-dlib"])
-    features = [np.array(kept.pictures.pop(name)) if name in kept.pictures else None for name in FEATURES]
-    if kept.pictures:
-        numbers |= {name: float(np.nanmean(values)) for name, values in kept.pictures.items()}
-        numbers["frames_compared"] = float(max(len(values) for values in kept.pictures.values()))
+    features = [np.array(gathered.pictures.pop(name)) if name in gathered.pictures else None for name in FEATURES]
+    if gathered.pictures:
+        numbers |= {name: float(np.nanmean(values)) for name, values in gathered.pictures.items()}
+        numbers["frames_compared"] = float(max(len(values) for values in gathered.pictures.values()))
     if features[0] is not None and features[1] is not None and len(features[0]) > 1:
         numbers["fd_vgg"] = pixels.frechet_distance(features[0], features[1])
-    shown = [name for name in ("lips", "true_lips", "eyes") if name in kept.curves]
+    shown = [name for name in ("lips", "true_lips", "eyes") if name in gathered.curves]
     ordered = {name: numbers[name] for name in METRICS if name in numbers}
     return Measurement(
-        ordered, {"times": times} | {name: kept.curve(name) for name in shown}, features[0], features[1], tuple(skipped)
+        ordered,
+        {"times": times} | {name: gathered.curve(name) for name in shown},
+        features[0],
+        features[1],
+        tuple(skipped),
     )
 
 
-def of_shots(kept: Gathered, fps: float) -> dict[str, float]:
+def of_shots(gathered: Gathered, fps: float) -> dict[str, float]:
     """Motion within the shots of a video that cuts; between them nothing moves."""
-    shots, found = np.array(kept.curves["shot"]), np.isfinite(kept.curve("lips"))
+    shots, has_face = np.array(gathered.curves["shot"]), np.isfinite(gathered.curve("lips"))
     angles, points = [], []
-    for shot in np.unique(shots[found]):
+    for shot in np.unique(shots[has_face]):
         inside = shots == shot
-        turned, rigid = kept.curve("angles")[inside], kept.curve("rigid")[inside]
+        turned, rigid = gathered.curve("angles")[inside], gathered.curve("rigid")[inside]
         angles.append(turned - np.nanmean(turned, axis=0))
-        points += [rigid / np.nanmedian(kept.curve("width")[inside]), np.full((1, *rigid.shape[1:]), np.nan)]
+        points += [rigid / np.nanmedian(gathered.curve("width")[inside]), np.full((1, *rigid.shape[1:]), np.nan)]
     jitter = landmarks.jitter(np.concatenate(points), np.ones(1), fps)
     return {
         "cuts": float(len(angles) - 1),
@@ -170,10 +174,10 @@ def of_shots(kept: Gathered, fps: float) -> dict[str, float]:
     }
 
 
-def as_text(found: Measurement) -> str:
+def as_text(measurement: Measurement) -> str:
     """One line per metric: name, value, unit, meaning."""
     lines = []
-    for name, value in found.numbers.items():
+    for name, value in measurement.numbers.items():
         unit, meaning = METRICS[name]
         lines.append(f"{name:<20} {plain(value):>10} {unit:<8} {meaning}".rstrip())
     return "\n".join(lines)

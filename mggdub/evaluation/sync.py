@@ -21,14 +21,14 @@ from mggdub.types import Array, Waveform
 SHORTEST = 2 * REACH + RATE  # frames that are needed
 
 
-def distances(seen: Tensor, heard: Tensor) -> Tensor:
+def distances(lips: Tensor, sound: Tensor) -> Tensor:
     """[B, T, 2 * REACH + 1]: how far lips [B, T, joint] are from the sound [B, T, joint] `shift` frames later.
 
     Shifts are -REACH .. REACH; NaN where the sound has no such frame.
     """
-    count = heard.shape[1]
-    wide = functional.pad(heard, (0, 0, REACH, REACH))
-    alike = torch.stack([(seen * wide[:, at : at + count]).sum(-1) for at in range(2 * REACH + 1)], -1)
+    count = sound.shape[1]
+    wide = functional.pad(sound, (0, 0, REACH, REACH))
+    alike = torch.stack([(lips * wide[:, at : at + count]).sum(-1) for at in range(2 * REACH + 1)], -1)
     later = torch.arange(count)[:, None] + torch.arange(-REACH, REACH + 1)
     return (2 - 2 * alike).clamp_min(1e-6).sqrt().masked_fill((later < 0) | (later >= count), float("nan"))
 
@@ -77,10 +77,10 @@ def shift_curve(net: SyncJudge, lips: Array, times: Array, sound: Waveform) -> A
     """
     assert sound.sample_rate == SAMPLE_RATE, sound.sample_rate
     windows = token_windows(net.encoder, level(sound.samples))
-    kept = [net.judge.keep(tokens)[CONTEXT:-CONTEXT] for _, tokens in windows]
-    if len(times) < 2 or not kept:
+    token_features = [net.judge.keep(tokens)[CONTEXT:-CONTEXT] for _, tokens in windows]
+    if len(times) < 2 or not token_features:
         return None
-    heard = net.judge.hear(torch.cat(kept)[None])
+    heard = net.judge.hear(torch.cat(token_features)[None])
     grid = (np.arange(heard.shape[1]) + 0.5) / RATE
     nearest = times[np.searchsorted((times[1:] + times[:-1]) / 2, grid)]
     known = np.abs(nearest - grid) <= max(1 / RATE, float(np.median(np.diff(times))))

@@ -50,34 +50,34 @@ def measure(
     count = min(pictures, total) if reference or photo else 0
     chosen = pixels.evenly(count, total)
     truth = Truth() if truth is None else truth
-    kept, sitter = Gathered(), None
+    gathered, sitter = Gathered(), None
     shown: Face | None = None
     trail: Trail | None = None
     for index, (stamp, frame, beside) in enumerate(_paired(video, info, reference)):
         progress(Stage.MEASURE, index, total)
-        kept.times.append(stamp + 0.5 / float(info.fps))
+        gathered.times.append(stamp + 0.5 / float(info.fps))
         sighting, trail = look_on(judges.faces, stamp, frame, trail)
-        seen = sighting.face is not None
+        has_face = sighting.face is not None
         shown = sighting.face or shown
         now = _read_face(sighting.face)
-        kept.add("curves", shot=sighting.shot, **now)
+        gathered.add("curves", shot=sighting.shot, **now)
         true = truth.face(*beside, judges) if beside else None
         if beside:
-            kept.add("curves", **_compare_faces(now, shown, true))
-        if index not in chosen or shown is None or not seen or (beside and true is None):
+            gathered.add("curves", **_compare_faces(now, shown, true))
+        if index not in chosen or shown is None or not has_face or (beside and true is None):
             continue
         view = view_of(frame, shown, truth.crops[beside[0]] if beside else head_crop(shown.landmarks), judges)
         who = judges.recogniser.descriptor(frame, shown.landmarks) if judges.recogniser else None
         if beside and true:
-            kept.add("pictures", **compare_pictures(view, who, truth.view(*beside, true, judges), judges))
+            gathered.add("pictures", **compare_pictures(view, who, truth.view(*beside, true, judges), judges))
         if photo is not None:
             sitter = sitter or Sitter.of(photo, shown, judges)
-            kept.add("pictures", **sitter.compare(view, who))
+            gathered.add("pictures", **sitter.compare(view, who))
     if shown is None:
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
     if reference is not None and not any(truth.faces.values()):
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
-    return summarize(video, info, kept, judges, reference is not None, photo is not None)
+    return summarize(video, info, gathered, judges, reference is not None, photo is not None)
 
 
 def _paired(

@@ -109,10 +109,10 @@ def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None)
     tracked = finder.track(frame, trail.face)
     look = face_look(frame, tracked.landmarks) if tracked else trail.look
     if tracked and not breaks(trail, tracked, look, picture, stamp) and _known(trail, look) < DOUBT:
-        found = _Search(tracked)
+        search = _Search(tracked)
     else:
-        found = _searched(finder, frame, trail, tracked, picture, stamp)
-    face, anew, same, others = found
+        search = _searched(finder, frame, trail, tracked, picture, stamp)
+    face, anew, same, others = search
     if face is None:
         return Sighting(stamp, None, trail.shot, picture, None), replace(trail, recent=picture, others=others)
     for _ in range(REFINED if anew else 0):  # or what a large face gains by it would look like a leap
@@ -223,7 +223,10 @@ def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:
 
 
 def placed(mesh: Array, canonical: Array) -> Array:
-    """A mesh moved, turned and scaled so that its rigid landmarks fit the canonical ones."""
+    """A mesh [478, 3] moved, turned and scaled so that its rigid landmarks fit the canonical ones [R, 3].
+
+    Umeyama, 1991.
+    """
     points = mesh[list(RIGID)]
     middle, target = points.mean(0), canonical.mean(0)
     u, singular, vt = np.linalg.svd((canonical - target).T @ (points - middle))
@@ -233,7 +236,7 @@ def placed(mesh: Array, canonical: Array) -> Array:
 
 
 def smooth_pose(rotations: Array, translations: Array) -> tuple[Array, Array]:
-    """Poses smoothed in time without lag."""
+    """Poses [T, 3, 3] and [T, 3] smoothed in time without lag."""
     middle = rotations[len(rotations) // 2]
     vectors = matrix_to_rotvec(rotations @ middle.T)
     smooth = gaussian_filter1d(vectors, SMOOTHING, axis=0, mode="nearest")
@@ -241,7 +244,10 @@ def smooth_pose(rotations: Array, translations: Array) -> tuple[Array, Array]:
 
 
 def calm_frames(meshes: Array, blendshapes: Array, share: float = 0.08) -> Array:
-    """Indices of the frames nearest to rest: lips closed, little smile, funnel or pucker."""
+    """Indices of the frames nearest to rest: lips closed, little smile, funnel or pucker.
+
+    meshes [T, 478, 3] cm, blendshapes [T, 52]; `share` of them is taken.
+    """
     restless = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]]
     unrest = np.maximum(restless - np.quantile(restless, 0.1, axis=0), 0).sum(1)
     unrest += 8 * np.maximum(meshes[:, INNER_LOWER_LIP, 1] - meshes[:, INNER_UPPER_LIP, 1], 0)

@@ -71,7 +71,7 @@ class FaceFinder:
         return _without_duplicates(faces)
 
     def track(self, pixels: Array, previous: Face) -> Face | None:
-        """The face near where it was in the previous frame, or None when it is lost."""
+        """The face of a picture [H, W, 3] uint8 near where it was in the previous frame, or None when it is lost."""
         return self._again(Mipmap(pixels), previous)
 
     def _again(self, picture: Mipmap, previous: Face) -> Face | None:
@@ -230,11 +230,11 @@ def _without_duplicates(faces: list[Face]) -> list[Face]:
     """Of faces that overlap, the one whose presence is surest; order kept."""
     corners = [(face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)) for face in faces]
     boxes = np.array([[*((a + b) / 2), *(b - a)] for a, b in corners]).reshape(-1, 4)
-    kept: list[int] = []
+    chosen: list[int] = []
     for i in sorted(range(len(faces)), key=lambda i: -faces[i].score):
-        if not len(kept) or _overlap(boxes[i], boxes[kept]).max() <= OVERLAP:
-            kept.append(i)
-    return [faces[i] for i in sorted(kept)]
+        if not len(chosen) or _overlap(boxes[i], boxes[chosen]).max() <= OVERLAP:
+            chosen.append(i)
+    return [faces[i] for i in sorted(chosen)]
 
 
 def _box_points(box: Array, tile: Region) -> Array:

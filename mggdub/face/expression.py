@@ -121,7 +121,7 @@ def lip_gap(basis: ExpressionBasis, modes: Array) -> Array:
 
 
 def close_lips(basis: ExpressionBasis, modes: Array, minimum: float = 0.0) -> Array:
-    """Modes whose gap is at least `minimum` cm, moved the way mouths open."""
+    """Modes [..., 8] whose gap is at least `minimum` cm, moved the way mouths open."""
     return with_gap(basis, modes, np.maximum(minimum, lip_gap(basis, modes)))
 
 

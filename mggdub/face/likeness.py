@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mggdub.geometry.rotation import plane_similarity
 from mggdub.types import Array
 
 PATCH = 64  # px, side of a face turned upright
@@ -35,13 +36,13 @@ def face_look(pixels: Array, landmarks: Array) -> Array:
 
 
 def unlikeness(one: Array, other: Array) -> float:
-    """Of two `face_look`s: -6 from frame to frame, above 0 rather two people than one (logit of a regression)."""
+    """Of two `face_look`s [168]: -6 from frame to frame, above 0 rather two people than one (logit of a regression)."""
     pattern, colour = _apart(one, other)
     return BY_PATTERN * pattern**0.5 + BY_COLOUR * colour - EVEN
 
 
 def strangeness(one: Array, other: Array, changed: float) -> float:
-    """Of two `face_look`s of frames that follow each other, whose pictures are `changed` grey levels apart.
+    """Of two `face_look`s [168] of frames that follow each other, whose pictures are `changed` grey levels apart.
 
     -5 as long as nothing happens; 0 is as far from one person who moves as from two who were put in the same place.
     """
@@ -63,7 +64,7 @@ def coarse(pixels: Array) -> Array:
 
 
 def change(one: Array, other: Array) -> float:
-    """Mean difference of two pictures of one size, grey levels."""
+    """Mean difference of two pictures [H, W, 3] uint8 of one size, grey levels."""
     return float(np.abs(one.astype(np.int16) - other).mean())
 
 
@@ -71,10 +72,8 @@ def _upright(pixels: Array, landmarks: Array) -> Array:
     """[64, 64, 3] float32: the face turned, shifted and scaled so that eyes and mouth lie at PLACES."""
     wanted = np.array([place for place, _ in PLACES])
     points = np.stack([landmarks[list(marks), :2].mean(0) for _, marks in PLACES]).astype(np.float64)
-    seen = points[:, 0] + 1j * points[:, 1]
-    middle = wanted.mean()
-    turn = np.vdot(wanted - middle, seen - seen.mean()) / np.vdot(wanted - middle, wanted - middle).real
-    start = seen.mean() - turn * middle  # a point z of the patch lies at turn * z + start
+    places = points[:, 0] + 1j * points[:, 1]
+    turn, start = plane_similarity(wanted, places)  # a point z of the patch lies at turn * z + start
     shrink = max(1, int(abs(turn)))
     reach = abs(turn) * PATCH
     centre = turn * complex(PATCH / 2, PATCH / 2) + start

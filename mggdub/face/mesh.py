@@ -60,13 +60,13 @@ BLENDSHAPE_LANDMARKS = (
 
 
 def open_triangles(triangles: Array) -> Array:
-    """The mesh's triangles without those that close the eyes and the mouth."""
+    """The mesh's triangles [F, 3] without those that close the eyes and the mouth."""
     closed = [np.isin(triangles, ring).all(axis=1) for ring in (INNER_LIPS, RIGHT_EYE, LEFT_EYE)]
     return triangles[~np.any(closed, axis=0)]
 
 
 def outline(triangles: Array) -> Array:
-    """Indices of the closed mesh's outer boundary, in order."""
+    """Indices [B] of the outer boundary of triangles [F, 3] that close eyes and mouth, in order."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     keys = {tuple(e) for e in edges.tolist()}
     following = {a: b for a, b in keys if (b, a) not in keys}

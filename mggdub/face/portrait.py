@@ -93,7 +93,7 @@ def cut(pixels: Array, crop: Crop) -> Array:
 
 
 def cut_turned(pixels: Array, crop: Crop) -> Array:
-    """`cut` of a crop that does not stand upright: first the quarters, then what is left."""
+    """`cut` of pixels [H, W, 3] uint8 for a crop that does not stand upright: first the quarters, then what is left."""
     quarters = round(crop.angle / 90)
     height, width = pixels.shape[:2]
     half = crop.side / 2

@@ -79,11 +79,11 @@ def _window(pixels: Array, left: int, top: int, side: int, replicate: bool) -> I
     rows, columns = np.arange(top, top + side), np.arange(left, left + side)
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         return Image.fromarray(pixels[top : top + side, left : left + side])
-    found = pixels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+    window = pixels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
     if not replicate:
-        found[(rows < 0) | (rows >= height)] = 0
-        found[:, (columns < 0) | (columns >= width)] = 0
-    return Image.fromarray(found)
+        window[(rows < 0) | (rows >= height)] = 0
+        window[:, (columns < 0) | (columns >= width)] = 0
+    return Image.fromarray(window)
 
 
 def affine(region: Region, size: int) -> tuple[float, ...]:

@@ -38,7 +38,7 @@ def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
 
 
 def upright_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
-    """`head_crop` that stands as the picture does, however the head stands."""
+    """`head_crop` of landmarks [478, >=2] px that stands as the picture does, however the head stands."""
     box = np.asarray(landmarks)[list(EYE_CHIN_BOX), :2]
     centre = (box.min(0) + box.max(0)) / 2
     side = face_height(landmarks) / FACE_FRACTION
@@ -62,7 +62,7 @@ def face_turn(landmarks: Array) -> float:
 
 
 def face_height(landmarks: Array) -> float:
-    """Distance from the hairline (10) to the chin (152) in the picture, px."""
+    """Distance from the hairline (10) to the chin (152) of landmarks [478, >=2], px as they are."""
     return float(np.linalg.norm(landmarks[CHIN, :2] - landmarks[FOREHEAD, :2]))
 
 
@@ -149,11 +149,11 @@ def solve_pose(
     rotation, translation = _orthographic_pose(points, target)
     for _ in range(iterations):
         turned = points @ rotation.transpose(0, 2, 1)  # [T, K, 3]
-        seen = turned + translation[:, None]
-        error = seen[..., :2] / seen[..., 2:] - target
+        in_camera = turned + translation[:, None]
+        error = in_camera[..., :2] / in_camera[..., 2:] - target
         length = np.linalg.norm(error * focal, axis=-1)
         weight = np.sqrt(np.minimum(1.0, outlier / np.maximum(length, 1e-9)))[..., None]  # [T, K, 1]
-        by_point = projection_slopes(seen)
+        by_point = projection_slopes(in_camera)
         by_rotation = -by_point @ cross_matrix(turned)  # [T, K, 2, 3]
         jacobian = np.concatenate([by_rotation, by_point], -1) * weight[..., None]
         jacobian = jacobian.reshape(count, -1, 6)

@@ -20,7 +20,7 @@ def euler_to_matrix(angles: Array) -> Array:
 
 
 def matrix_to_euler(rotation: Array) -> Array:
-    """The inverse of `euler_to_matrix`; yaw lies in -90..90 degrees."""
+    """The inverse of `euler_to_matrix`: [..., 3, 3] to degrees [..., 3]; yaw lies in -90..90 degrees."""
     angles: Array = _rotation(rotation).as_euler("XYZ", degrees=True, suppress_warnings=True) * _SIGNS
     return angles
 
@@ -41,6 +41,16 @@ def matrix_to_quat(rotation: Array) -> Array:
     """[..., 3, 3] to unit quaternions [..., 4], wxyz."""
     quats: Array = _rotation(rotation).as_quat(scalar_first=True)
     return quats
+
+
+def plane_similarity(source: Array, target: Array) -> tuple[complex, complex]:
+    """(turn, shift) with which `turn * z + shift` brings points z [N] of a plane, x + iy, nearest to others [N].
+
+    |turn| is how much larger they become. Least squares.
+    """
+    middle, there = source.mean(), target.mean()
+    turn = np.vdot(source - middle, target - there) / np.vdot(source - middle, source - middle).real
+    return turn, there - turn * middle
 
 
 def cross_matrix(vectors: Array) -> Array:

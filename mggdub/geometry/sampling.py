@@ -21,8 +21,8 @@ def smoothstep(x: Array) -> Array:
 
 def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
-    found = functional.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
-    return found[0, :, 0].T
+    samples = functional.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)
+    return samples[0, :, 0].T
 
 
 @compiled(parallel=True, boundscheck=False, fastmath=True)

@@ -103,7 +103,7 @@ def _solve(matrix: sparse.csr_array, force: Array, tolerance: float = 1e-2, most
         return float(np.einsum("i,i->", a, b))
 
     scale = 1 / matrix.diagonal()
-    found, rest = np.zeros_like(force), force.copy()
+    solution, rest = np.zeros_like(force), force.copy()
     enough = tolerance**2 * dot(force, force)
     towards, before = np.zeros_like(force), 1.0
     for _ in range(most):
@@ -114,10 +114,10 @@ def _solve(matrix: sparse.csr_array, force: Array, tolerance: float = 1e-2, most
         towards = scaled + now / before * towards
         change = matrix @ towards
         length = now / dot(towards, change)
-        found += length * towards
+        solution += length * towards
         rest -= length * change
         before = now
-    return found
+    return solution
 
 
 def _links(mask: Array, normals: Array) -> tuple[_Links, _Links]:
@@ -152,7 +152,7 @@ def _system(links: tuple[_Links, _Links], across: Array, y: Array, k: float) -> 
         diagonal += np.bincount(link.second, strength, count) + np.bincount(link.first, strength, count)
         entries.append((link.first, link.second, -strength))
     first, second, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    own = np.arange(count)
-    places = (np.concatenate([first, second, own]), np.concatenate([second, first, own]))
+    points = np.arange(count)
+    places = (np.concatenate([first, second, points]), np.concatenate([second, first, points]))
     matrix = sparse.coo_array((np.concatenate([value, value, diagonal]), places), shape=(count, count)).tocsr()
     return matrix, force, energy

@@ -35,13 +35,13 @@ def voxel_filter(mirrored: Array, visible: Array, voxel: float = VOXEL) -> Array
     if len(visible) == 0:
         return np.ones(len(mirrored), bool)
     low = visible.min(0) - 2 * voxel
-    own, taken = (np.floor((points - low) / voxel).astype(np.int64) for points in (mirrored, visible))
+    cells, taken = (np.floor((points - low) / voxel).astype(np.int64) for points in (mirrored, visible))
     full = np.zeros(taken.max(0) + 3, bool)
     full[tuple(taken.T)] = True
     full = ndimage.binary_dilation(full, np.ones((3, 3, 3), bool))
-    inside = ((own >= 0) & (own < full.shape)).all(1)
+    inside = ((cells >= 0) & (cells < full.shape)).all(1)
     keep = np.ones(len(mirrored), bool)
-    keep[inside] = ~full[tuple(own[inside].T)]
+    keep[inside] = ~full[tuple(cells[inside].T)]
     return keep
 
 
@@ -54,9 +54,9 @@ def visible_filter(points: Array, camera: Camera, matte: Array, depth: Array, sl
     pixels = np.floor(project(points, camera)).astype(np.int64)  # [M, 2]
     z = points @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
     size = np.array([camera.width, camera.height])
-    seen = ((pixels >= 0) & (pixels < size)).all(1) & (z > 0)
-    columns, rows = np.where(seen[:, None], pixels, 0).T
-    return seen & (matte[rows, columns] > 0.5) & (z > depth[rows, columns] + slack)
+    in_view = ((pixels >= 0) & (pixels < size)).all(1) & (z > 0)
+    columns, rows = np.where(in_view[:, None], pixels, 0).T
+    return in_view & (matte[rows, columns] > 0.5) & (z > depth[rows, columns] + slack)
 
 
 def head_shell(

@@ -93,12 +93,12 @@ def playable(path: Path) -> Any:
 def _contents(path: Path) -> Contents:
     """Those of a file with sound."""
     try:
-        found = contents(check_input(path))
+        streams = contents(check_input(path))
     except NotMedia as problem:
         raise _unreadable(path, problem.refused) from problem
-    if not found.sounds:
+    if not streams.sounds:
         raise InputError(f"{path} holds no sound; give a recording of speech.")
-    return found
+    return streams
 
 
 def _unreadable(path: Path, refused: bool) -> InputError:

@@ -157,17 +157,17 @@ def _pictures(stream: BinaryIO, form: str, size: tuple[int, int], colr: bytes | 
 
 def _transformed(image: Image.Image, item: Item, orientation: int) -> Image.Image:
     """Cropped, turned and mirrored as the properties say, or else as the EXIF data do."""
-    told = False
+    has_turn = False
     for kind, data in item.properties:
         if kind == b"clap":
             image = image.crop(_aperture(data, image.size))
         elif kind == b"irot":
-            told = True
+            has_turn = True
             image = image.transpose(TURNS[data[0] & 3]) if data[0] & 3 else image
         elif kind == b"imir":
-            told = True
+            has_turn = True
             image = image.transpose(FLIPS[data[0] & 1])
-    if not told and 2 <= orientation <= 8:
+    if not has_turn and 2 <= orientation <= 8:
         image.getexif()[ORIENTATION] = orientation
         ImageOps.exif_transpose(image, in_place=True)
     return image

@@ -27,8 +27,8 @@ def kind(path: Path) -> str | None:
         return "picture"
     if re.match(rb".{8}\{\s*\"__metadata__\"\s*:\s*\{\s*\"mggdub\"", head, re.S):
         return "avatar"
-    if found := kind_of_start(path, head[:START]):
-        return _either(path) if found.family == "video" else FAMILIES.get(found.family)
+    if known := kind_of_start(path, head[:START]):
+        return _either(path) if known.family == "video" else FAMILIES.get(known.family)
     return "track" if _is_track(head) else None
 
 
@@ -81,12 +81,12 @@ def check_portrait(photo: Path) -> None:
 
 def check_source(source: Path) -> None:
     """Raises InputError if a track cannot be made of a file."""
-    found = kind(source)
+    source_kind = kind(source)
     if _is_avatar(source):
         raise InputError(f"{source} is an avatar; a track is made of a video or a recording.")
-    if found == "track":
+    if source_kind == "track":
         raise InputError(f"{source} is a track already; play it with mggdub render PHOTO --drive {source}.")
-    if found == "picture" and not moves(source):
+    if source_kind == "picture" and not moves(source):
         raise InputError(f"{source} is a picture; a track is made of a video or a recording.")
 
 
@@ -101,11 +101,13 @@ def check_inspected(source: Path) -> None:
 def check_measured(video: Path, reference: Path | None, photo: Path | None) -> None:
     """Raises UsageError or InputError if one of the files of an evaluation is of another kind."""
     for clip in (video, reference):
-        found = kind(clip) if clip else None
-        if clip and (_is_avatar(clip) or found in ("track", "sound") or (found == "picture" and not moves(clip))):
+        clip_kind = kind(clip) if clip else None
+        if clip and (
+            _is_avatar(clip) or clip_kind in ("track", "sound") or (clip_kind == "picture" and not moves(clip))
+        ):
             what = {"sound": "a recording without pictures", "picture": "a picture", "track": "a track"}
-            hint = f" {clip} goes with --photo." if found == "picture" and clip == video and not photo else ""
-            raise InputError(f"{clip} is {what.get(str(found), 'an avatar')}; give a video.{hint}")
+            hint = f" {clip} goes with --photo." if clip_kind == "picture" and clip == video and not photo else ""
+            raise InputError(f"{clip} is {what.get(str(clip_kind), 'an avatar')}; give a video.{hint}")
     if photo and (_is_avatar(photo) or kind(photo) in ("track", "sound", "video")):
         raise InputError(f"{photo} is no picture; give the photo that the video was made from.")
 
@@ -116,43 +118,43 @@ def _is_avatar(path: Path) -> bool:
 
 def _check_photo(photo: Path, other: str | None = None, speech: Path | None = None) -> None:
     """`other`: the kind of what was given as speech, if it could be the photo."""
-    found = kind(check_input(photo))
+    photo_kind = kind(check_input(photo))
     named_avatar = photo.suffix.lower() == ".mgg"
-    if found in ("sound", "video"):
-        what = "a video" if found == "video" else "a recording"
+    if photo_kind in ("sound", "video"):
+        what = "a video" if photo_kind == "video" else "a recording"
         if other == "picture":
             raise UsageError(f"{photo} is {what}; the photo comes first, so write {speech} {photo}.")
-        if found == "video":
+        if photo_kind == "video":
             raise InputError(
                 f"{photo} is a video; the photo comes first: save one of its frames as a picture, or let it move a "
                 f"photo with --drive {photo}."
             )
         raise InputError(f"{photo} is a recording; the photo comes first.")
-    if found == "track":
+    if photo_kind == "track":
         raise UsageError(f"{photo} is a track; the photo comes first, and the track after --drive.")
-    if found == "avatar" and not named_avatar:
+    if photo_kind == "avatar" and not named_avatar:
         raise InputError(f"{photo} is an avatar; let its name end in .mgg.")
-    if found == "picture" and named_avatar:
+    if photo_kind == "picture" and named_avatar:
         raise InputError(f"{photo} is a picture and no avatar; let its name end as pictures' do.")
 
 
 def _check_speech(speech: Path) -> None:
-    found = kind(speech)
+    speech_kind = kind(speech)
     if _is_avatar(speech):
         raise UsageError(f"{speech} is an avatar; it comes first, in place of the photo.")
-    if found == "track":
+    if speech_kind == "track":
         raise UsageError(f"{speech} is a track; give it with --drive {speech}.")
-    if found == "picture":
+    if speech_kind == "picture":
         raise InputError(f"{speech} is a picture and holds no sound; give a recording of speech.")
 
 
 def _check_drive(drive: Path) -> None:
-    found = kind(drive)
+    drive_kind = kind(drive)
     if _is_avatar(drive):
         raise UsageError(f"{drive} is an avatar; it comes first, in place of the photo.")
-    if found == "picture" and not moves(drive):
+    if drive_kind == "picture" and not moves(drive):
         raise InputError(f"{drive} is a picture; a photo is driven with a video or a track.")
-    if found == "track" and drive.suffix.lower() != ".csv":
+    if drive_kind == "track" and drive.suffix.lower() != ".csv":
         raise InputError(f"{drive} is a track; let its name end in .csv.")
-    if found == "video" and drive.suffix.lower() == ".csv":
+    if drive_kind == "video" and drive.suffix.lower() == ".csv":
         raise InputError(f"{drive} is a video; let its name end as videos' do.")

@@ -89,8 +89,8 @@ def remove_stale(folder: Path) -> None:
         return
     with suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208  names alone
-            found = PARTIAL.fullmatch(name)
-            if found and found[3] == _host() and not _lives(int(found[1]), found[2]):
+            match = PARTIAL.fullmatch(name)
+            if match and match[3] == _host() and not _lives(int(match[1]), match[2]):
                 with suppress(OSError):
                     _remove(folder / name)
 
@@ -141,10 +141,10 @@ def _birth(pid: int) -> str:
 def _process(pid: int) -> list[str]:
     """Fields of Linux's /proc/PID/stat from the state on; [] elsewhere."""
     try:
-        said = Path(f"/proc/{pid}/stat").read_bytes().decode("ascii", "replace")
+        status = Path(f"/proc/{pid}/stat").read_bytes().decode("ascii", "replace")
     except OSError:
         return []
-    known = said.rpartition(")")[2].split()
+    known = status.rpartition(")")[2].split()
     return known if len(known) > 19 else []
 
 

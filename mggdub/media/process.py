@@ -80,8 +80,8 @@ def _tried(path: str) -> str:
 
 def version() -> str:
     """The first line ffmpeg says about itself. Raises UsageError or OSError."""
-    told = _output_of("-version")
-    return told.splitlines()[0] if told else "does not run"
+    output = _output_of("-version")
+    return output.splitlines()[0] if output else "does not run"
 
 
 def encoders() -> set[str]:
@@ -146,7 +146,7 @@ def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
     thread that reads its stderr starts it, since a signal that interrupts this one in the middle of that would leave an
     ffmpeg nobody knows of.
     """
-    said: deque[str] = deque(maxlen=40)
+    stderr: deque[str] = deque(maxlen=40)
     born: Queue[subprocess.Popen[bytes] | Exception] = Queue()
 
     def listen() -> None:
@@ -158,7 +158,7 @@ def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
         born.put(process)
         assert process.stderr is not None
         for line in process.stderr:
-            said.append(line.decode("utf-8", "replace"))
+            stderr.append(line.decode("utf-8", "replace"))
 
     listener = Thread(target=listen, daemon=True)
     child: subprocess.Popen[bytes] | Exception | None = None
@@ -167,7 +167,7 @@ def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
         child = born.get()
         if isinstance(child, Exception):
             raise child
-        yield Running(child, said, listener)
+        yield Running(child, stderr, listener)
     finally:
         if child is None and listener.ident is not None:
             child = born.get()

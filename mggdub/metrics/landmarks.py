@@ -17,7 +17,7 @@ def lip_aperture(landmarks: Array) -> Array:
 
 
 def correlation(a: Array, b: Array, lag: int = 0) -> float:
-    """Pearson's r of a[t + lag] and b[t]; 0 where one of them does not move or fewer than three frames overlap."""
+    """Pearson's r of curves [T], a[t + lag] and b[t]; 0 where one does not move or fewer than three frames overlap."""
     a, b = (a[lag:], b[: len(b) - lag]) if lag >= 0 else (a[:lag], b[-lag:])
     count = min(len(a), len(b))
     if count < 3:
@@ -28,12 +28,12 @@ def correlation(a: Array, b: Array, lag: int = 0) -> float:
 
 
 def best_lag(a: Array, b: Array, reach: int = 10) -> int:
-    """The lag in frames (a later than b is positive) at which the two correlate best."""
+    """The lag in frames (a later than b is positive), at most `reach`, at which two curves [T] correlate best."""
     return max(range(-reach, reach + 1), key=lambda lag: correlation(a, b, lag))
 
 
 def interval(values: Array, statistic: str = "median", draws: int = 4000, seed: int = 0) -> tuple[float, float, float]:
-    """(statistic, low, high) with the bootstrap's 95 % interval; statistic is 'median' or 'mean'."""
+    """(statistic, low, high) of values [N] with the bootstrap's 95 % interval; statistic is 'median' or 'mean'."""
     values = np.asarray(values, np.float64)
     of = np.median if statistic == "median" else np.mean
     picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
@@ -69,12 +69,12 @@ def eye_openness(landmarks: Array) -> float:
 
 def blinks(openness: Array, fps: float) -> int:
     """How often eyes [T] of `eye_openness` shut and open again within LONGEST_BLINK; NaN is passed over."""
-    seen = openness[np.isfinite(openness)]
-    if len(seen) < 3:
+    known = openness[np.isfinite(openness)]
+    if len(known) < 3:
         return 0
-    usual = float(np.percentile(seen, 80))
+    usual = float(np.percentile(known, 80))
     count, since = 0, -1
-    for index, value in enumerate(seen):
+    for index, value in enumerate(known):
         if since < 0 and value < SHUT * usual:
             since = index
         elif since >= 0 and value > OPEN * usual:
@@ -90,7 +90,7 @@ def head_motion(angles: Array) -> float:
 
 
 def wrapped(degrees: Array) -> Array:
-    """Differences of angles, degrees, as -180 to 180: a head that is upside down trembles about both."""
+    """Differences of angles [...], degrees, as -180 to 180: a head that is upside down trembles about both."""
     return (degrees + 180) % 360 - 180
 
 

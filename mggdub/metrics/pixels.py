@@ -28,7 +28,10 @@ def psnr(a: Array, b: Array, weight: Array | None = None) -> float:
 
 
 def ssim(a: Array, b: Array) -> float:
-    """Wang et al. 2004 on uint8 RGB: Gaussian window of 11 taps, sigma 1.5, whole windows only, mean of channels."""
+    """Of two pictures [H, W, 3] uint8: Gaussian window of 11 taps, sigma 1.5, whole windows only, mean of channels.
+
+    Wang et al., 2004.
+    """
     x, y = (torch.tensor(np.ascontiguousarray(p)).permute(2, 0, 1)[:, None].float() / 255 for p in (a, b))
     taps = torch.exp(-((torch.arange(TAPS).float() - TAPS // 2) ** 2) / (2 * SIGMA**2))
     taps /= taps.sum()
@@ -40,7 +43,7 @@ def ssim(a: Array, b: Array) -> float:
 
 
 def ssim_of_moments(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
-    """SSIM of pictures in 0..1 at every place, from the local means of x, y, x², y² and xy."""
+    """[...]: SSIM of pictures in 0..1 at every place, from the local means of x, y, x², y² and xy."""
     numerator = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
     return numerator / ((mx**2 + my**2 + C1) * (xx - mx**2 + yy - my**2 + C2))
 
@@ -51,7 +54,10 @@ def grey(picture: Array) -> Array:
 
 
 def sharpness(picture: Array) -> float:
-    """Variance of the Laplacian of the luma, smoothed by one pixel: or else it sees a codec's rounding, too."""
+    """Variance of the Laplacian of the luma of a picture [H, W, 3] uint8.
+
+    It is smoothed by one pixel, or else a codec's rounding would count, too.
+    """
     return float(ndimage.gaussian_laplace(grey(picture), 1.0).var())
 
 

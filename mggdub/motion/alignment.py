@@ -79,10 +79,10 @@ def refine_poses(
     first = next(stream)
     head, torso = _Head(first, anchors, rotations[0], translations[0]), _Torso(first, anchors.torso)
     moves = [(0j, 1 + 0j)]
-    for frame, seen in enumerate(stream, 1):
-        pose = head.follow(seen, marks[frame], rotations[frame], translations[frame])
+    for frame, pyramid in enumerate(stream, 1):
+        pose = head.follow(pyramid, marks[frame], rotations[frame], translations[frame])
         rotations[frame], translations[frame] = pose
-        moves.append(torso.follow(seen, moves[-1]))
+        moves.append(torso.follow(pyramid, moves[-1]))
     shifts, turns = np.array(moves).T
     return Alignment(rotations, translations, torso.pivot, shifts, turns)
 
@@ -96,9 +96,9 @@ class _Head:
         by_pose = self._by_pose(self.skin, rotation, translation)
         self.levels = [(values, (slopes[:, None] @ by_pose)[:, 0]) for values, slopes in _template(first, at)]
 
-    def follow(self, seen: list[Array], marks: Array, rotation: Array, translation: Array) -> tuple[Array, Array]:
+    def follow(self, pyramid: list[Array], marks: Array, rotation: Array, translation: Array) -> tuple[Array, Array]:
         """The pose [3, 3] and [3] in another frame."""
-        for image, (values, slopes), steps in zip(seen, self.levels, STEPS, strict=True):
+        for image, (values, slopes), steps in zip(pyramid, self.levels, STEPS, strict=True):
             for _ in range(steps):
                 normal, pull, _ = _normal(image, self._seen(self.skin, rotation, translation), values, slopes)
                 miss = self._seen(self.marks, rotation, translation) - marks
@@ -131,22 +131,22 @@ class _Torso:
         by_move = np.stack([np.stack([one, none, across, -down], 1), np.stack([none, one, down, across], 1)], 1)
         self.levels = [(values, (slopes[:, None] @ by_move)[:, 0]) for values, slopes in _template(first, at)]
 
-    def follow(self, seen: list[Array], before: tuple[complex, complex]) -> tuple[complex, complex]:
+    def follow(self, pyramid: list[Array], before: tuple[complex, complex]) -> tuple[complex, complex]:
         """(shift, turn) in another frame; as before where the torso is not seen."""
         if not self.enough:
             return 0j, 1 + 0j
         starts = (before, (0j, 1 + 0j))
-        shift, turn = min(starts, key=lambda start: _normal(seen[0], self._seen(*start), *self.levels[0])[2])
+        shift, turn = min(starts, key=lambda start: _normal(pyramid[0], self._seen(*start), *self.levels[0])[2])
         error, stiff = 0.0, len(self.offset) * np.array(STIFF)
-        for image, (values, slopes), steps in zip(seen, self.levels, STEPS, strict=True):
+        for image, (values, slopes), steps in zip(pyramid, self.levels, STEPS, strict=True):
             for _ in range(steps):
                 normal, pull, error = _normal(image, self._seen(shift, turn), values, slopes)
                 lean = np.array([shift.real, shift.imag, (turn.real - 1) * LEVER, turn.imag * LEVER])
                 step = np.linalg.solve(normal + np.diag(stiff), pull + stiff * lean)
                 turn = turn / (1 + complex(*step[2:]) / LEVER)
                 shift = shift - turn * complex(*step[:2])
-        found = error < LOST and abs(shift) < SIZE / 2
-        return (shift, turn) if found else before
+        converged = error < LOST and abs(shift) < SIZE / 2
+        return (shift, turn) if converged else before
 
     def _seen(self, shift: complex, turn: complex) -> Array:
         at = self.pivot + turn * self.offset + shift

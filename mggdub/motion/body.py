@@ -81,9 +81,9 @@ def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
 
 def sampled(values: Array, times: Array) -> Array:
     """Values [n, C] at `times` [T] s, smoothly; what lies outside is as the first or last."""
-    own = (np.arange(len(values)) + 0.5) / VOICE_RATE
+    own_times = (np.arange(len(values)) + 0.5) / VOICE_RATE
     if len(values) < 2:
         return np.broadcast_to(values, (len(times), values.shape[1]))
     from scipy.interpolate import CubicSpline  # a third of a second to import
 
-    return CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
+    return CubicSpline(own_times, values, bc_type="natural")(np.clip(times, own_times[0], own_times[-1]))

@@ -104,12 +104,12 @@ def track_video(path: Path, eyes: Eyes, progress: Progress = silent) -> Performa
     ends = np.append(stamps[1:], stamps[-1] + step)
     times = (np.array(stamps) + ends) / 2
     chosen = {one.stamp for shot in shots for one in shot}
-    seen = np.array([one.stamp in chosen for one in watched])
-    latest = np.maximum(np.cumsum(seen) - 1, 0)  # [T] of the faces that are seen
-    parts = _of_shots(path, shots, times[seen], eyes)
+    has_face = np.array([one.stamp in chosen for one in watched])
+    latest = np.maximum(np.cumsum(has_face) - 1, 0)  # [T] of the faces that are seen
+    parts = _of_shots(path, shots, times[has_face], eyes)
     track = ExpressionTrack(times, *(values[latest] for values in parts))
     cuts = tuple(shot[0].stamp for shot in shots[1:])
-    return Performance(track, float(ends[-1]), int((~seen).sum()), cuts, path if info.has_audio else None)
+    return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts, path if info.has_audio else None)
 
 
 def _followed(path: Path, eyes: Eyes, progress: Progress) -> list[Sighting]:
@@ -226,14 +226,14 @@ def steady_poses(
     anchors = tracked_points(head, estimate_geometry(net, head), first.shape[1::-1], ratio)
     marks = landmarks[:, list(RIGID), :2] * ratio
     crops = (cut(frame, small) for frame in chain([first], stream))
-    found = refine_poses(crops, anchors, marks, rotations, translations)
+    alignment = refine_poses(crops, anchors, marks, rotations, translations)
     if picture is not None:
-        found = found.without_first()
+        alignment = alignment.without_first()
     distance = float(translations[0, 2])
     centre = complex(*(project(torso.CENTRE, camera) * ratio).tolist())
-    shifts = found.shifts + (found.turns - 1) * (centre - found.pivot)
-    motion = torso.from_plane(found.turns, shifts * distance / (FOCAL * ratio), distance)
-    return found.rotations, found.translations, motion
+    shifts = alignment.shifts + (alignment.turns - 1) * (centre - alignment.pivot)
+    motion = torso.from_plane(alignment.turns, shifts * distance / (FOCAL * ratio), distance)
+    return alignment.rotations, alignment.translations, motion
 
 
 def tracked_points(head: Portrait, maps: GeometryMaps, size: tuple[int, int], ratio: float) -> TrackedPoints:

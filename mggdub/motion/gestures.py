@@ -64,7 +64,10 @@ class Gestures:
 def gestures(
     bank: MotionBank, prosody: Prosody, times: Array, seed: int, amount: float = 1.0, gaze: str = "natural"
 ) -> Gestures:
-    """What accompanies speech; `amount` 0 is nothing but blinks, 1 is as people do, `gaze` camera or natural."""
+    """What accompanies speech at `times` [T] s.
+
+    `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural'.
+    """
     body = body_motion(bank, prosody, seed)
     lids = lid_motion(fill_blinks(bank, body, prosody, seed), times)
     pose, units = amount * sampled(body.pose, times), sampled(body.units, times)
@@ -111,7 +114,7 @@ def fill_blinks(
     """Blinks [B, 2] (s when closed, s from half to half): those of the pieces, and more where they are too few."""
     style = style or BlinkStyle()
     rng = np.random.default_rng([seed, 1])
-    seconds, kept, last = len(prosody) / VOICE_RATE, [], 0.0
+    seconds, blinks, last = len(prosody) / VOICE_RATE, [], 0.0
     patience = float(np.quantile(bank.intervals, style.patience))
     for moment, held in [*body.blinks, (seconds + patience / 2, 0.0)]:
         while moment - last > patience:
@@ -119,12 +122,12 @@ def fill_blinks(
             added = max(_fitting(body, prosody, last + min(wait, patience), style), last + style.shortest_interval)
             if moment - added < style.shortest_interval:
                 break
-            kept.append((added, USUAL_BLINK))
+            blinks.append((added, USUAL_BLINK))
             last = added
         if moment - last >= style.shortest_interval and style.first < moment < seconds:
             last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
-            kept.append((last, float(held)))
-    return np.array([blink for blink in kept if blink[0] < seconds]).reshape(-1, 2)
+            blinks.append((last, float(held)))
+    return np.array([blink for blink in blinks if blink[0] < seconds]).reshape(-1, 2)
 
 
 def _fitting(body: BodyMotion, prosody: Prosody, moment: float, style: BlinkStyle) -> float:

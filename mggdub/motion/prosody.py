@@ -102,11 +102,11 @@ def _periods(frames: Array) -> tuple[Array, Array]:
     import librosa
 
     shortest, longest = int(SAMPLE_RATE / HIGHEST), int(SAMPLE_RATE / LOWEST)
-    found = librosa.autocorrelate(frames, max_size=longest + 1, axis=-1)
+    correlation = librosa.autocorrelate(frames, max_size=longest + 1, axis=-1)
     sums = np.cumsum(np.square(frames), axis=1)
     lags = np.arange(shortest, longest + 1)
     head, tail = sums[:, WINDOW - 1 - lags], sums[:, -1:] - sums[:, lags - 1]
-    likeness = found[:, lags] / np.sqrt(np.maximum(head * tail, 1e-12))
+    likeness = correlation[:, lags] / np.sqrt(np.maximum(head * tail, 1e-12))
     best = likeness.max(1)
     peak = np.ones_like(likeness, bool)
     peak[:, 1:] &= likeness[:, 1:] >= likeness[:, :-1]

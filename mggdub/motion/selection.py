@@ -156,9 +156,9 @@ def _length(places: Places, heard: Array, now: int, place: int, played: Array) -
         later = place + length // STRIDE
         if later >= len(places.at) or places.at[later] - places.at[place] > length:
             break  # too little is left of the take to be taken up anew
-        own = _cost_at(places, heard, now + length, later)
+        cost = _cost_at(places, heard, now + length, later)
         others = np.partition(sound_cost(places, heard, now + length) + _reuse(places, played, now + length), FEW)
-        if own > others[FEW] + SWITCH:
+        if cost > others[FEW] + SWITCH:
             return length
     return left
 

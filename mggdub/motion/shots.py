@@ -27,17 +27,17 @@ def settled(sightings: Sequence[Sighting]) -> list[Sighting]:
 
     A person who is seen again after a flash as before goes on with the shot. The longest shot always stays.
     """
-    kept = list(sightings)
-    stamps = np.array([one.stamp for one in kept])
-    borders = np.zeros(len(kept), np.int64)
-    for start, stop in dissolves(stamps, np.stack([one.picture for one in kept])):
-        if any(one.face for one in kept[:start]) and any(one.face for one in kept[stop:]):
+    frames = list(sightings)
+    stamps = np.array([one.stamp for one in frames])
+    borders = np.zeros(len(frames), np.int64)
+    for start, stop in dissolves(stamps, np.stack([one.picture for one in frames])):
+        if any(one.face for one in frames[:start]) and any(one.face for one in frames[stop:]):
             borders[stop:] += 1
             for k in range(start, stop):
-                kept[k] = replace(kept[k], face=None, look=None)
-    shots = [(one.shot, int(border)) for one, border in zip(kept, borders, strict=True)]
-    runs = _runs([shot if one.face else None for shot, one in zip(shots, kept, strict=True)])
-    return _joined(kept, _without_blips(runs, stamps))
+                frames[k] = replace(frames[k], face=None, look=None)
+    shots = [(one.shot, int(border)) for one, border in zip(frames, borders, strict=True)]
+    runs = _runs([shot if one.face else None for shot, one in zip(shots, frames, strict=True)])
+    return _joined(frames, _without_blips(runs, stamps))
 
 
 def _runs(shots: list[tuple[int, int] | None]) -> list[list[int]]:
@@ -81,9 +81,9 @@ def _joined(sightings: list[Sighting], runs: list[list[int]]) -> list[Sighting]:
 def _goes_on(before: Sighting, after: Sighting) -> bool:
     """Whether a face is the one before, in the same shot."""
     assert before.face and after.face and before.look is not None and after.look is not None
-    told = min(change(before.picture, after.picture) / TELLING, MOST_TOLD)
+    penalty = min(change(before.picture, after.picture) / TELLING, MOST_TOLD)
     moved = jumps(before.face, after.face, after.stamp - before.stamp)
-    return not moved and unlikeness(before.look, after.look) + told <= BREAK
+    return not moved and unlikeness(before.look, after.look) + penalty <= BREAK
 
 
 def dissolves(stamps: Array, pictures: Array) -> list[tuple[int, int]]:
@@ -96,13 +96,13 @@ def dissolves(stamps: Array, pictures: Array) -> list[tuple[int, int]]:
         return []
     step = float(np.median(np.diff(stamps)))
     flat = pictures.reshape(len(pictures), -1)
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     for seconds in DISSOLVES:
         length = max(STEPS // 2, round(seconds / step))
         for start in _mixtures(flat, length):
-            found.append(_trimmed(flat, start, start + length))
+            ranges.append(_trimmed(flat, start, start + length))
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted(found):
+    for start, stop in sorted(ranges):
         if merged and start <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(stop, merged[-1][1])
         else:
@@ -121,12 +121,12 @@ def _mixtures(flat: Array, length: int) -> list[int]:
 
 def _is_mixture(flat: Array, start: int, length: int) -> bool:
     places = np.unique(np.linspace(start, start + length, min(STEPS, length) + 1).round().astype(int))
-    seen = flat[places].astype(np.float32)
-    first, change_ = seen[0], seen[-1] - seen[0]
-    if min(seen[0].std(), seen[-1].std()) < TEXTURE or np.corrcoef(seen[0], seen[-1])[0, 1] > RELATED:
+    frames = flat[places].astype(np.float32)
+    first, change_ = frames[0], frames[-1] - frames[0]
+    if min(frames[0].std(), frames[-1].std()) < TEXTURE or np.corrcoef(frames[0], frames[-1])[0, 1] > RELATED:
         return False
-    shares = (seen - first) @ change_ / float(change_ @ change_)
-    left = np.abs(seen - first - shares[:, None] * change_).mean(1) / np.abs(change_).mean()
+    shares = (frames - first) @ change_ / float(change_ @ change_)
+    left = np.abs(frames - first - shares[:, None] * change_).mean(1) / np.abs(change_).mean()
     inner = (shares > 0.15) & (shares < 0.85)
     return bool(left.max() < LEFT and inner.sum() >= 2 and (np.diff(shares) > -BACK).all())
 

@@ -15,7 +15,10 @@ REST_EASE = 0.3  # s the mouth takes to leave its rest before a phrase and to fi
 
 
 def phrases(voice: Array, threshold: float = 0.5) -> list[tuple[float, float]]:
-    """(start, end) in seconds of what is spoken without a pause, with small gaps joined and clicks dropped."""
+    """(start, end) in s of what is spoken without a pause, with small gaps joined and clicks dropped.
+
+    That is where voice [n], VOICE_RATE values a second, is above `threshold`.
+    """
     speaking = np.concatenate([[False], np.asarray(voice) > threshold, [False]])
     edges = np.flatnonzero(np.diff(speaking.astype(np.int8))) / VOICE_RATE
     joined: list[tuple[float, float]] = []

@@ -122,8 +122,12 @@ class GeometryNet(nn.Module):
     def fine_matte(self, image: Tensor, matte: Tensor, features: Tensor) -> Tensor:
         """Matte logits [B, 1, H, H] for the picture [B, 3, H, H] from coarse logits and features of the same area."""
         half = (image.shape[2] // 2, image.shape[3] // 2)
-        told = [F.interpolate(x.float(), half, mode="bilinear", align_corners=False) for x in (matte, features)]
-        change = self.edge(torch.cat([F.pixel_unshuffle(image * 2 - 1, 2), told[0].clamp(-6, 6), told[1]], 1)).float()
+        coarse_inputs = [
+            F.interpolate(x.float(), half, mode="bilinear", align_corners=False) for x in (matte, features)
+        ]
+        change = self.edge(
+            torch.cat([F.pixel_unshuffle(image * 2 - 1, 2), coarse_inputs[0].clamp(-6, 6), coarse_inputs[1]], 1)
+        ).float()
         coarse = F.interpolate(matte, image.shape[2:], mode="bilinear", align_corners=False)
         return coarse + F.pixel_shuffle(change, 2)
 
@@ -148,11 +152,11 @@ def estimate_geometry(net: GeometryNet, portrait: Portrait) -> GeometryMaps:
     picture = torch.from_numpy(np.array(portrait.image)).permute(2, 0, 1)[None].float() / 255  # [1, 3, 512, 512]
     size = net.config.input_size
     small = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
-    seen = net(small)
-    matte = full_matte(net, picture, seen)
+    output = net(small)
+    matte = full_matte(net, picture, output)
     depth, normals, logits = (
         F.interpolate(x, (MAPS_SIZE, MAPS_SIZE), mode="bilinear", align_corners=False)[0].permute(1, 2, 0).contiguous()
-        for x in (seen.depth, seen.normals, seen.labels)
+        for x in (output.depth, output.normals, output.labels)
     )
     return GeometryMaps(
         depth[..., 0].numpy(),
@@ -162,10 +166,10 @@ def estimate_geometry(net: GeometryNet, portrait: Portrait) -> GeometryMaps:
     )
 
 
-def full_matte(net: GeometryNet, picture: Tensor, seen: GeometryOutput) -> Tensor:
+def full_matte(net: GeometryNet, picture: Tensor, output: GeometryOutput) -> Tensor:
     """Matte [B, 1, H, H] in 0..1: the mean of the coarse and the fine logits, steeper."""
-    fine = net.fine_matte(picture, seen.matte, seen.features)
-    coarse = F.interpolate(seen.matte, picture.shape[2:], mode="bilinear", align_corners=False)
+    fine = net.fine_matte(picture, output.matte, output.features)
+    coarse = F.interpolate(output.matte, picture.shape[2:], mode="bilinear", align_corners=False)
     return (MATTE_GAIN * (fine + coarse) / 2).sigmoid()
 
 
@@ -173,14 +177,14 @@ def _eyes_and_mouth(labels: Array, landmarks: Array) -> Array:
     """The network finds eyes and mouths too wide and takes one for the other; the landmarks know where they are."""
     rows, columns = np.mgrid[: labels.shape[0], : labels.shape[1]] + 0.5
     both = labels[..., EYES] + labels[..., MOUTH]
-    told = labels.copy()
-    told[..., [EYES, MOUTH]] = 0
+    corrected = labels.copy()
+    corrected[..., [EYES, MOUTH]] = 0
     for kind, left, right, top, bottom in OPENINGS:
         corners, lids = landmarks[[left, right], :2], landmarks[[top, bottom], :2]
         x, y = (corners.mean(0) + lids.mean(0)) / 2
         width = np.linalg.norm(corners[1] - corners[0]) / 2 + 1
         height = np.linalg.norm(lids[1] - lids[0]) / 2 + 1
         inside = np.hypot((columns - x) / width, (rows - y) / height) < 1
-        told[..., kind] = np.where(inside, both, told[..., kind])
-    told[..., SKIN] += both - told[..., EYES] - told[..., MOUTH]
-    return told
+        corrected[..., kind] = np.where(inside, both, corrected[..., kind])
+    corrected[..., SKIN] += both - corrected[..., EYES] - corrected[..., MOUTH]
+    return corrected

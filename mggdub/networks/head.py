@@ -85,9 +85,9 @@ class HeadNet(nn.Module):
         self.refine = nn.Conv2d(first, 1, 1)
         self.motion = nn.Conv2d(first, 3 * c.motion_rank, 1)
         self.shade = nn.Conv2d(first, 4 * 3 * c.shade_rank, 1)
-        told = nn.Linear(c.hidden, 4)
+        last_linear = nn.Linear(c.hidden, 4)
         self.sym = nn.Sequential(
-            nn.Linear(2 * first + 9, c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.SiLU(), told
+            nn.Linear(2 * first + 9, c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.SiLU(), last_linear
         )
         ranks = c.motion_rank + c.shade_rank
         self.linear = nn.Linear(STATES, ranks, bias=False)
@@ -96,17 +96,17 @@ class HeadNet(nn.Module):
         )
         self.unit: Tensor
         self.register_buffer("unit", torch.ones(STATES))  # of a state, for an input of 1
-        for last in (self.refine, self.motion, self.shade, told):
+        for last in (self.refine, self.motion, self.shade, last_linear):
             nn.init.zeros_(last.weight)
             if last.bias is not None:
                 nn.init.zeros_(last.bias)
 
-    def forward(self, pictures: Tensor, own: Tensor) -> Grids:
-        """Pictures [B, inputs, GRID, GRID] of `head_inputs`, own [B, 32] the photo's own drivers."""
+    def forward(self, pictures: Tensor, photo_state: Tensor) -> Grids:
+        """Pictures [B, inputs, GRID, GRID] of `head_inputs`, photo_state [B, 32]."""
         levels = [self.stem(pictures)]
         for step in self.down:
             levels.append(step(levels[-1]))
-        x = levels.pop() + self.own(own / self.unit[-DRIVERS:])[:, :, None, None]
+        x = levels.pop() + self.own(photo_state / self.unit[-DRIVERS:])[:, :, None, None]
         for merge, up in zip(self.merge, self.up, strict=True):
             wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = up(merge(torch.cat([wide, levels.pop()], 1)))
@@ -115,13 +115,13 @@ class HeadNet(nn.Module):
             x.float(), self.refine(x).float() * DEPTH_UNIT, self.motion(x).float().unflatten(1, (-1, 3)), shade
         )
 
-    def weights(self, states: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 42] and own [..., 32]."""
-        x, own = states / self.unit, own / self.unit[-DRIVERS:]
+    def weights(self, states: Tensor, photo_state: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of the motion [..., K] and of the colour bases [..., K'] for states [..., 42]."""
+        x, photo = states / self.unit, photo_state / self.unit[-DRIVERS:]
         x = torch.cat([x[..., :3].clamp(-MOST_TURN, MOST_TURN), x[..., 3:]], -1)
-        bent = self.bend(torch.cat([x, own], -1)) - self.bend(torch.cat([torch.zeros_like(x), own], -1))
-        found = self.linear(x) + bent
-        return found[..., : self.config.motion_rank], found[..., self.config.motion_rank :]
+        bent = self.bend(torch.cat([x, photo], -1)) - self.bend(torch.cat([torch.zeros_like(x), photo], -1))
+        values = self.linear(x) + bent
+        return values[..., : self.config.motion_rank], values[..., self.config.motion_rank :]
 
     def color_hidden(self, features: Tensor, twin: Tensor, photo: Tensor, color: Tensor, at: Tensor) -> Tensor:
         """[N, 4]: what to add to colour (sRGB) and opacity (0..1) of hidden points.
@@ -129,8 +129,8 @@ class HeadNet(nn.Module):
         features and twin [N, C]: F where the point and its mirror image lie; photo [N, 3] where the latter lies; color
         [N, 3] its first colour; at [N, 3] cm in head space.
         """
-        told = self.sym(torch.cat([features, twin, photo, color, at / HEAD_UNIT], -1))
-        return torch.tanh(told) * told.new_tensor([0.5, 0.5, 0.5, 0.9])
+        change = self.sym(torch.cat([features, twin, photo, color, at / HEAD_UNIT], -1))
+        return torch.tanh(change) * change.new_tensor([0.5, 0.5, 0.5, 0.9])
 
 
 def ranks(settings: dict[str, Any]) -> tuple[int, int]:
@@ -186,6 +186,8 @@ def rays(place: Array, camera: Camera) -> Array:
     return (bent @ camera.viewmat[:3, :3]).astype(np.float32)
 
 
-def head_inputs_of_pose(rotation: Array, translation: Array, torso: Array, drivers: Array, own: Array) -> Array:
-    """[..., 42] of rotation [..., 3] degrees, translation [..., 3] cm, torso [..., 4], drivers and own [..., 32]."""
-    return np.concatenate([rotation, translation, torso, drivers - own], -1).astype(np.float32)
+def head_inputs_of_pose(rotation: Array, translation: Array, torso: Array, drivers: Array, photo: Array) -> Array:
+    """[..., 42] of rotation [..., 3] degrees, translation [..., 3] cm, torso [..., 4], drivers [..., 32], the photo's
+    own [..., 32].
+    """
+    return np.concatenate([rotation, translation, torso, drivers - photo], -1).astype(np.float32)

@@ -68,12 +68,12 @@ class LowerFaceNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, SIZE, SIZE]: what is to be added to colours 0..1, of inputs [B, INPUTS, SIZE, SIZE]."""
         lips, inside = x[:, 7:8], x[:, 8:9]
-        kept = [self.enter(F.pixel_unshuffle(x, CELL))]
+        levels = [self.enter(F.pixel_unshuffle(x, CELL))]
         for block in self.down:
-            kept.append(block(kept[-1]))
-        y = kept.pop()
+            levels.append(block(levels[-1]))
+        y = levels.pop()
         for block in reversed(self.up):
-            y = block(torch.cat([F.interpolate(y, scale_factor=2.0), kept.pop()], 1))
+            y = block(torch.cat([F.interpolate(y, scale_factor=2.0), levels.pop()], 1))
         change = MOST * torch.tanh(F.pixel_shuffle(self.leave(y), CELL).float())
         smooth = change
         for _ in range(2):

@@ -46,9 +46,9 @@ class Judge(nn.Module):
         normal = functional.layer_norm(tokens, tokens.shape[-1:])
         return self.token(functional.dropout(normal, 0.2, self.training))
 
-    def hear(self, kept: Tensor) -> Tensor:
-        """Of [B, 2 * T, kept]; frame j is tokens 2 j and 2 j + 1 and their neighbours."""
-        pairs = kept.reshape(len(kept), kept.shape[1] // 2, -1)
+    def hear(self, features: Tensor) -> Tensor:
+        """Of features [B, 2 * T, kept]; frame j is tokens 2 j and 2 j + 1 and their neighbours."""
+        pairs = features.reshape(len(features), features.shape[1] // 2, -1)
         return functional.normalize(self.hearing(pairs.transpose(1, 2)).transpose(1, 2), dim=-1)
 
 

@@ -25,6 +25,7 @@ from mggdub.errors import MggdubError
 from mggdub.face.expression import lip_modes, photo_state
 from mggdub.face.portrait import choose_face, portrait
 from mggdub.geometry.camera import head_mesh
+from mggdub.geometry.rotation import plane_similarity
 from mggdub.media.image import read_image
 from mggdub.media.video import read_video
 from mggdub.models import Models, load_models
@@ -98,20 +99,12 @@ def portrait_windows(photo: Photo, other: Photo, models: Models) -> dict[str, Ar
     avatar = build_avatar(photo, models, RenderOptions())
     scale = avatar.image.shape[1] / photo.size[0]
     here, there = (head.crop.to_picture(head.landmarks[list(STEADY), :2]) for head in heads)
-    turn = similarity(here * scale, there)  # px of the output to px of the other photo
-    height, width = avatar.image.shape[:2]
-    at = np.moveaxis(np.mgrid[:height, :width], 0, -1)[..., ::-1] + 0.5
-    x, y = np.moveaxis(at @ turn[:, :2].T + turn[:, 2] - 0.5, -1, 0)
-    laid = [ndimage.map_coordinates(other.pixels[..., c], [y, x], order=1, mode="nearest") for c in range(3)]
+    turn, shift = plane_similarity(here * scale @ [1, 1j], there @ [1, 1j])  # px of the output to px of the other photo
+    rows, columns = np.mgrid[: avatar.image.shape[0], : avatar.image.shape[1]] + 0.5
+    at = turn * (columns + 1j * rows) + shift
+    places = [at.imag - 0.5, at.real - 0.5]
+    laid = [ndimage.map_coordinates(other.pixels[..., c], places, order=1, mode="nearest") for c in range(3)]
     return windows(avatar, models, played, [avatar.image, np.stack(laid, -1)])
-
-
-def similarity(source: Array, target: Array) -> Array:
-    """[2, 3]: turn, size and shift that bring points [N, 2] nearest to others."""
-    a, b = (points @ [1, 1j] for points in (source, target))
-    ratio = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
-    shift = b.mean() - ratio * a.mean()
-    return np.array([[ratio.real, -ratio.imag, shift.real], [ratio.imag, ratio.real, shift.imag]])
 
 
 def portraits(folder: Path) -> dict[str, dict[str, Path]]:

@@ -98,35 +98,49 @@ def test_an_enlarged_plate_gets_the_detail_of_what_was_painted() -> None:
 
 
 @pytest.fixture(scope="module")
-def fast(models: Models, head_png: Path) -> HeadAvatar:
-    return build.build_avatar(read_image(head_png), models, replace(SMALL, inpainter="fast"))
+def study(models: Models, head_png: Path) -> build.PhotoStudy:
+    return build.study_photo(read_image(head_png), models, SMALL)
 
 
-def test_an_avatar_has_the_painted_background_behind_its_head_only(
-    fast: HeadAvatar, lama: Path, models: Models, head_png: Path
-) -> None:
-    assert fast.inpainter == "fast" and lama.exists()
-    avatar, again = (
-        build.build_avatar(read_image(head_png), models, replace(SMALL, inpainter="lama")) for _ in range(2)
-    )
-    assert avatar.inpainter == "lama" and np.array_equal(avatar.plate, again.plate)
-    changed = (avatar.plate != fast.plate).any(-1)
+@pytest.fixture(scope="module")
+def fast(models: Models, study: build.PhotoStudy) -> HeadAvatar:
+    return build.assemble(replace(study, inpainter="fast"), models)
+
+
+@pytest.fixture(scope="module")
+def painted(models: Models, study: build.PhotoStudy, tmp_path_factory: pytest.TempPathFactory) -> HeadAvatar:
+    with pytest.MonkeyPatch.context() as patch:
+        install("stand-in", patch)
+        patch.setenv("LAMA_MODEL", str(write_model(tmp_path_factory.mktemp("lama") / "own.pt")))
+        return build.assemble(replace(study, inpainter="lama"), models)
+
+
+def test_an_avatar_has_the_painted_background_behind_its_head_only(fast: HeadAvatar, painted: HeadAvatar) -> None:
+    assert fast.inpainter == "fast" and painted.inpainter == "lama"
+    changed = (painted.plate != fast.plate).any(-1)
     head = (fast.plate != fast.box.cut(fast.image)).any(-1)
     assert changed.mean() > 0.1 and head[changed].mean() > 0.99
-    paint = avatar.plate[changed].astype(int)  # red and blue stripes: no green
+    paint = painted.plate[changed].astype(int)  # red and blue stripes: no green
     assert np.mean(paint[:, 1] < 30) > 0.5
-    assert np.array_equal(avatar.image, fast.image)
+    assert np.array_equal(painted.image, fast.image)
 
 
 def test_auto_asks_before_it_paints(
-    fast: HeadAvatar, lama: Path, models: Models, head_png: Path, monkeypatch: pytest.MonkeyPatch
+    fast: HeadAvatar,
+    painted: HeadAvatar,
+    lama: Path,
+    models: Models,
+    study: build.PhotoStudy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for worthwhile, name in ((True, "lama"), (False, "fast")):
+    assert study.inpainter == SMALL.inpainter == "auto"
+    for worthwhile, same in ((True, painted), (False, fast)):
         monkeypatch.setattr(build, "is_worthwhile", lambda *_, answer=worthwhile: answer)
-        assert build.build_avatar(read_image(head_png), models, SMALL).inpainter == name
+        avatar = build.assemble(study, models)
+        assert avatar.inpainter == same.inpainter and np.array_equal(avatar.plate, same.plate)
     monkeypatch.setattr(build, "is_worthwhile", lambda *_: True)
     lama.unlink()
-    avatar = build.build_avatar(read_image(head_png), models, SMALL)
+    avatar = build.assemble(study, models)
     assert avatar.inpainter == "fast" and np.array_equal(avatar.plate, fast.plate)
 
 

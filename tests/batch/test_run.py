@@ -40,6 +40,12 @@ def folder(tmp_path: Path, head_png: Path, speech_wav: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of heads that all batches here share, so that the one photo is built once."""
+    return tmp_path_factory.mktemp("heads")
+
+
 def manifest(folder: Path, *lines: str) -> Path:
     path = folder / "rows.csv"
     path.write_text("\n".join(["photo,speech,output,seed", *lines]))
@@ -53,13 +59,13 @@ def log(folder: Path) -> Log:
 
 
 @pytest.fixture
-def batch(folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def batch(folder: Path, heads: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a batch in this process: its summary, and under "said" what was told."""
     monkeypatch.setattr(row, "_models", lambda: models)
 
     def run(source: Path, **options: Any) -> dict[str, Any]:
         said: list[str] = []
-        plan = BatchOptions(**{"cache_dir": folder / "heads", **options})
+        plan = BatchOptions(**{"cache_dir": heads, **options})
         told = run_batch(source, None, folder / "out", plan, BASE, frozenset(), lambda *_: None, said.append)
         return told | {"said": said, "states": [result["state"] for result in told["results"]]}
 
@@ -67,7 +73,7 @@ def batch(folder: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def test_good_rows_are_rendered_once_and_bad_ones_told_before(
-    folder: Path, batch: Callable[..., dict[str, Any]]
+    folder: Path, heads: Path, batch: Callable[..., dict[str, Any]]
 ) -> None:
     (folder / "text.wav").write_text("this is text\n" * 50)
     (folder / "wall.png").write_bytes(b"")
@@ -84,7 +90,7 @@ def test_good_rows_are_rendered_once_and_bad_ones_told_before(
     assert [line.split(":")[0] for line in told["said"]] == ["Row 3", "Row 4", "Row 6", "Row 7"]
     assert all(str(folder) in line and line.endswith(".") for line in told["said"])
     assert (told["done"], told["failed"], told["rows"]) == (2, 4, 6) and (folder / "out/report.html").is_file()
-    (head,) = (folder / "heads").glob("*.mgg")  # one for both
+    (head,) = heads.glob("*.mgg")  # one for both
     plain = RenderOptions(**BASE, seed=3)
     jobs.render_file(head, folder / "s0.wav", folder / "plain.mp4", plain, lambda *_: None)
     assert (folder / "out/sub/d.mp4").read_bytes() == (folder / "plain.mp4").read_bytes()
@@ -191,7 +197,7 @@ def test_options_that_exclude_each_other() -> None:
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "mggdub", "batch", "rows.csv", "-o", "out", "--preview", "--size", "96", "--json"]
+    argv = [sys.executable, "-m", "mggdub", "batch", "rows.csv", "-o", "out", "--preview", "--size", "128", "--json"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*argv, *more], cwd=folder, env=ENVIRONMENT, **pipes)
 
@@ -244,12 +250,12 @@ def scheduler(folder: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
-def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path) -> None:
+def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path, heads: Path) -> None:
     manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
     running, address = scheduler(folder)
     worker = dask(folder, "worker", address, "--nthreads", "1", "--no-nanny")
     try:
-        asked = start(folder, "--cluster", address, "--quiet")
+        asked = start(folder, "--cluster", address, "--quiet", "--cache-dir", str(heads))
         until(lambda: log(folder), asked)
         running.kill()
         out, err = asked.communicate(timeout=240)
@@ -262,14 +268,14 @@ def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
-def test_a_cluster_renders_every_row_once_though_a_worker_is_killed(folder: Path) -> None:
+def test_a_cluster_renders_every_row_once_though_a_worker_is_killed(folder: Path, heads: Path) -> None:
     manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
     first, address = scheduler(folder)
     running = [first]
     try:
         running += [dask(folder, "worker", address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
         time.sleep(0.1)
-        asked = start(folder, "--cluster", address, "--quiet")
+        asked = start(folder, "--cluster", address, "--quiet", "--cache-dir", str(heads))
         name = f"{socket.gethostname()}:{running[1].pid}"
         path = folder / "out" / ".mggdub" / "log.jsonl"
 

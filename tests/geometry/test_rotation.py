@@ -6,6 +6,7 @@ from mggdub.geometry.rotation import (
     matrix_to_euler,
     matrix_to_quat,
     matrix_to_rotvec,
+    plane_similarity,
     rotvec_to_matrix,
 )
 
@@ -37,3 +38,10 @@ def test_quaternion_of_half_turns_and_small_turns():
     assert np.abs(matrix_to_quat(np.diag([1.0, -1, -1]))) == pytest.approx([0, 1, 0, 0])
     quarter = matrix_to_quat(rotvec_to_matrix(np.array([0, 0, np.pi / 2])))
     assert quarter * np.sign(quarter[0]) == pytest.approx([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+
+
+def test_a_similarity_of_the_plane_is_found_from_points():
+    points = np.random.default_rng(0).normal(size=(9, 2)) @ [1, 1j]
+    assert plane_similarity(points, (0.9 + 0.4j) * points + 3 - 2j) == pytest.approx((0.9 + 0.4j, 3 - 2j))
+    nearest, _ = plane_similarity(points, points.conj())  # no turn mirrors
+    assert abs(nearest) < 1

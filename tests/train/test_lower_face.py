@@ -9,7 +9,7 @@ import torch
 from mggdub.networks.lower_face import SIZE, LowerFaceConfig
 from mggdub.train import lower_face
 from mggdub.train.common import held_out, save_arrays
-from mggdub.train.lower_face_data import portraits, similarity, usable
+from mggdub.train.lower_face_data import portraits, usable
 
 FRAMES = 3
 SMALL = LowerFaceConfig(widths=(8, 16))
@@ -111,13 +111,6 @@ def test_without_the_photo_its_inputs_are_empty(data: lower_face.Data) -> None:
     blind = lower_face.blinded(batch, frozenset({"photo"}))
     assert not blind.inputs[:, 9:].any() and batch.inputs[:, 9:].any()
     assert torch.equal(blind.inputs[:, :9], batch.inputs[:, :9])
-
-
-def test_a_similarity_is_found_from_points() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(9, 2))
-    turn = np.array([[0.9, -0.4, 3], [0.4, 0.9, -2]])
-    assert similarity(points, points @ turn[:, :2].T + turn[:, 2]) == pytest.approx(turn)
 
 
 def test_portraits_are_paired_by_person(tmp_path: Path) -> None:
