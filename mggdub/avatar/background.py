@@ -1,4 +1,4 @@
-"""The background that LaMa paints behind a head: what it sees, what of it is taken, and when it is worth its time."""
+"""The background behind a head: when smooth colours would show, patches of it, and what LaMa sees and paints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from PIL import Image
 from scipy import ndimage
 
 from mggdub import inpainting
+from mggdub.avatar.patches import patch_fill
 from mggdub.avatar.values import RenderBox
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
+SHARP = 1.15  # times push-pull's error that patches may have, since sharp errors weigh more than blur
+REACH = 4.0  # cm behind the head's outline in which something is seen when it moves
 LARGEST = 1024  # px, longest side of what LaMa sees
 PERSON = 0.05  # of the matte: what must not be continued behind the head
 AROUND = 0.3  # cm round hole and person that are no background, either: soft edges, shadows
@@ -44,9 +47,26 @@ def is_worthwhile(image: Array, hole: Array, person: Array, cm: float, scale: fl
     return fill_error(image, known, band) > PLAIN
 
 
+def patched_background(image: Array, hole: Array, person: Array, cm: float) -> Array | None:
+    """[h, w, 3] float32: an image [h, w, 3] with patches of the background where the person begins to cover it.
+
+    Arguments as those of `is_worthwhile`. None where patches do worse than push-pull where the truth is known: a
+    pattern that does not repeat is continued by none of its parts.
+    """
+    known = ~hole & (person < PERSON)
+    band = known & (ndimage.distance_transform_edt(~hole) * cm < BESIDE)
+    tried = patch_fill(image, known & ~band, band)
+    if not band.any() or _off(tried, image, band) > SHARP * fill_error(image, known, band):
+        return None
+    return patch_fill(image, known, ndimage.distance_transform_edt(~known) * cm < REACH)
+
+
 def fill_error(image: Array, known: Array, band: Array) -> float:
     """Root mean square difference of an image [H, W, 3] from its push-pull fill in a band [H, W] of what is known."""
-    fill = push_pull(image, (known & ~band).astype(np.float32))
+    return _off(push_pull(image, (known & ~band).astype(np.float32)), image, band)
+
+
+def _off(fill: Array, image: Array, band: Array) -> float:
     return float(np.sqrt(np.mean((fill[band] - image[band]) ** 2)))
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage, sparse
 from mggdub import inpainting
 from mggdub.avatar import shares
 from mggdub.avatar.appearance import measure_face, warnings
-from mggdub.avatar.background import Painted, add_detail, is_worthwhile, paint_background, seen_size
+from mggdub.avatar.background import Painted, add_detail, is_worthwhile, paint_background, patched_background, seen_size
 from mggdub.avatar.beyond import beyond_layer
 from mggdub.avatar.box import (
     PREVIEW_SIZE,
@@ -148,7 +148,8 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes)
     painted = _painted(study, target, filled, regions.person, view.cm_per_px)
-    plate = make_plate(target, filled, regions.person, jaw, throat, painted.small if painted else None)
+    background = painted.small if painted else _patched(study, target, filled, regions.person, view.cm_per_px)
+    plate = make_plate(target, filled, regions.person, jaw, throat, background)
 
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
@@ -208,9 +209,15 @@ def _painted(study: PhotoStudy, target: Array, hole: Array, person: Array, cm: f
     """What LaMa paints behind the head, if it is asked for, or is there and worthwhile; cm of a rendered pixel."""
     box, inpainter = study.box, study.inpainter
     if inpainter == "auto":
-        worthwhile = is_worthwhile(target, hole, person, cm, box.width / box.render_width)
-        inpainter = "lama" if worthwhile and inpainting.usable() else "fast"
+        worthwhile = inpainting.usable() and is_worthwhile(target, hole, person, cm, box.width / box.render_width)
+        inpainter = "lama" if worthwhile else "fast"
     return paint_background(_target(study, seen_size(box)), box, hole, person, cm) if inpainter == "lama" else None
+
+
+def _patched(study: PhotoStudy, target: Array, hole: Array, person: Array, cm: float) -> Array | None:
+    """The background in patches, where smooth colours would show and patches show less; else None."""
+    varied = is_worthwhile(target, hole, person, cm, study.box.width / study.box.render_width)
+    return patched_background(target, hole, person, cm) if varied else None
 
 
 def _target(study: PhotoStudy, box: RenderBox | None = None) -> Array:

@@ -137,7 +137,7 @@ def folder_watched(path: Path | None) -> Iterator[None]:
         yield
         return
     folder = Path(os.path.realpath(path)).parent
-    here, over, raised = _identity(folder), threading.Event(), list[weakref.ref[OutputError]]()
+    here, over, raised = _identity(folder), threading.Event(), list[weakref.ref[_Removed]]()
     before = signal.getsignal(number)
 
     def gone(number: int, frame: FrameType | None) -> None:
@@ -146,7 +146,7 @@ def folder_watched(path: Path | None) -> Iterator[None]:
                 before(number, frame)
         elif not over.is_set() and not on_its_way():
             message = f"{path} could not be written: the folder {folder} was removed; start again."
-            raise _remembered(OutputError(message), raised)  # without a name, which would keep it alive
+            raise _remembered(_Removed(message), raised)  # without a name, which would keep it alive
 
     def on_its_way() -> bool:  # False once it was dropped: see Interrupted
         return any(error() is not None for error in raised)
@@ -161,13 +161,19 @@ def folder_watched(path: Path | None) -> Iterator[None]:
     watcher.start()
     try:
         yield
+    except _Removed as error:
+        raise OutputError(str(error)) from None
     finally:
         over.set()
         watcher.join()
         signal.signal(number, before)
 
 
-def _remembered(error: OutputError, raised: list[weakref.ref[OutputError]]) -> OutputError:
+class _Removed(BaseException):
+    """A folder was removed: no Exception, which libraries catch and take for another fault."""
+
+
+def _remembered(error: _Removed, raised: list[weakref.ref[_Removed]]) -> _Removed:
     raised.append(weakref.ref(error))
     return error
 

@@ -1,7 +1,5 @@
 """The lower face is changed where a drawing moved it, and nowhere else."""
 
-from dataclasses import replace
-
 import numba
 import numpy as np
 import pytest
@@ -167,7 +165,7 @@ def test_the_photo_is_cut_as_it_is_drawn(avatar: HeadAvatar) -> None:
 def test_frames_do_not_depend_on_threads(
     models: Models, avatar: HeadAvatar, strong: LowerFaceNet, spoken: ExpressionTrack
 ) -> None:
-    heads, most = replace(models, lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
+    heads, most = models.having(lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
     frames, shown = [], [change_shown(avatar.mesh, now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
     assert max(shown) > 0.5
     try:
