@@ -178,7 +178,7 @@ def test_frames_do_not_depend_on_threads(
         return forward(net, x)
 
     monkeypatch.setattr(LowerFaceNet, "forward", counted)
-    heads, most = replace(models, lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
+    heads, most = models.having(lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
     frames, shown = [], [change_shown(avatar.mesh, now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
     assert max(shown) > 0.5
     try:
