@@ -576,7 +576,7 @@ def compose_yuv(still, share, sway, drawn, detail, box, part, size, luma, chroma
                 y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, size, across, cells,
                 low[1], line[1], both[1],
             )  # fmt: skip
-            _to_yuv(both, begin, first, last, pair, luma, chroma)
+            _to_yuv(both, begin, first, last, pair, size[1], luma, chroma)
 
 
 @_kernel(parallel=False)
@@ -590,8 +590,11 @@ def _union(one, other):  # type: ignore[no-untyped-def]
 
 
 @_kernel(parallel=False)
-def _to_yuv(both, begin, first, last, pair, luma, chroma):  # type: ignore[no-untyped-def]
-    """Two rows of `_row` [2, 4 * span] as columns `first` (even) to `last` of a pair of rows; changes them."""
+def _to_yuv(both, begin, first, last, pair, width, luma, chroma):  # type: ignore[no-untyped-def]
+    """Two rows of `_row` [2, 4 * span] as columns `first` (even) to `last` of a pair of rows; changes them.
+
+    Where `width`, the picture's, is odd, the last column is repeated.
+    """
     span = both.shape[1] // 4
     a, b = first - 1 - begin + LANES, last + 1 - begin + LANES  # with a neighbour on either side
     for i in range(2):
@@ -600,7 +603,7 @@ def _to_yuv(both, begin, first, last, pair, luma, chroma):  # type: ignore[no-un
         for_luma, to = row[span + a + 1 : span + b - 1], out[first:last]
         for x in range(to.shape[0]):
             to[x] = np.uint8(f4(16.5) + f4(219 / 255) * for_luma[x])
-        if last == luma.shape[1] - 1:
+        if last == width < luma.shape[1]:
             out[last] = out[last - 1]
     red, blue = both[:, a:b], both[:, 2 * span + a : 2 * span + b]
     columns = slice(first // 2, (last + 1) // 2)
@@ -643,4 +646,4 @@ def convert_yuv(picture, luma, chroma, threads):  # type: ignore[no-untyped-def]
                 for x in range(width):
                     both[i, at + x] = f4(picture[y, x, c])
                 both[i, at - 1], both[i, at + width] = both[i, at], both[i, at + width - 1]
-        _to_yuv(both, 0, 0, width, pair, luma, chroma)
+        _to_yuv(both, 0, 0, width, pair, width, luma, chroma)

@@ -1,6 +1,5 @@
 """The lower face is changed where a drawing moved it, and nowhere else."""
 
-from dataclasses import replace
 
 import numba
 import numpy as np
