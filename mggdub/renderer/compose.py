@@ -576,7 +576,7 @@ def compose_yuv(still, share, sway, drawn, detail, box, part, size, luma, chroma
                 y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, size, across, cells,
                 low[1], line[1], both[1],
             )  # fmt: skip
-            _to_yuv(both, begin, first, last, size[1], pair, luma, chroma)
+            _to_yuv(both, begin, first, last, pair, size[1], luma, chroma)
 
 
 @_kernel(parallel=False)
@@ -590,10 +590,10 @@ def _union(one, other):  # type: ignore[no-untyped-def]
 
 
 @_kernel(parallel=False)
-def _to_yuv(both, begin, first, last, width, pair, luma, chroma):  # type: ignore[no-untyped-def]
+def _to_yuv(both, begin, first, last, pair, width, luma, chroma):  # type: ignore[no-untyped-def]
     """Two rows of `_row` [2, 4 * span] as columns `first` (even) to `last` of a pair of rows; changes them.
 
-    width is the picture's: where it is odd, its last column is repeated.
+    Where `width`, the picture's, is odd, the last column is repeated.
     """
     span = both.shape[1] // 4
     a, b = first - 1 - begin + LANES, last + 1 - begin + LANES  # with a neighbour on either side
@@ -646,4 +646,4 @@ def convert_yuv(picture, luma, chroma, threads):  # type: ignore[no-untyped-def]
                 for x in range(width):
                     both[i, at + x] = f4(picture[y, x, c])
                 both[i, at - 1], both[i, at + width] = both[i, at], both[i, at + width - 1]
-        _to_yuv(both, 0, 0, width, width, pair, luma, chroma)
+        _to_yuv(both, 0, 0, width, pair, width, luma, chroma)

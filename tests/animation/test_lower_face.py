@@ -163,8 +163,19 @@ def test_the_photo_is_cut_as_it_is_drawn(avatar: HeadAvatar) -> None:
 
 
 def test_frames_do_not_depend_on_threads(
-    models: Models, avatar: HeadAvatar, strong: LowerFaceNet, spoken: ExpressionTrack
+    models: Models,
+    avatar: HeadAvatar,
+    strong: LowerFaceNet,
+    spoken: ExpressionTrack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    threads, forward = set(), LowerFaceNet.forward
+
+    def counted(net: LowerFaceNet, x: torch.Tensor) -> torch.Tensor:
+        threads.add(torch.get_num_threads())
+        return forward(net, x)
+
+    monkeypatch.setattr(LowerFaceNet, "forward", counted)
     heads, most = models.having(lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
     frames, shown = [], [change_shown(avatar.mesh, now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
     assert max(shown) > 0.5
@@ -178,3 +189,4 @@ def test_frames_do_not_depend_on_threads(
         torch.set_num_threads(most[0])
         numba.set_num_threads(most[1])
     assert all(np.array_equal(frames[0], other) for other in frames[1:])
+    assert threads == {1}

@@ -109,6 +109,24 @@ def test_only_what_has_a_share_of_the_motion_sways(parts: dict[str, np.ndarray],
     assert np.array_equal(moved[still], rest[still]) and not np.array_equal(moved, rest)
 
 
+@pytest.mark.parametrize("width", [WIDTH, WIDTH - 1])
+def test_planes_and_frames_move_up_to_the_same_column(parts: dict[str, np.ndarray], width: int) -> None:
+    picture, none = parts["picture"][:, :width].copy(), np.zeros_like(parts["drawn"])
+    sway, part, threads = np.array([0, 0, 0, 0, 2.5, 1.5], np.float32), (0, 0, width, HEIGHT), numba.get_num_threads()
+    even = (width + 1) // 2
+    for columns in range(width - 6, width + 1):
+        share = np.zeros((4, width), np.float32)
+        share[:, :columns] = 1
+        frame, planes = picture.copy(), [np.zeros((HEIGHT * 3 // 2, 2 * even), np.uint8) for _ in range(2)]
+        (luma, chroma), (again, chromas) = ((p[:HEIGHT], p[HEIGHT:].reshape(2, HEIGHT // 2, even)) for p in planes)
+        layers = (texture(picture), share, sway, none, texture(parts["detail"]), BOX, part)
+        compose_rgb(*layers, frame, threads)
+        convert_yuv(picture, luma, chroma, threads)
+        compose_yuv(*layers, (HEIGHT, width), luma, chroma, threads)
+        convert_yuv(frame, again, chromas, threads)
+        assert np.abs(luma.astype(int) - again).max() <= 1 and np.abs(chroma.astype(int) - chromas).max() <= 1
+
+
 @pytest.mark.parametrize("width", [3, 8, 17])
 def test_narrow_pictures_are_filled_to_their_edge(parts: dict[str, np.ndarray], width: int) -> None:
     """Pixels are worked on in blocks: what is left of one, or is less than one, is drawn, too."""
