@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
-from mggdub.face.mesh import OVAL
+from mggdub.face.mesh import OVAL, ring_mask
 from mggdub.face.portrait import SMALLEST_FACE
 from mggdub.geometry.camera import face_height
 from mggdub.geometry.rotation import matrix_to_euler
@@ -115,7 +115,7 @@ def measure_face(head: Portrait, maps: GeometryMaps) -> Appearance:
     marks = head.landmarks[:, :2]
     low, high = np.clip([marks.min(0), np.maximum(marks.max(0), marks.min(0) + 8)], 0, head.crop.size).astype(int)
     face = head.image[low[1] : high[1], low[0] : high[0]]
-    inside = _outline(marks - low, face.shape[:2])
+    inside = ring_mask(marks - low, OVAL, face.shape[:2])
     luma = Image.fromarray(face).convert("L")
     levels = np.bincount(np.asarray(luma)[inside], minlength=256).cumsum() / max(1, int(inside.sum()))
     dim, median, bright = (int(np.searchsorted(levels, share)) for share in (0.05, 0.5, 0.95))
@@ -192,13 +192,6 @@ def listed(parts: tuple[str, ...]) -> str:
         at = names.index("left cheek")
         names = [*names[:at], "cheeks", *(name for name in names[at:] if not name.endswith("cheek"))]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _outline(marks: Array, shape: tuple[int, ...]) -> Array:
-    """[h, w] bool: inside the outline of landmarks given in the same pixels."""
-    mask = Image.new("L", (shape[1], shape[0]))
-    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in marks[list(OVAL)]], fill=1)
-    return np.asarray(mask) > 0
 
 
 def _patches(head: Portrait) -> dict[str, Array]:
@@ -292,7 +285,7 @@ def _same_cover(patch: Array, cloth: Array, skin: Array) -> bool:
 def _hair(head: Portrait, maps: GeometryMaps, patches: dict[str, Array]) -> float:
     """Share of the face that the network takes for hair and that does not look like its skin."""
     size = maps.labels.shape[0]
-    inside = _outline(head.landmarks[:, :2] * (size / head.crop.size), (size, size))
+    inside = ring_mask(head.landmarks * (size / head.crop.size), OVAL, (size, size))
     picture = np.asarray(Image.fromarray(head.image).resize((size, size), Image.Resampling.BOX))
     hair = picture[inside][maps.labels[inside].argmax(-1) == HAIR]  # [N, 3]
     apart = np.log2(LINEAR[hair] + FAINT_LIGHT) - np.median([patches[name] for name in UPPER_SKIN], 0)

@@ -39,9 +39,7 @@ def is_worthwhile(image: Array, hole: Array, person: Array, cm: float, scale: fl
     As for `make_plate`; cm of a rendered pixel, and the output's pixels along it. Push-pull is tried where the truth is
     known: on a band of background beside the head, filled from what lies beyond it.
     """
-    known = ~hole & (person < PERSON)
-    away = ndimage.distance_transform_edt(~hole) * cm
-    band = known & (away < BESIDE)
+    known, band = _beside(hole, person, cm)
     if known.mean() < LEAST_KNOWN or not band.any() or np.sqrt(hole.sum()) * scale < SMALLEST_HOLE:
         return False
     return fill_error(image, known, band) > PLAIN
@@ -53,12 +51,17 @@ def patched_background(image: Array, hole: Array, person: Array, cm: float) -> A
     Arguments as those of `is_worthwhile`. None where patches do worse than push-pull where the truth is known: a
     pattern that does not repeat is continued by none of its parts.
     """
-    known = ~hole & (person < PERSON)
-    band = known & (ndimage.distance_transform_edt(~hole) * cm < BESIDE)
+    known, band = _beside(hole, person, cm)
     tried = patch_fill(image, known & ~band, band)
     if not band.any() or _off(tried, image, band) > SHARP * fill_error(image, known, band):
         return None
     return patch_fill(image, known, ndimage.distance_transform_edt(~known) * cm < REACH)
+
+
+def _beside(hole: Array, person: Array, cm: float) -> tuple[Array, Array]:
+    """[h, w] bool: the background that is seen, and a band of it beside the head."""
+    known = ~hole & (person < PERSON)
+    return known, known & (ndimage.distance_transform_edt(~hole) * cm < BESIDE)
 
 
 def fill_error(image: Array, known: Array, band: Array) -> float:

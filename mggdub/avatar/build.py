@@ -147,8 +147,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes)
-    painted = _painted(study, target, filled, regions.person, view.cm_per_px)
-    background = painted.small if painted else _patched(study, target, filled, regions.person, view.cm_per_px)
+    painted, background = _behind_head(study, target, filled, regions.person, view.cm_per_px)
     plate = make_plate(target, filled, regions.person, jaw, throat, background)
 
     mesh = head_mesh(head.landmarks, head.camera)
@@ -205,19 +204,21 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     )
 
 
-def _painted(study: PhotoStudy, target: Array, hole: Array, person: Array, cm: float) -> Painted | None:
-    """What LaMa paints behind the head, if it is asked for, or is there and worthwhile; cm of a rendered pixel."""
-    box, inpainter = study.box, study.inpainter
-    if inpainter == "auto":
-        worthwhile = inpainting.usable() and is_worthwhile(target, hole, person, cm, box.width / box.render_width)
-        inpainter = "lama" if worthwhile else "fast"
-    return paint_background(_target(study, seen_size(box)), box, hole, person, cm) if inpainter == "lama" else None
+def _behind_head(
+    study: PhotoStudy, target: Array, hole: Array, person: Array, cm: float
+) -> tuple[Painted | None, Array | None]:
+    """What LaMa paints behind the head, and the background at the size that is rendered; cm of a pixel there.
 
-
-def _patched(study: PhotoStudy, target: Array, hole: Array, person: Array, cm: float) -> Array | None:
-    """The background in patches, where smooth colours would show and patches show less; else None."""
-    varied = is_worthwhile(target, hole, person, cm, study.box.width / study.box.render_width)
-    return patched_background(target, hole, person, cm) if varied else None
+    LaMa paints if it is asked for, or is there and worthwhile. Else the background goes on in patches, where smooth
+    colours would show and patches show less; else neither is known.
+    """
+    box = study.box
+    varied = is_worthwhile(target, hole, person, cm, box.width / box.render_width)
+    if study.inpainter == "lama" or (study.inpainter == "auto" and varied and inpainting.usable()):
+        painted = paint_background(_target(study, seen_size(box)), box, hole, person, cm)
+        if painted:
+            return painted, painted.small
+    return None, patched_background(target, hole, person, cm) if varied else None
 
 
 def _target(study: PhotoStudy, box: RenderBox | None = None) -> Array:

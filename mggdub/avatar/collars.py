@@ -7,10 +7,10 @@ shoulders when the head moves.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL
+from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL, ring_mask
+from mggdub.geometry.camera import OUTER_EYES
 from mggdub.geometry.sampling import push_pull
 from mggdub.networks.geometry import MAPS_SIZE
 from mggdub.types import CLOTHES, HAIR, SKIN, Array, GeometryMaps, Portrait
@@ -61,9 +61,8 @@ def _spreads(colours: Array, sample: Array) -> Array:
 
 def _lower_face(marks: Array) -> Array:
     """[256, 256] bool: inside the outline of a face of landmarks [478, 2], below the eyes."""
-    image = Image.new("1", (MAPS_SIZE, MAPS_SIZE))
-    ImageDraw.Draw(image).polygon([tuple(point) for point in marks[list(OVAL)].tolist()], fill=1)
-    return np.asarray(image, bool) & (np.arange(MAPS_SIZE)[:, None] > marks[[33, 263], 1].mean())
+    low = np.arange(MAPS_SIZE)[:, None] > marks[list(OUTER_EYES), 1].mean()
+    return ring_mask(marks, OVAL, (MAPS_SIZE, MAPS_SIZE)) & low
 
 
 def _beside_jaw(face: Array, marks: Array, cm: float) -> Array:

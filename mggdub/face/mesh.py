@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from mggdub.errors import InputError, excerpt
 from mggdub.face.task import TASK, protobuf_fields, unpack_task
@@ -74,6 +75,13 @@ def outline(triangles: Array) -> Array:
     while (after := following[ring[-1]]) != ring[0]:
         ring.append(after)
     return np.array(ring)
+
+
+def ring_mask(marks: Array, ring: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """[H, W] bool: the pixels inside a ring of landmarks [L, >=2], px."""
+    image = Image.new("1", (shape[1], shape[0]))
+    ImageDraw.Draw(image).polygon([tuple(point) for point in marks[list(ring), :2].tolist()], fill=1)
+    return np.asarray(image, bool)
 
 
 def inside(points: Array, polygon: Array) -> Array:

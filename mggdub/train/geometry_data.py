@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
 from mggdub.face.detector import FaceFinder
-from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
+from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE, ring_mask
 from mggdub.face.portrait import cut, head_pose
 from mggdub.geometry.camera import CHIN, FOREHEAD, crop_camera, head_mesh, upright_crop
 from mggdub.media.image import read_image
@@ -186,7 +186,7 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
     skin, clothes, hair = parts
     label = np.full(alpha.shape, UNSURE, np.uint8)
     person = alpha > 230
-    oval = _polygon(marks, OVAL, alpha.shape)
+    oval = ring_mask(marks, OVAL, alpha.shape)
     rows = np.arange(alpha.shape[0])[:, None]
     below = rows > marks[CHIN, 1]
     height = marks[CHIN, 1] - marks[FOREHEAD, 1]
@@ -195,9 +195,9 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
     label[person & (clothes > 0.6) & (skin < 0.4) & (hair < 0.4) & (rows > marks[CHIN, 1] - 0.1 * height)] = CLOTHES
     inner = ndimage.binary_erosion(oval, iterations=6) & (rows > marks[168, 1])  # below the brows
     label[person & inner & (hair < 0.5)] = SKIN
-    label[_polygon(marks, INNER_LIPS, alpha.shape)] = MOUTH
+    label[ring_mask(marks, INNER_LIPS, alpha.shape)] = MOUTH
     for eye in (LEFT_EYE, RIGHT_EYE):
-        label[_polygon(marks, eye, alpha.shape)] = EYES
+        label[ring_mask(marks, eye, alpha.shape)] = EYES
     label[alpha < 25] = BACKGROUND
     return label
 
@@ -209,12 +209,6 @@ def _points(landmarks: Array) -> Array:
     depth = head_mesh(marks, camera) @ camera.viewmat[2, :3]  # [478]
     place = canvas_crop(landmarks, 1).to_crop(landmarks)
     return np.concatenate([place[:, :2], depth[:, None]], 1).astype(np.float32)
-
-
-def _polygon(marks: Array, ring: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    image = Image.new("1", (shape[1], shape[0]))
-    ImageDraw.Draw(image).polygon([tuple(p) for p in marks[list(ring), :2].tolist()], fill=1)
-    return np.asarray(image, bool)
 
 
 def warp(picture: Array, crop: Crop, order: int) -> Array:
