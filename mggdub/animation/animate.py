@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mggdub.animation import deform
+from mggdub.animation import deform, on_card
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
+from mggdub.animation.on_card import Animator
 from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
@@ -28,42 +29,58 @@ LID_SHOWS = 0.15  # of the way to shut, after which the lid's layer is opaque
 
 
 @dataclass(frozen=True, eq=False)
-class FramePose:
-    """What a head does in one frame, before the learned bases play a part."""
+class FrameMotion:
+    """What moves a head in one frame."""
 
     displacement: Array  # [478, 3] cm, of the mesh from the photo's own
-    growth: Array  # [478] of the splats
     rotation: Array  # [3] degrees
     translation: Array  # [3] cm
     sway: Array  # [3, 4] of `torso.sway`
     state: Array  # [42] what weighs the bases
+    shown: tuple[float, float, float]  # of opacity, what is left of the photo's own mouth, the left and the right lid
+
+
+@dataclass(frozen=True, eq=False)
+class FramePose(FrameMotion):
+    """What a head does in one frame, before the learned bases play a part."""
+
+    growth: Array  # [478] of the splats
     opacities: Array  # [N]
     mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
 
 
-def frame_poses(
+def frame_motions(
     avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
-) -> Iterator[FramePose]:
+) -> Iterator[FrameMotion]:
     """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
-    edges = deform.mesh_edges(mesh.open_triangles(basis.triangles))
-    resting = deform.lengths(avatar.mesh, edges)
-    opacities = avatar.gaussians.opacities.numpy()
     played = retarget(basis, avatar.photo_drivers, track) if relative else ease_from_photo(avatar, track)
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
         move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
-        shown = opacities.copy()
-        shown[avatar.photo_mouth] *= photo_mouth_share(displacement)
-        for lid, closed in zip(avatar.lids, shut(drivers, avatar.photo_drivers), strict=True):
-            shown[lid] *= min(closed / LID_SHOWS, 1)
-        growth = deform.stretch(resting, avatar.mesh + displacement, edges)
-        mouth = paint_mouth(models.mouth, avatar.mouth_layer, displacement)
+        left, right = (min(closed / LID_SHOWS, 1) for closed in shut(drivers, avatar.photo_drivers))
         sway = torso.sway(body, avatar.camera, avatar.angle)
-        yield FramePose(displacement, growth, rotation, translation, sway, state, shown, mouth)
+        shown = (photo_mouth_share(displacement), left, right)
+        yield FrameMotion(displacement, rotation, translation, sway, state, shown)
+
+
+def frame_poses(
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+) -> Iterator[FramePose]:
+    """`frame_motions` with what follows from them for the splats."""
+    edges = deform.mesh_edges(mesh.open_triangles(models.expression.triangles))
+    resting = deform.lengths(avatar.mesh, edges)
+    opacities = avatar.gaussians.opacities.numpy()
+    for now in frame_motions(avatar, models, track, relative, start):
+        shown = opacities.copy()
+        for part, share in zip((avatar.photo_mouth, *avatar.lids), now.shown, strict=True):
+            shown[part] *= share
+        growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
+        mouth = paint_mouth(models.mouth, avatar.mouth_layer, now.displacement)
+        yield FramePose(**vars(now), growth=growth, opacities=shown, mouth=mouth)
 
 
 def posed_gaussians(
@@ -113,13 +130,17 @@ def animate(
     H.264, `Compositor.yuv`, instead.
     """
     clock = clock or Stopwatch()
+    if device != "cpu":
+        motions = frame_motions(avatar, models, track, relative, start)
+        yield from on_card.animate(Animator.of(avatar, models, device), motions, track.torso[start:], clock, planes)
+        return
     compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
     heads = posed_heads(avatar, models, track, relative, start)
     for body in track.torso[start:]:
         with clock("deform"), one_thread():
             now, head = next(heads)
         with clock("rasterise"):
-            drawn = compositor.draw(head, device)
+            drawn = compositor.draw(head)
         with clock("lower face"), one_thread():
             if shown := change_shown(avatar.mesh, now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)

@@ -75,13 +75,13 @@ class Compositor:
         """The picture [H, W, 3] uint8 with a drawing in it and the torso moved by `body` [4]."""
         height, width = self.avatar.image.shape[:2]
         frame = self.still.reshape(height + 2 * PAD, width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3].copy()
-        compose_rgb(*self._layers(drawn, self._sway(body)), self.part, frame, numba.get_num_threads())
+        compose_rgb(*self._layers(drawn, self.sway(body)), self.part, frame, numba.get_num_threads())
         return frame
 
     def yuv(self, drawn: Array, body: Array) -> Array:
         """The same for H.264: luma and two planes of chroma [H' * 3 / 2, W'] uint8 of even H' and W', TV range."""
         planes, size = self.planes.copy(), self.avatar.image.shape[:2]
-        compose_yuv(*self._layers(drawn, self._sway(body)), self.part, size, *_planes(planes), numba.get_num_threads())
+        compose_yuv(*self._layers(drawn, self.sway(body)), self.part, size, *_planes(planes), numba.get_num_threads())
         return planes
 
     def behind(self, body: Array) -> Array:
@@ -94,7 +94,7 @@ class Compositor:
         share = self.avatar.torso_share_map
         return self.still, share, sway, drawn, self.detail, (box.left, box.top, box.width, box.height)
 
-    def _sway(self, body: Array) -> Array:
+    def sway(self, body: Array) -> Array:
         """[6]: size and turn less one, what leads from the centre to a pixel's corner, the shift; px of the picture."""
         camera, box = self.avatar.camera, self.avatar.box
         distance, ratio = float(camera.viewmat[2, 3]), box.width / box.render_width  # picture px per rendered px

@@ -84,15 +84,23 @@ def paint_places(atlas: MouthAtlas, person: int, lips: Lips, at: Array, down: Ar
 
     at [R, C, 2] cm from the closed lips' middle and down [R, 1] or [R, C] 0..1 are the places.
     """
-    shape = lip_shape(lips.lips / lips.size, lips.out / lips.size)
-    states, weights = nearest_states(atlas, person, shape)
-    wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
-    lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]  # [K]
+    states, weights, lower = mixed_states(atlas, person, lips)
     places = np.repeat(at[None] / lips.size, len(states), 0)
     places[..., 1] -= lower_share(down) * lower[:, None, None]
     parts = (atlas.pictures[person, states].float() / 255, atlas.spans[person, states], atlas.edges[person, states])
     drawn = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
-    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), drawn.numpy()))
+    return np.asarray(np.einsum("k,kdrc->rcd", weights, drawn.numpy()))
+
+
+def mixed_states(atlas: MouthAtlas, person: int, lips: Lips) -> tuple[Array, Array, Array]:
+    """Numbers [K] of the states that lips are painted of, what each is multiplied with, and how much lower its lower
+    teeth are [K] (cm of the atlas's person).
+    """
+    shape = lip_shape(lips.lips / lips.size, lips.out / lips.size)
+    states, weights = nearest_states(atlas, person, shape)
+    wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
+    lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]
+    return states, weights * width_light(float(wider)), lower
 
 
 def width_light(wider: float) -> float:
@@ -108,7 +116,7 @@ def cheek_colour(image: Array, landmarks: Array) -> Array:
 
 
 @cache
-def _grid() -> tuple[Array, Array, Array]:
+def layer_grid() -> tuple[Array, Array, Array]:
     """along [C] and down [R] of a layer's points, and how far they lie beyond the lips [R, C, 3] cm."""
     margin = np.array(MARGIN)
     after, columns, rows = margin.cumsum(), np.zeros(len(margin)), (np.arange(ROWS) + 0.5) / ROWS
@@ -122,13 +130,13 @@ def _grid() -> tuple[Array, Array, Array]:
 
 def layer_points() -> int:
     """How many points a layer has."""
-    along, down, _ = _grid()
+    along, down, _ = layer_grid()
     return len(along) * len(down)
 
 
 def _layer_places(mesh: Array, rest: Array) -> tuple[Array, Array]:
     """Places [R, C, 2] cm and down [R, 1] of a layer's points on lips mesh [478, 3]."""
-    along, down, beyond = _grid()
+    along, down, beyond = layer_grid()
     return (chords(along, down, mesh) + beyond - closed_middle(rest))[..., :2], down[:, None]
 
 
@@ -139,7 +147,7 @@ def build_mouth(atlas: MouthAtlas, head: Portrait, mesh: Array, rest: Array, lip
     point of the lips' surface. The mouth is that of somebody in similar light or, where the photo shows its own, of
     whose is most like it.
     """
-    along, down, beyond = _grid()
+    along, down, beyond = layer_grid()
     lift = max(0.0, lips_z - float(mesh[list(INNER_LIPS), 2].max())) + BEHIND
     means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
     rows = [chord_rows(along, np.full(len(along), v)) for v in down]
@@ -231,7 +239,7 @@ def photo_mouth_share(displacement: Array) -> float:
 @torch.no_grad()
 def paint_mouth(atlas: MouthAtlas, layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
-    along, _, _ = _grid()
+    along, _, _ = layer_grid()
     mesh = layer.mesh + displacement
     at, down = _layer_places(mesh, layer.rest)
     lips = Lips.of(mesh, layer.rest, layer.size)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,6 +36,37 @@ def render_placed_gsplat(gaussians: Gaussians, places: Array, camera: Camera) ->
     return torch.cat([picture, alphas[..., None]], -1).cpu().numpy()
 
 
+def placed_splatter(camera: Camera, device: str) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """What draws B heads at once and leaves the pictures on the card.
+
+    Of means [B, N, 3], quats [B, N, 4], scales [B, N, 3], opacities [B, N] and what splats carry [B, N, 8]: colours,
+    what `rasterize.render_placed` says of places, 1; it returns its channels [B, H, W, 8]. All fields have to be
+    finite. Raises UsageError as `rasterize_gsplat`.
+    """
+    rasterization = _rasterization(device == "cuda")
+    view, K = (torch.from_numpy(x).to(device)[None, None] for x in (camera.viewmat, camera.K))
+
+    def draw(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, carried: Tensor) -> Tensor:
+        count = len(means)
+        views, Ks = view.expand(count, -1, -1, -1).contiguous(), K.expand(count, -1, -1, -1).contiguous()
+        fields = (means, quats, scales, opacities, carried, views, Ks, camera.width, camera.height)
+        picture: Tensor = rasterization(*fields, near_plane=NEAR, eps2d=BLUR, packed=False, render_mode="RGB")[0]
+        return picture[:, 0]
+
+    return draw
+
+
+def _rasterization(on_card: bool) -> Any:
+    """gsplat's function. Raises UsageError without it or a CUDA device."""
+    if not on_card:
+        raise UsageError("The gsplat renderer needs a CUDA device; use --device cpu.")
+    try:
+        from gsplat import rasterization
+    except ImportError as error:
+        raise UsageError("gsplat is not installed; pip install 'mggdub[cuda]' or use --device cpu.") from error
+    return rasterization
+
+
 def _drawn(g: Gaussians) -> Tensor:
     """[N] bool: what our own kernels would draw."""
     fields = torch.cat([g.means, g.quats, g.scales, g.opacities[:, None], g.colors], 1)
@@ -41,12 +75,7 @@ def _drawn(g: Gaussians) -> Tensor:
 
 def _splat(g: Gaussians, carried: Tensor, drawn: Tensor, camera: Camera, mode: str) -> tuple[Tensor, Tensor]:
     """What carried [N, C] sums up to [H, W, C], with depth if `mode` says so, and alphas [H, W]."""
-    if not g.means.is_cuda:
-        raise UsageError("The gsplat renderer needs a CUDA device; use --device cpu.")
-    try:
-        from gsplat import rasterization
-    except ImportError as error:
-        raise UsageError("gsplat is not installed; pip install 'mggdub[cuda]' or use --device cpu.") from error
+    rasterization = _rasterization(g.means.is_cuda)
     means, quats, scales, opacities, colors = (t[drawn] for t in (g.means, g.quats, g.scales, g.opacities, carried))
     if not len(means):
         empty = g.means.new_zeros((camera.height, camera.width))

@@ -1,0 +1,185 @@
+"""Act 3 on a card: B frames at once, of which only small numbers go up and only the pictures come down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mggdub.animation import card_head
+from mggdub.animation.card_head import CardHead
+from mggdub.animation.card_lower_face import CardLowerFace
+from mggdub.animation.card_mouth import CardMouth
+from mggdub.animation.compositor import Compositor
+from mggdub.avatar.values import HeadAvatar
+from mggdub.face import mesh
+from mggdub.models import Models
+from mggdub.networks.head import HeadNet
+from mggdub.progress import Stopwatch
+from mggdub.renderer import on_card
+from mggdub.renderer.compose import FINEST, PAD
+from mggdub.renderer.gsplat import placed_splatter
+from mggdub.renderer.on_card import CardPicture
+from mggdub.types import Array
+
+if TYPE_CHECKING:
+    from mggdub.animation.animate import FrameMotion
+
+FRAMES = 8  # at once, of small pictures
+PIXELS = 1 << 21  # that change in frames that are worked on at once, if it is more than one
+Draw = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # as of `gsplat.placed_splatter`
+
+
+@dataclass(frozen=True, eq=False)
+class Animator:
+    """What is uploaded once for all frames of an avatar."""
+
+    avatar: HeadAvatar
+    net: HeadNet  # on the CPU
+    compositor: Compositor
+    head: CardHead
+    mouth: CardMouth
+    lower_face: CardLowerFace
+    picture: CardPicture
+    draw: Draw
+    device: str
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar, models: Models, device: str, draw: Draw | None = None) -> Animator:
+        """`draw` is gsplat's by default. Raises UsageError where it cannot be used."""
+        draw = draw or placed_splatter(avatar.camera, device)
+        compositor = Compositor.of(avatar)
+        return cls(
+            avatar,
+            models.head,
+            compositor,
+            CardHead.of(avatar, mesh.open_triangles(models.expression.triangles), device),
+            CardMouth.of(models.mouth, avatar.mouth_layer, device),
+            CardLowerFace.of(avatar, models.lower_face, device),
+            card_picture(compositor, device),
+            draw,
+            device,
+        )
+
+    @property
+    def frames(self) -> int:
+        """How many are worked on at once."""
+        left, top, right, bottom = self.picture.part
+        return max(1, min(FRAMES, PIXELS // ((right - left) * (bottom - top))))
+
+    @torch.inference_mode()
+    def upload(self, motions: list[FrameMotion], bodies: Array) -> dict[str, Tensor]:
+        """What B frames and the torso's motion in them [B, 4] need on the card; as one piece."""
+        displacement, rotation, translation, state, sway, shown = (
+            np.stack([getattr(now, name) for now in motions])
+            for name in ("displacement", "rotation", "translation", "state", "sway", "shown")
+        )
+        motion, shade = self.net.weights(*(torch.from_numpy(x) for x in self._states(state)))
+        given = card_head.inputs(displacement, rotation, translation, sway, shown)
+        given |= {"motion": motion.numpy(), "shade": shade.numpy()}
+        given |= self.mouth.inputs(displacement, shown[:, 0])
+        given |= self.lower_face.inputs(displacement, rotation, translation)
+        if bodies.any():
+            given["picture_sway"] = np.stack([self.compositor.sway(body) for body in bodies])
+        return to_card(given, self.device)
+
+    def _states(self, state: Array) -> tuple[Array, Array]:
+        own = self.avatar.photo_drivers
+        return state, np.broadcast_to(own, (len(state), len(own))).copy()
+
+    @torch.inference_mode()
+    def render(self, given: dict[str, Tensor], clock: Stopwatch, planes: bool) -> Tensor:
+        """Frames [B, ...] uint8 on the card, as `animate` yields them, of what was uploaded."""
+        with clock("deform"):
+            splats = self.head.pose(given, self.mouth.paint(given))
+        with clock("rasterise"):
+            drawn = self.draw(*splats)
+            on_card.settle(drawn)
+        if "changes" in given:
+            with clock("lower face"):
+                self.lower_face.improve(drawn, given)
+        with clock("composite"):
+            part = on_card.compose(self.picture, drawn, given.get("picture_sway"))
+            return (on_card.yuv if planes else on_card.rgb)(self.picture, part)
+
+
+def animate(
+    animator: Animator, motions: Iterable[FrameMotion], bodies: Array, clock: Stopwatch, planes: bool
+) -> Iterator[Array]:
+    """Frames of `motions` and of the torso's motion [T, 4], as `animation.animate` yields them.
+
+    While the card works on some, the next are made ready. The last are repeated where they are too few, so that the
+    card always does the same.
+    """
+    count, before = animator.frames, None
+    moving = zip(_timed(motions, clock), bodies, strict=True)
+    while group := list(islice(moving, count)):
+        with clock("deform"):
+            whole = [*group, *[group[-1]] * (count - len(group))]
+            given = animator.upload([now for now, _ in whole], np.stack([body for _, body in whole]))
+        coming = Coming(animator.render(given, clock, planes)[: len(group)], clock)
+        if before:
+            yield from before.frames()
+        before = coming
+    if before:
+        yield from before.frames()
+
+
+def _timed(motions: Iterable[FrameMotion], clock: Stopwatch) -> Iterator[FrameMotion]:
+    """The same; `clock` hears what they take."""
+    left = iter(motions)
+    while True:
+        with clock("deform"):
+            now = next(left, None)
+        if now is None:
+            return
+        yield now
+
+
+class Coming:
+    """Frames [B, ...] on their way down from the card."""
+
+    def __init__(self, frames: Tensor, clock: Stopwatch) -> None:
+        self.clock, self.arrived = clock, None
+        if not frames.is_cuda:
+            self.tensor = frames
+            return
+        self.tensor = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
+        self.tensor.copy_(frames, non_blocking=True)
+        self.arrived = torch.cuda.Event()
+        self.arrived.record()
+
+    def frames(self) -> Iterator[Array]:
+        """Them, once they are here."""
+        with self.clock("composite"):
+            if self.arrived:
+                self.arrived.synchronize()
+        yield from self.tensor.numpy()
+
+
+def card_picture(compositor: Compositor, device: str) -> CardPicture:
+    """What a compositor knows of its picture, on a card."""
+    avatar = compositor.avatar
+    height, width = avatar.image.shape[:2]
+    box, camera = avatar.box, avatar.camera
+    still = compositor.still.reshape(height + 2 * PAD, width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3]
+    detail = compositor.detail.reshape(box.height + 2 * PAD, box.width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3]
+    return CardPicture.of(
+        still, compositor.planes, detail / np.float32(FINEST), avatar.torso_share_map,
+        compositor.sway(np.zeros(4))[2:4], (camera.height, camera.width), (box.left, box.top, box.width, box.height),
+        compositor.part, device,
+    )  # fmt: skip
+
+
+def to_card(arrays: dict[str, Array], device: str) -> dict[str, Tensor]:
+    """Arrays as float32 tensors, which go up in one piece."""
+    flat = torch.from_numpy(np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays.values()]))
+    if device == "cuda":
+        flat = flat.pin_memory().to(device, non_blocking=True)
+    pieces = flat.split([array.size for array in arrays.values()])
+    return {name: piece.view(array.shape) for (name, array), piece in zip(arrays.items(), pieces, strict=True)}

@@ -1,0 +1,226 @@
+"""What `compose` does, in plain torch for B frames at once: pictures of a head that was drawn on a card stay there.
+
+Tensors lie where a `CardPicture` does, on any device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mggdub.renderer.compose import APART, LEAST, MOSTLY
+from mggdub.types import Array
+
+Value = TypeVar("Value", Array, Tensor)
+LIGHT = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
+LUMA, BLUE, RED = 219 / 255, 224 / 255 / 8 / 1.8556, 224 / 255 / 8 / 1.5748  # the gains of `compose._to_yuv`
+
+
+@dataclass(frozen=True, eq=False)
+class CardPicture:
+    """What is uploaded once of a picture [H, W] whose `part` (left, top, right, bottom) changes."""
+
+    still: Tensor  # [1, 3, H, W] 0..255, the picture without the head
+    planes: Tensor  # [H' * 3 / 2, W'] uint8, the same as `compose_yuv` writes it
+    detail: Tensor  # [1, 3, height, width] of 255, what the photo shows beyond the drawing, over the box
+    places: Tensor  # [2, (bottom - top) * (right - left)] px, where the part's pixels lie
+    sways: Tensor  # [3, the same]: the torso's share of motion, times right, down and 1
+    across: Tensor  # [w, width], from columns of a drawing to those of the box
+    down: Tensor  # [height, h]
+    signals: Tensor  # [3, 3]: luma, and an eighth of blue's and red's chroma, of red, green and blue
+    box: tuple[int, int, int, int]  # left, top, width, height
+    part: tuple[int, int, int, int]
+
+    @classmethod
+    def of(
+        cls, still: Array, planes: Array, detail: Array, share: Array, centre: Array, drawn: tuple[int, int],
+        box: tuple[int, int, int, int], part: tuple[int, int, int, int], device: str,
+    ) -> CardPicture:  # fmt: skip
+        """Of still [H, W, 3] uint8, planes, detail [height, width, 3] of 255, the torso's share [., .] in coarse cells;
+        centre [2] leads from the torso's centre to a pixel's corner, px; drawn (rows, columns) is a drawing's size.
+        """
+        size = (still.shape[0], still.shape[1])
+        places, sways = _sways(share, centre, size, part)
+        signals = np.stack([LUMA * LIGHT, BLUE * ([0, 0, 1] - LIGHT), RED * ([1, 0, 0] - LIGHT)])
+        arrays = (places, sways, _enlarging(box[2], drawn[1]).T, _enlarging(box[3], drawn[0]), signals)
+        tables = (torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays)
+        textures = (_texture(still, device), torch.from_numpy(planes).to(device), _texture(detail, device))
+        return cls(*textures, *tables, box, part)
+
+
+def _texture(picture: Array, device: str) -> Tensor:
+    """[1, 3, H, W] float32 of [H, W, 3]."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).to(device).float()[None]
+
+
+def _steps(count: int, cells: int) -> tuple[Array, Array]:
+    """As `compose.steps`."""
+    at = (np.arange(count) + 0.5) * cells / count - 0.5
+    before = np.floor(at).astype(np.int64)
+    return before, (at - before).astype(np.float32)
+
+
+def _enlarging(count: int, cells: int) -> Array:
+    """[count, cells]: from `cells` of a drawing to `count` px by cubic convolution, whose edge goes on."""
+    before, t = _steps(count, cells)
+    matrix, rows = np.zeros((count, cells), np.float32), np.arange(count)
+    for tap, weight in enumerate(_cubic(t)):
+        np.add.at(matrix, (rows, (before + tap - 1).clip(0, cells - 1)), weight)
+    return matrix
+
+
+def _sways(
+    share: Array, centre: Array, size: tuple[int, int], part: tuple[int, int, int, int]
+) -> tuple[Array, Array]:
+    """`places` and `sways` of a `CardPicture`."""
+    left, top, right, bottom = part
+    (rows, v), (columns, u) = (_steps(count, cells) for count, cells in zip(size, share.shape, strict=True))
+    line = share[rows.clip(0, share.shape[0] - 1)] * (1 - v)[:, None]
+    line = line + share[(rows + 1).clip(0, share.shape[0] - 1)] * v[:, None]
+    full = line[:, columns.clip(0, share.shape[1] - 1)] * (1 - u)
+    full = (full + line[:, (columns + 1).clip(0, share.shape[1] - 1)] * u)[top:bottom, left:right]
+    full[full < LEAST] = 0
+    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    moves = np.stack([full * (x + centre[0]), full * (y + centre[1]), full])
+    return np.stack([x, y]).reshape(2, -1), moves.reshape(3, -1)
+
+
+def _cubic(t: Value) -> tuple[Value, Value, Value, Value]:
+    """As `compose._cubic`."""
+    s = 1 - t
+    outer = (-0.5 * t * s * s, -0.5 * s * t * t)
+    return outer[0], 1 + t * t * (1.5 * t - 2.5), 1 + s * s * (1.5 * s - 2.5), outer[1]
+
+
+def settle(drawn: Tensor) -> None:
+    """As `compose.settle`, of drawings [B, h, w, 8]."""
+    placed, alpha = drawn[..., 3], drawn[..., 7]
+    known = placed.clamp_min(1e-3)
+    away = drawn[..., 4:6] / known[..., None]
+    spread = (drawn[..., 6] / known - away.square().sum(-1)).clamp_min(0).sqrt()
+    one = ((APART[1] - spread) / (APART[1] - APART[0])).clamp(0, 1)
+    mostly = ((placed / alpha.clamp_min(1e-6) - MOSTLY[0]) / (MOSTLY[1] - MOSTLY[0])).clamp(0, 1)
+    drawn[..., 6] = placed * one * mostly * (placed >= 1e-3)
+
+
+def sample_cubic(texture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """[B, C, h, w]: a texture [1, C, H, W] whose edge goes on at x and y [B, h, w] px, by 4 x 4 texels.
+
+    The middle two of four weights are positive: one bilinear sample between their texels stands for both, so nine
+    samples do for sixteen texels.
+    """
+    height, width = texture.shape[2:]
+    (xs, across), (ys, down) = _three_taps(x, width), _three_taps(y, height)
+    wide, total = texture.expand(len(x), -1, -1, -1), None
+    for at_y, weight_y in zip(ys, down, strict=True):
+        row = None
+        for at_x, weight_x in zip(xs, across, strict=True):
+            found = F.grid_sample(wide, torch.stack([at_x, at_y], -1), padding_mode="border", align_corners=False)
+            row = found * weight_x[:, None] if row is None else row.addcmul_(found, weight_x[:, None])
+        assert row is not None
+        total = row * weight_y[:, None] if total is None else total.addcmul_(row, weight_y[:, None])
+    assert total is not None
+    return total
+
+
+def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Three places of `grid_sample` and their weights, for places px of an axis of `size` texels."""
+    before = at.floor()
+    first, second, third, last = _cubic(at - before)
+    middle = second + third
+    places = torch.stack([before - 1, before + third / middle, before + 2]).mul_(2 / size).add_(1 / size - 1)
+    return places.unbind(0), (first, middle, last)
+
+
+def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None) -> Tensor:
+    """The part [B, 3, bottom - top, right - left] 0..255 with settled drawings [B, h, w, 8] in it.
+
+    sway [B, 6] as in `Compositor`, or None where nothing sways.
+    """
+    left, top, right, bottom = picture.part
+    part = _behind(picture, sway, len(drawn)).unflatten(-1, (bottom - top, right - left))
+    x, y, width, height = picture.box
+    here = part[..., y - top : y - top + height, x - left : x - left + width]
+    wide = _enlarge(picture, drawn)
+    shows = 1 - wide[:, 7:8].clamp(0, 1)
+    here.mul_(F.threshold(shows, 1e-3, 0)).add_(wide[:, :3], alpha=255)
+    here.add_(_detail(picture, wide, drawn.shape[1:3]))
+    return part.clamp_(0, 255)
+
+
+def _enlarge(picture: CardPicture, drawn: Tensor) -> Tensor:
+    """[B, 8, height, width] of [B, h, w, 8]."""
+    planar = drawn.permute(0, 3, 1, 2).contiguous()  # [B, 8, h, w]
+    rows = (planar.flatten(0, 2) @ picture.across).unflatten(0, planar.shape[:3])
+    return picture.down @ rows
+
+
+def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
+    """[B, 3, height, width]: what is added where an enlarged drawing shows the photo; drawn (h, w) is its own size."""
+    left, top, width, height = picture.box
+    placed, takes = wide[:, 3], wide[:, 6]
+    inverse = 1 / placed.clamp_min(0.02)
+    gain = (takes * inverse).clamp(0, 1) * (placed > 0.02)
+    x = torch.arange(width, device=wide.device, dtype=torch.float32)
+    y = torch.arange(height, device=wide.device, dtype=torch.float32)[:, None]
+    across = (wide[:, 4] * inverse).mul_(width / drawn[1]).add_(x).clamp_(0, width - 1)
+    along = (wide[:, 5] * inverse).mul_(height / drawn[0]).add_(y).clamp_(0, height - 1)
+    return sample_cubic(picture.detail, across, along).mul_(gain[:, None])
+
+
+def _behind(picture: CardPicture, sway: Tensor | None, count: int) -> Tensor:
+    """[count, 3, n]: what is behind the head in the n pixels of the part."""
+    left, top, right, bottom = picture.part
+    if sway is None:
+        still = picture.still[..., top:bottom, left:right].flatten(2)
+        return still.repeat(count, 1, 1)
+    a, b, _, _, across, along = sway.unbind(1)
+    turn = torch.stack([a, -b, across, b, a, along], 1).view(-1, 3)  # [2 B, 3]
+    places = (picture.places - (turn @ picture.sways).view(count, 2, -1)).unflatten(-1, (bottom - top, right - left))
+    height, width = picture.still.shape[2:]
+    x, y = places[:, 0].clamp(0, width - 1), places[:, 1].clamp(0, height - 1)
+    return sample_cubic(picture.still, x, y).flatten(2)
+
+
+def rgb(picture: CardPicture, part: Tensor) -> Tensor:
+    """Whole pictures [B, H, W, 3] uint8 of `compose`'s part."""
+    left, top, right, bottom = picture.part
+    whole = picture.still.expand(len(part), -1, -1, -1).permute(0, 2, 3, 1).to(torch.uint8)
+    whole[:, top:bottom, left:right] = (part + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
+    return whole
+
+
+def yuv(picture: CardPicture, part: Tensor) -> Tensor:
+    """Planes [B, H' * 3 / 2, W'] uint8 of `compose`'s part, as `compose_yuv` writes them."""
+    left, top, right, bottom = picture.part
+    signals = _signals(picture, part)
+    beside = signals[:, 1:, :, :1]
+    if left:
+        beside = _signals(picture, picture.still[..., top:bottom, left - 1 : left])[:, 1:].expand_as(beside)
+    if signals.shape[2] % 2 or signals.shape[3] % 2:
+        signals = F.pad(signals, (0, signals.shape[3] % 2, 0, signals.shape[2] % 2), "replicate")
+        beside = F.pad(beside, (0, 0, 0, beside.shape[2] % 2), "replicate")
+    bottom, right = top + signals.shape[2], left + signals.shape[3]
+    height, width = picture.planes.shape[0] * 2 // 3, picture.planes.shape[1]
+    planes = picture.planes.repeat(len(part), 1, 1)
+    planes[:, top:bottom, left:right] = signals[:, 0].add(16.5).to(torch.uint8)
+    chroma = planes[:, height:].view(-1, 2, height // 2, width // 2)
+    chroma[..., top // 2 : bottom // 2, left // 2 : right // 2] = _chroma(signals[:, 1:], beside).to(torch.uint8)
+    return planes
+
+
+def _signals(picture: CardPicture, part: Tensor) -> Tensor:
+    """[B, 3, h, w]: luma and an eighth of the chroma, about 0, of [B, 3, h, w] 0..255."""
+    return (picture.signals @ part.flatten(2)).view(part.shape)
+
+
+def _chroma(signals: Tensor, beside: Tensor) -> Tensor:
+    """[B, 2, h / 2, w / 2] of chroma [B, 2, h, w] between two rows at even columns; `beside` lies to the left."""
+    rows = signals[:, :, ::2] + signals[:, :, 1::2]
+    before = torch.cat([beside[:, :, ::2] + beside[:, :, 1::2], rows[..., 1:-1:2]], -1)
+    return (before + rows[..., 1::2]).add_(rows[..., ::2], alpha=2).add_(128.5)
