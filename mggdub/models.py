@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 
 from mggdub.errors import UsageError
-from mggdub.face.detector import FaceFinder
 from mggdub.face.expression import ExpressionBasis, load_expression
 from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.networks.head import HeadNet, load_head
@@ -17,6 +17,9 @@ from mggdub.networks.lower_face import LowerFaceNet, load_lower_face
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.mouth import MouthAtlas, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
+
+if TYPE_CHECKING:
+    from mggdub.face.detector import FaceFinder
 
 # What parts of the work use, by the names of `Models`.
 BUILDING = ("faces", "geometry", "expression", "mouth", "head")  # a photo's avatar
@@ -59,6 +62,8 @@ class Models:
     @cached_property
     def faces(self) -> FaceFinder:
         """Finds and measures faces."""
+        from mggdub.face.detector import FaceFinder  # its runtime: heads that are kept move without
+
         return FaceFinder()
 
     @cached_property

@@ -74,9 +74,10 @@ def frame_poses(
     edges = deform.mesh_edges(mesh.open_triangles(models.expression.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
+    parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *avatar.lids)
     for now in frame_motions(avatar, models, track, relative, start):
         shown = opacities.copy()
-        for part, share in zip((avatar.photo_mouth, *avatar.lids), now.shown, strict=True):
+        for part, share in zip(parts, now.shown, strict=True):
             shown[part] *= share
         growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
         mouth = paint_mouth(models.mouth, avatar.mouth_layer, now.displacement)

@@ -43,7 +43,7 @@ class Skin:
         table = torch.cat([displacement, self._stretch(displacement)[..., None] - 1], -1)  # [B, 478, 4]
         table = table.transpose(0, 1).flatten(1)  # [478, B * 4]
         summed = F.embedding_bag(self.vertices, table, per_sample_weights=self.weights, mode="sum")
-        return summed.unflatten(1, (-1, 4)).transpose(0, 1)
+        return summed.unflatten(1, (-1, 4)).transpose(0, 1).contiguous()
 
     def _stretch(self, displacement: Tensor) -> Tensor:
         """[B, 478] as `deform.stretch`."""
@@ -99,22 +99,37 @@ class CardHead:
         means, quats, scales, opacities, colors = avatar.gaussians.arrays
         neck, body = avatar.head_share[:, None], avatar.torso_share[:, None]
         places, part = photo_places(avatar), np.zeros(len(means), np.int64)
-        for number, points in enumerate((avatar.photo_mouth, *avatar.lids), 1):
-            part[points] = number
+        part[avatar.photo_mouth] = 1
+        part[avatar.lids[0]], part[avatar.lids[1]] = 2, 3
         has = ~np.isnan(places).any(1, keepdims=True)
         bases = (avatar.bases.motion, avatar.bases.shade)
-        motion, shade = (_sampled(basis, avatar, stop) for basis, stop in zip(bases, (None, avatar.hidden.stop), strict=True))
-        arrays = (
-            means.ravel(), motion, colors.ravel(), shade, scales, quats, neck * quats, np.stack([neck, body]), opacities,
-            part, np.where(has, places, 0), has.astype(np.float32), *_projection(avatar.camera),
-        )  # fmt: skip
-        tensors = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
-        return cls(Skin.of(avatar, triangles, device), *tensors, avatar.mouth)
+        motion, shade = (
+            _sampled(basis, avatar, stop) for basis, stop in zip(bases, (None, avatar.hidden.stop), strict=True)
+        )
+        matrix, shift = _projection(avatar.camera)
+        arrays = {
+            "means": means.ravel(),
+            "motion": motion,
+            "colors": colors.ravel(),
+            "shade": shade,
+            "scales": scales,
+            "quats": quats,
+            "turning": neck * quats,
+            "shares": np.stack([neck, body]),
+            "opacities": opacities,
+            "part": part,
+            "places": np.where(has, places, 0),
+            "placed": has.astype(np.float32),
+            "matrix": matrix,
+            "shift": shift,
+        }
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+        return cls(Skin.of(avatar, triangles, device), mouth=avatar.mouth, **tensors)
 
     def pose(self, given: dict[str, Tensor], mouth: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Means, quats, scales, opacities and what splats carry, for `gsplat.placed_splatter`, of B frames.
 
-        `given` are `inputs` and weights [B, K] and [B, K'] of the bases, `mouth` its colours [B, M, 3] and radii [B, M].
+        `given` are `inputs` and weights [B, K] and [B, K'] of the bases, `mouth` colours [B, M, 3] and radii [B, M].
         """
         follows = self.skin.follow(given["displacement"])
         means = self._moved(given, follows)

@@ -40,7 +40,9 @@ class CardLowerFace:
         lower, camera = LowerFace.of(avatar, net), avatar.camera
         cells, pixels = _centres(SIZE, SIZE), _centres(camera.height, camera.width)
         arrays = (lower.photo[None], lower.at_rest.from_drawing, cells, pixels, [[camera.width], [camera.height]])
-        return cls(avatar, deepcopy(net).to(device), *(torch.tensor(np.asarray(a, np.float32)).to(device) for a in arrays))
+        return cls(
+            avatar, deepcopy(net).to(device), *(torch.tensor(np.asarray(a, np.float32)).to(device) for a in arrays)
+        )
 
     def inputs(self, displacement: Array, rotation: Array, translation: Array) -> dict[str, Array]:
         """What `improve` needs of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3]; nothing if no change
@@ -52,7 +54,9 @@ class CardLowerFace:
             return {}
         windows = find_windows(self.avatar, displacement, rotation, translation)
         none = np.zeros((2, SIZE, SIZE), np.float32)
-        masks = [np.stack([filled(w.lips), filled(w.inside)]) if n else none for w, n in zip(windows, shown, strict=True)]
+        masks = [
+            np.stack([filled(w.lips), filled(w.inside)]) if n else none for w, n in zip(windows, shown, strict=True)
+        ]
         to, back = (np.stack([getattr(w, name) for w in windows]) for name in ("to_drawing", "from_drawing"))
         return {"changes": shown, "to_drawing": to, "from_drawing": back, "masks": np.stack(masks)}
 

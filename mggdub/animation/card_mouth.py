@@ -97,8 +97,8 @@ class CardMouth:
         states = given["states"].long()  # [B, K]
         places = (at / self.layer.size)[:, None].repeat(1, states.shape[1], 1, 1)  # [B, K, R * C, 2]
         places[..., 1] -= self.lower * given["lower"][..., None]
-        parts = (part[states.flatten()] for part in (self.pictures, self.spans, self.edges))
-        drawn = sample_states(*parts, self.atlas.config.margin, places.flatten(0, 1)[:, None])
+        pictures, spans, edges = (part[states.flatten()] for part in (self.pictures, self.spans, self.edges))
+        drawn = sample_states(pictures, spans, edges, self.atlas.config.margin, places.flatten(0, 1)[:, None])
         return torch.einsum("bk,bkdp->bdp", given["mix"], drawn[:, :, 0].unflatten(0, states.shape))
 
     @staticmethod
@@ -111,8 +111,8 @@ class CardMouth:
         """Colours [B, 3, R * C] with the photo's own mouth where it is seen."""
         places, count = at.clone(), len(at)
         places[..., 1] -= self.lower * given["fall"][:, None]
-        parts = (part.expand(count, *part.shape[1:]) for part in (own, self.own_span, self.own_edges))
-        seen = sample_states(*parts, 0.0, places[:, None])[:, :, 0]  # [B, 4, R * C]
+        pictures, spans, edges = (p.expand(count, *p.shape[1:]) for p in (own, self.own_span, self.own_edges))
+        seen = sample_states(pictures, spans, edges, 0.0, places[:, None])[:, :, 0]  # [B, 4, R * C]
         return colors + given["own"][:, None, None] * seen[:, 3:] * (seen[:, :3] - colors)
 
 

@@ -65,9 +65,9 @@ class Compositor:
             missing[band] = np.rint(apart).clip(-32767, 32767)
         return missing
 
-    def draw(self, head: Gaussians, device: str = "cpu") -> Array:
+    def draw(self, head: Gaussians) -> Array:
         """A drawing [h, w, 8] of a head of `posed_gaussians`, for `rgb` and `yuv`."""
-        drawn = render_placed(head.to(device), self.places, self.avatar.camera)
+        drawn = render_placed(head, self.places, self.avatar.camera)
         settle(drawn)
         return drawn
 

@@ -48,12 +48,14 @@ class Animator:
     picture: CardPicture
     draw: Draw
     device: str
+    frames: int  # at once
 
     @classmethod
     def of(cls, avatar: HeadAvatar, models: Models, device: str, draw: Draw | None = None) -> Animator:
         """`draw` is gsplat's by default. Raises UsageError where it cannot be used."""
         draw = draw or placed_splatter(avatar.camera, device)
         compositor = Compositor.of(avatar)
+        left, top, right, bottom = compositor.part
         return cls(
             avatar,
             models.head,
@@ -64,13 +66,8 @@ class Animator:
             card_picture(compositor, device),
             draw,
             device,
+            max(1, min(FRAMES, PIXELS // ((right - left) * (bottom - top)))),
         )
-
-    @property
-    def frames(self) -> int:
-        """How many are worked on at once."""
-        left, top, right, bottom = self.picture.part
-        return max(1, min(FRAMES, PIXELS // ((right - left) * (bottom - top))))
 
     @torch.inference_mode()
     def upload(self, motions: list[FrameMotion], bodies: Array) -> dict[str, Tensor]:
@@ -180,6 +177,7 @@ def to_card(arrays: dict[str, Array], device: str) -> dict[str, Tensor]:
     """Arrays as float32 tensors, which go up in one piece."""
     flat = torch.from_numpy(np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays.values()]))
     if device == "cuda":
-        flat = flat.pin_memory().to(device, non_blocking=True)
+        flat = flat.pin_memory()  # or the copy would wait for what the card is doing
+    flat = flat.to(device, non_blocking=True)
     pieces = flat.split([array.size for array in arrays.values()])
     return {name: piece.view(array.shape) for (name, array), piece in zip(arrays.items(), pieces, strict=True)}

@@ -12,11 +12,13 @@ from mggdub.face.expression import ExpressionBasis
 from mggdub.geometry import sampling
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.geometry.sampling import smoothstep
-from mggdub.motion.driving import FAR_MODE, FAR_UNIT
 from mggdub.motion.gestures import LOOKS, conjugate, held_looks
 from mggdub.networks.motion import POSE
 from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
 
+# How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track,
+# and from the photo's, before it is an expression that the photo cannot be taken to have.
+FAR_UNIT, FAR_MODE = 0.7, 3.0
 LOWEST_UNIT = -0.3  # of a unit; the opposite of a raised brow is not a brow lowered as far
 NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the photo's is no rest, but a blink
 DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and eyes that do not

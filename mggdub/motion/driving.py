@@ -65,9 +65,6 @@ from mggdub.types import (
 MOST_FRAMES = 54_000  # that are kept in memory: 15 minutes at 60 fps
 FITTED = 600  # frames that a person's mesh is fitted to
 AT_ONCE = 500  # frames whose poses are solved together
-# How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track,
-# and from the photo's, before it is an expression that the photo cannot be taken to have.
-FAR_UNIT, FAR_MODE = 0.7, 3.0
 NOSE_BASE = 2  # landmark: skin below it moves when one speaks
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed

@@ -47,10 +47,18 @@ class CardPicture:
         size = (still.shape[0], still.shape[1])
         places, sways = _sways(share, centre, size, part)
         signals = np.stack([LUMA * LIGHT, BLUE * ([0, 0, 1] - LIGHT), RED * ([1, 0, 0] - LIGHT)])
-        arrays = (places, sways, _enlarging(box[2], drawn[1]).T, _enlarging(box[3], drawn[0]), signals)
-        tables = (torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays)
-        textures = (_texture(still, device), torch.from_numpy(planes).to(device), _texture(detail, device))
-        return cls(*textures, *tables, box, part)
+        arrays = {
+            "places": places,
+            "sways": sways,
+            "across": _enlarging(box[2], drawn[1]).T,
+            "down": _enlarging(box[3], drawn[0]),
+            "signals": signals,
+        }
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for name, array in arrays.items()
+        }
+        tensors |= {"still": _texture(still, device), "detail": _texture(detail, device)}
+        return cls(planes=torch.from_numpy(planes).to(device), box=box, part=part, **tensors)
 
 
 def _texture(picture: Array, device: str) -> Tensor:
@@ -74,9 +82,7 @@ def _enlarging(count: int, cells: int) -> Array:
     return matrix
 
 
-def _sways(
-    share: Array, centre: Array, size: tuple[int, int], part: tuple[int, int, int, int]
-) -> tuple[Array, Array]:
+def _sways(share: Array, centre: Array, size: tuple[int, int], part: tuple[int, int, int, int]) -> tuple[Array, Array]:
     """`places` and `sways` of a `CardPicture`."""
     left, top, right, bottom = part
     (rows, v), (columns, u) = (_steps(count, cells) for count, cells in zip(size, share.shape, strict=True))
@@ -162,7 +168,7 @@ def _enlarge(picture: CardPicture, drawn: Tensor) -> Tensor:
 
 def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
     """[B, 3, height, width]: what is added where an enlarged drawing shows the photo; drawn (h, w) is its own size."""
-    left, top, width, height = picture.box
+    _, _, width, height = picture.box
     placed, takes = wide[:, 3], wide[:, 6]
     inverse = 1 / placed.clamp_min(0.02)
     gain = (takes * inverse).clamp(0, 1) * (placed > 0.02)

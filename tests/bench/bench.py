@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from measuring import EXAMPLES, fields_of, frame_of, matrix_product, median, on_cuda, step
 from numba import njit, prange
 from PIL import Image
 
@@ -32,19 +32,16 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import choose_face, cut
 from mggdub.geometry.camera import head_crop
 from mggdub.media.image import read_image
-from mggdub.models import choose_device, load_models
+from mggdub.models import load_models
 from mggdub.options import RenderOptions
-from mggdub.renderer.rasterize import rasterize, render_frame
 from mggdub.renderer.reference import project, rasterize_reference
 from mggdub.types import Array, Camera, Crop, Gaussians
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DRAWING = ("deform", "rasterise", "lower face", "composite")
 STAGES = ("speech", *DRAWING, "encode")
 FILLING = 0.72  # of a head crop's side: what a head-filling portrait shows
 WINDOW, MARGIN = 64, 8  # px of the twin's picture, which visits every Gaussian at every pixel, and around it
 TILE = 16  # px, of the plain loop
-PARITY = 2 / 255
 _compiled: Any = njit  # typed for calls by position
 
 
@@ -114,11 +111,11 @@ def _peak() -> int | None:
 
 def pictures(gaussians: Gaussians, camera: Camera, repeats: int = 15) -> dict[str, Any]:
     """fps (frames for animation), fit_ms (a step of a fit: forward, backward), and how much faster than other ways."""
-    ours = partial(_frame, gaussians, camera)
+    ours = partial(frame_of, gaussians, camera)
     frame, stepped = median(ours, repeats), median(partial(step, gaussians, camera), repeats)
     slow = median(partial(plain, *in_order(gaussians, camera), camera), 3)
     few, part = middle(gaussians, camera)
-    window, twin = median(partial(_frame, few, part), repeats), median(partial(_twin, few, part), 3)
+    window, twin = median(partial(frame_of, few, part), repeats), median(partial(_twin, few, part), 3)
     return {
         "size": [camera.width, camera.height],
         "gaussians": len(gaussians),
@@ -126,7 +123,7 @@ def pictures(gaussians: Gaussians, camera: Camera, repeats: int = 15) -> dict[st
         "fit_ms": round(1e3 * stepped, 1),
         "than_plain_loop": round(slow / frame, 1),
         "than_twin": round(twin / window, 1),
-        "from_twin_db": round(float(-10 * np.log10(np.mean((_frame(few, part) - _twin(few, part)) ** 2))), 1),
+        "from_twin_db": round(float(-10 * np.log10(np.mean((frame_of(few, part) - _twin(few, part)) ** 2))), 1),
         "matrix_product_ms": matrix_product(),
     }
 
@@ -138,7 +135,7 @@ def middle(gaussians: Gaussians, camera: Camera) -> tuple[Gaussians, Camera]:
     part = Camera(K, camera.viewmat, WINDOW, WINDOW)
     centers, _, _, drawn = project(gaussians, part)
     near = drawn & (centers > -MARGIN).all(1) & (centers < WINDOW + MARGIN).all(1)
-    return Gaussians(*(field[near] for field in _fields(gaussians))), part
+    return Gaussians(*(field[near] for field in fields_of(gaussians))), part
 
 
 def in_order(gaussians: Gaussians, camera: Camera) -> tuple[Array, Array, Array, Array]:
@@ -203,74 +200,9 @@ def _plain_loop(centers, conics, opacities, colors, ends, listed, across, pictur
                     before *= 1 - alpha
 
 
-def _fields(gaussians: Gaussians) -> tuple[torch.Tensor, ...]:
-    g = gaussians
-    return g.means, g.quats, g.scales, g.opacities, g.colors
-
-
-def _frame(gaussians: Gaussians, camera: Camera) -> Array:
-    return render_frame(gaussians, camera)[0]
-
-
-def step(gaussians: Gaussians, camera: Camera) -> Gaussians:
-    """The gradients of every field of Gaussians, where they are, in a step of a fit."""
-    leaves = Gaussians(*(field.clone().requires_grad_() for field in _fields(gaussians)))
-    rasterize(leaves, camera).colors.square().sum().backward()
-    return Gaussians(*(field.grad for field in _fields(leaves)))  # type: ignore[arg-type]
-
-
 def _twin(gaussians: Gaussians, camera: Camera) -> Array:
     with torch.no_grad():
         return rasterize_reference(gaussians, camera).colors.numpy()
-
-
-def on_cuda(gaussians: Gaussians, camera: Camera, repeats: int = 50, device: str = "cuda") -> dict[str, Any] | str:
-    """gsplat's fps and the largest difference of its picture from the CPU's, or why there are none."""
-    try:
-        choose_device(device)
-    except MggdubError as error:
-        return f"gsplat was not measured: {error}"
-    there = gaussians.to(device)
-
-    def draw() -> torch.Tensor:
-        with torch.no_grad():
-            drawn = rasterize(there, camera).colors
-        finish(device)
-        return drawn
-
-    seconds = median(draw, repeats)
-    apart = float(np.abs(draw().cpu().numpy() - _frame(gaussians, camera)).max())
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "size": [camera.width, camera.height],
-        "gaussians": len(gaussians),
-        "fps": round(1 / seconds, 1),
-        "from_cpu": round(apart, 5),
-        "parity": apart <= PARITY,
-    }
-
-
-def finish(device: str) -> None:
-    """Wait until a device has done what it was asked for."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def matrix_product() -> float:
-    """Milliseconds of a 1024 x 1024 float32 matrix product in numpy, median of nine."""
-    a = np.random.default_rng(0).random((1024, 1024), np.float32)
-    return round(1e3 * median(lambda: a @ a, 9), 2)
-
-
-def median(call: Callable[[], Any], repeats: int) -> float:
-    """Seconds, after one call that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
 
 
 def bench(photo: Path, speech: Path, folder: Path) -> dict[str, Any]:
