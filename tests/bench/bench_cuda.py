@@ -168,15 +168,10 @@ def kernels(animator: Animator, models: Models, track: ExpressionTrack) -> list[
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         list(on_the_card(animator, models, track))
     rows = [(row.self_device_time_total, row.self_cpu_time_total, row.count, row.key) for row in seen.key_averages()]
-    each = 1 / len(warm)
+    names = ("us", "host_us", "calls")
     return [
-        {
-            "name": name[:120],
-            "us": round(us * each, 2),
-            "host_us": round(host * each, 2),
-            "calls": round(calls * each, 2),
-        }
-        for us, host, calls, name in sorted(rows, reverse=True)[:80]
+        {"name": row[-1][:120]} | {name: round(x / len(warm), 2) for name, x in zip(names, row[:-1], strict=True)}
+        for row in sorted(rows, reverse=True)[:80]
     ]
 
 
@@ -243,7 +238,6 @@ def head_of(photo: Path, models: Models) -> HeadAvatar:
     if is_avatar(photo):
         return load_avatar(photo)[0]
     from bench import head_filling
-
     from mggdub.avatar import build
     from mggdub.media.image import read_image
     from mggdub.options import AvatarOptions
