@@ -55,7 +55,6 @@ class Animator:
         """`draw` is gsplat's by default. Raises UsageError where it cannot be used."""
         draw = draw or placed_splatter(avatar.camera, device)
         compositor = Compositor.of(avatar)
-        left, top, right, bottom = compositor.part
         return cls(
             avatar,
             models.head,
@@ -66,10 +65,10 @@ class Animator:
             card_picture(compositor, device),
             draw,
             device,
-            max(1, min(FRAMES, PIXELS // ((right - left) * (bottom - top)))),
+            at_once(compositor.part),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def upload(self, motions: list[FrameMotion], bodies: Array) -> dict[str, Tensor]:
         """What B frames and the torso's motion in them [B, 4] need on the card; as one piece."""
         displacement, rotation, translation, state, sway, shown = (
@@ -89,7 +88,7 @@ class Animator:
         own = self.avatar.photo_drivers
         return state, np.broadcast_to(own, (len(state), len(own))).copy()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def render(self, given: dict[str, Tensor], clock: Stopwatch, planes: bool) -> Tensor:
         """Frames [B, ...] uint8 on the card, as `animate` yields them, of what was uploaded."""
         with clock("deform"):
@@ -125,6 +124,12 @@ def animate(
         before = coming
     if before:
         yield from before.frames()
+
+
+def at_once(part: tuple[int, int, int, int]) -> int:
+    """How many frames are worked on at once if a part (left, top, right, bottom) of them changes."""
+    left, top, right, bottom = part
+    return max(1, min(FRAMES, PIXELS // ((right - left) * (bottom - top))))
 
 
 def _timed(motions: Iterable[FrameMotion], clock: Stopwatch) -> Iterator[FrameMotion]:

@@ -161,9 +161,9 @@ def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None) -> Tensor:
 
 def _enlarge(picture: CardPicture, drawn: Tensor) -> Tensor:
     """[B, 8, height, width] of [B, h, w, 8]."""
-    planar = drawn.permute(0, 3, 1, 2).contiguous()  # [B, 8, h, w]
-    rows = (planar.flatten(0, 2) @ picture.across).unflatten(0, planar.shape[:3])
-    return picture.down @ rows
+    low = picture.down @ drawn.permute(0, 3, 1, 2)  # [B, 8, height, w]
+    low *= (low[:, 7:] > 1e-3).any(-1, keepdim=True)  # the cubic undershoots beyond the head
+    return (low.flatten(0, 2) @ picture.across).unflatten(0, low.shape[:3])
 
 
 def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:

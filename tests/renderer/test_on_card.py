@@ -1,0 +1,145 @@
+"""Composing in plain torch is what the kernels compose."""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from mggdub.renderer import compose, on_card
+from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv
+from mggdub.renderer.on_card import CardPicture
+from mggdub.types import Array
+
+SHAPE, BOX = (21, 17), (8, 6, 40, 33)  # of a drawing; left, top, width, height
+SWAYS = [[0.02, 0.03, -20, -15, 2.5, -1.25], [0, 0, -20, -15, 0, 0], [-0.04, 0.01, -20, -15, -3, 2]]
+SWAY = np.array(SWAYS, np.float32)
+
+
+def texture(picture: Array) -> Array:
+    edged = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge")
+    return np.pad(edged, ((0, 0), (0, 0), (0, 1))).ravel()
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture of noise, three drawings of noise with holes, and what lies between."""
+
+    picture: Array  # [H, W, 3] uint8
+    detail: Array  # [height, width, 3] int16
+    share: Array
+    drawn: Array  # [3, h, w, 8]
+    part: tuple[int, int, int, int]
+
+    @property
+    def planes(self) -> Array:
+        height, width = (size + size % 2 for size in self.picture.shape[:2])
+        planes = np.empty((height * 3 // 2, width), np.uint8)
+        convert_yuv(self.picture, *split(planes), numba.get_num_threads())
+        return planes
+
+    def on_card(self) -> CardPicture:
+        return CardPicture.of(
+            self.picture, self.planes, self.detail / FINEST, self.share, SWAY[0, 2:4], SHAPE, BOX, self.part, "cpu"
+        )
+
+    def kernels(self, drawn: Array, sway: Array) -> tuple[Array, Array]:
+        """The frame and its planes."""
+        layers = (texture(self.picture), self.share, sway, drawn, texture(self.detail), BOX, self.part)
+        frame, planes, threads = self.picture.copy(), self.planes, numba.get_num_threads()
+        compose_rgb(*layers, frame, threads)
+        compose_yuv(*layers, self.picture.shape[:2], *split(planes), threads)
+        return frame, planes
+
+
+def split(planes: Array) -> tuple[Array, Array]:
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    return planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+
+
+@pytest.fixture(params=[(46, 61), (45, 62), (45, 61), (64, 80)], ids=str)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """The last one changes in a part of it only."""
+    rng = np.random.default_rng(0)
+    height, width = request.param
+    drawn = rng.uniform(0.2, 1, (3, *SHAPE, 8)).astype(np.float32)
+    drawn[..., 4:6] = rng.normal(0, 3, (3, *SHAPE, 2)) * drawn[..., 3:4]
+    drawn[..., 6] = np.square(drawn[..., 4:6]).sum(-1) / drawn[..., 3] + drawn[..., 3] * rng.uniform(0, 0.8, SHAPE)
+    drawn[..., 7] = np.maximum(drawn[..., 3], drawn[..., 7])
+    drawn[:, 5:9], drawn[:, :, 10:12] = 0, 0
+    for one in drawn:
+        compose.settle(one)
+    share = np.linspace(0, 1, 30).reshape(6, 5).astype(np.float32)
+    if height == 64:
+        share[:] = 0
+        share[2:5, 1:4] = 1
+    return Scene(
+        rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
+        (rng.normal(size=(BOX[3], BOX[2], 3)) * 20 * FINEST).astype(np.int16),
+        share,
+        drawn,
+        (4, 6, 76, 60) if height == 64 else (0, 0, width, height),
+    )
+
+
+@pytest.mark.parametrize("sways", [False, True], ids=["still", "swaying"])
+def test_pictures_are_what_the_kernels_compose(scene: Scene, sways: bool) -> None:
+    card = scene.on_card()
+    part = on_card.compose(card, torch.from_numpy(scene.drawn), torch.from_numpy(SWAY) if sways else None)
+    frames, planes = on_card.rgb(card, part).numpy(), on_card.yuv(card, part).numpy()
+    for k, (drawn, sway) in enumerate(zip(scene.drawn, SWAY if sways else 0 * SWAY, strict=True)):
+        frame, yuv = scene.kernels(drawn, sway)
+        for ours, theirs in ((frames[k], frame), (planes[k], yuv)):
+            off = np.abs(ours.astype(int) - theirs)
+            print(k, off.max(), (off > 2).mean(), (off > 0).mean())
+
+
+def test_what_lies_beyond_the_part_stays(scene: Scene) -> None:
+    card = scene.on_card()
+    part = on_card.compose(card, torch.from_numpy(scene.drawn), torch.from_numpy(SWAY))
+    left, top, right, bottom = scene.part
+    frames = on_card.rgb(card, part).numpy()
+    assert not np.array_equal(frames[0], scene.picture)
+    frames[:, top:bottom, left:right] = scene.picture[top:bottom, left:right]
+    assert all(np.array_equal(frame, scene.picture) for frame in frames)
+
+
+def test_nothing_drawn_is_the_still_picture(scene: Scene) -> None:
+    card = scene.on_card()
+    part = on_card.compose(card, torch.zeros(2, *SHAPE, 8), None)
+    assert np.array_equal(on_card.rgb(card, part)[1].numpy(), scene.picture)
+    off = np.abs(on_card.yuv(card, part)[1].numpy().astype(int) - scene.planes)
+    assert off.max() <= 1 and (off > 0).mean() < 1e-3
+
+
+def test_drawings_are_settled_as_by_the_kernels() -> None:
+    rng = np.random.default_rng(1)
+    raw = rng.uniform(0, 1, (3, *SHAPE, 8)).astype(np.float32)
+    raw[..., 6] += np.square(raw[..., 4:6]).sum(-1) / raw[..., 3]
+    raw[:, :4, :, 3:7] = 0
+    ours = torch.from_numpy(raw.copy())
+    on_card.settle(ours)
+    for one in raw:
+        compose.settle(one)
+    assert ours.numpy() == pytest.approx(raw, abs=1e-5)
+    assert (raw[..., 6] > 0.01).any() and not raw[:, :4, :, 6].any()
+
+
+def test_nine_samples_are_sixteen_texels() -> None:
+    """Catmull and Rom's weights, at places in and on the edge of a texture."""
+    rng = np.random.default_rng(0)
+    picture, x, y = rng.random((5, 7, 3)), rng.uniform(0, 6, (2, 4, 6)), rng.uniform(0, 4, (2, 4, 6))
+    x[0, 0], y[1, 0], x[1, 1], y[0, 2] = 0, 0, 6, 4
+    true = np.zeros((2, 4, 6, 3))
+    for j in range(-1, 3):
+        for i in range(-1, 3):
+            row, column = np.floor(y).astype(int) + j, np.floor(x).astype(int) + i
+            weight = [
+                np.where(a < 1, 1.5 * a**3 - 2.5 * a**2 + 1, np.where(a < 2, -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2, 0))
+                for a in (np.abs(y - row), np.abs(x - column))
+            ]
+            true += (weight[0] * weight[1])[..., None] * picture[row.clip(0, 4), column.clip(0, 6)]
+    texels = torch.from_numpy(picture.transpose(2, 0, 1))[None]
+    found = on_card.sample_cubic(texels, torch.from_numpy(x), torch.from_numpy(y))
+    assert found.permute(0, 2, 3, 1).numpy() == pytest.approx(true, abs=1e-9)
