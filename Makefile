@@ -33,7 +33,7 @@ docs: $(VENV)/.docs-ready
 bench: $(VENV)/.dev-ready
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python tests/bench/bench.py
 
-# make bench-cuda: gsplat against our kernels, on a machine with a CUDA build of torch in .venv and gsplat.
+# make bench-cuda: a graphics card against the CPU, on a machine with a CUDA build of torch in .venv and gsplat.
 bench-cuda: $(VENV)/.dev-ready
 	$(BIN)/python tests/bench/bench_cuda.py
 
