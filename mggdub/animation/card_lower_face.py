@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.animation.lower_face import HALF, MOTION_UNIT, LowerFace, Window, below_eyes, change_shown, filled, inverse
+from mggdub.animation.lower_face import FINER, HALF, MOTION_UNIT, LowerFace, below_eyes, change_shown
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
@@ -52,13 +53,12 @@ class CardLowerFace:
         shown[shown < LEAST_SHOWN] = 0
         if not shown.any():
             return {}
-        windows = find_windows(self.avatar, displacement, rotation, translation)
-        none = np.zeros((2, SIZE, SIZE), np.float32)
-        masks = [
-            np.stack([filled(w.lips), filled(w.inside)]) if n else none for w, n in zip(windows, shown, strict=True)
-        ]
-        to, back = (np.stack([getattr(w, name) for w in windows]) for name in ("to_drawing", "from_drawing"))
-        return {"changes": shown, "to_drawing": to, "from_drawing": back, "masks": np.stack(masks)}
+        to, back, lips, inside = find_windows(self.avatar, displacement, rotation, translation)
+        masks = np.zeros((len(shown), 2, SIZE, SIZE), np.float32)
+        for k in np.flatnonzero(shown):
+            fill(lips[k], masks[k, 0])
+            fill(inside[k], masks[k, 1])
+        return {"changes": shown, "to_drawing": to, "from_drawing": back, "masks": masks}
 
     def improve(self, drawn: Tensor, given: dict[str, Tensor]) -> None:
         """Change the colours of settled drawings [B, h, w, 8] in their windows, in place; `given` of `inputs`."""
@@ -86,20 +86,33 @@ class CardLowerFace:
         return torch.cat([cut[:, :3], cut[:, 7:], motion, placed, given["masks"], photo], 1)
 
 
-def find_windows(avatar: HeadAvatar, displacement: Array, rotation: Array, translation: Array) -> list[Window]:
-    """`find_window` of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3]."""
-    moved, count = avatar.mesh + displacement, len(OUTER_LIPS)
-    eyes = np.broadcast_to(avatar.mesh[list(OUTER_EYES)], (len(moved), 2, 3))
-    points = np.concatenate([eyes, moved[:, list(OUTER_LIPS)], moved[:, list(INNER_LIPS)]], 1)
+def find_windows(avatar: HeadAvatar, displacement: Array, rotation: Array, translation: Array) -> tuple[Array, ...]:
+    """`find_window` of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3].
+
+    From windows to the drawing and back [B, 2, 3], lips and what is inside [B, 20, 2].
+    """
+    moved, eyes = avatar.mesh + displacement, avatar.mesh[list(OUTER_EYES)]
+    rings = moved[:, [*OUTER_LIPS, *INNER_LIPS]]
+    points = np.concatenate([np.broadcast_to(eyes, (len(moved), 2, 3)), rings], 1)
     turn = euler_to_matrix(rotation).transpose(0, 2, 1)
     seen = project((points - PIVOT) @ turn + PIVOT + translation[:, None], avatar.camera)  # [B, 42, 2]
-    windows = []
-    for at in seen:
-        to_drawing = below_eyes(at[0], at[1], HALF, SIZE)
-        back = inverse(to_drawing)
-        rings = at[2:] @ back[:, :2].T + back[:, 2]
-        windows.append(Window(to_drawing, rings[:count], rings[count:]))
-    return windows
+    to_drawing = np.stack([below_eyes(right, left, HALF, SIZE) for right, left in seen[:, :2]])
+    turn = np.linalg.inv(to_drawing[..., :2])
+    back = np.concatenate([turn, -turn @ to_drawing[..., 2:]], 2)
+    at = seen[:, 2:] @ turn.transpose(0, 2, 1) + back[:, None, :, 2]
+    return to_drawing, back, at[:, : len(OUTER_LIPS)], at[:, len(OUTER_LIPS) :]
+
+
+def fill(outline: Array, mask: Array) -> None:
+    """`filled` of a polygon [N, 2] px into a mask [SIZE, SIZE] of zeros: only where the polygon is."""
+    corners = (outline * FINER - 0.5).astype(np.int64)  # as Pillow does
+    first, last = corners.min(0) // FINER, corners.max(0) // FINER + 1
+    (left, top), (right, bottom) = first.clip(0, SIZE).tolist(), last.clip(0, SIZE).tolist()
+    if left >= right or top >= bottom:
+        return
+    picture = Image.new("L", ((right - left) * FINER, (bottom - top) * FINER))
+    ImageDraw.Draw(picture).polygon((corners - [left * FINER, top * FINER]).ravel().tolist(), fill=255)
+    np.divide(np.asarray(picture.reduce(FINER)), 255, out=mask[top:bottom, left:right], casting="same_kind")
 
 
 def _centres(rows: int, columns: int) -> Array:

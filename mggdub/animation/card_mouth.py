@@ -8,16 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mggdub.avatar.lips import LIP_TIP, Lips, chord_weights, closed_middle, lip_edges, lips_of, lower_level, lower_share
+from mggdub.avatar.lips import (
+    LIP_TIP,
+    SHAPE_WEIGHTS,
+    WIDTH,
+    chord_weights,
+    closed_middle,
+    lip_edges,
+    lip_shape,
+    lips_of,
+    lower_level,
+    lower_share,
+)
 from mggdub.avatar.mouth import (
+    BLENDED,
+    NARROWER,
+    NEAR,
     OWN_COLUMNS,
     RADIUS,
     ROWS,
     SHOULDER,
     SMALLEST_RADIUS,
     WHITEST,
+    WIDER,
+    WIDTH_LIGHT,
     layer_grid,
-    mixed_states,
     sample_states,
 )
 from mggdub.avatar.values import MouthLayer
@@ -72,9 +87,7 @@ class CardMouth:
         layer = self.layer
         meshes = layer.mesh + displacement
         lips, out = lips_of(meshes, layer.rest), meshes[:, LIP_TIP, 2] - layer.rest[LIP_TIP, 2]
-        moved = [Lips(two, float(far), layer.size) for two, far in zip(lips, out, strict=True)]
-        mixed = [mixed_states(self.atlas, layer.person, one) for one in moved]
-        states, weights, lower = (np.stack(parts) for parts in zip(*mixed, strict=True))
+        states, weights, lower = states_of(self.atlas, layer.person, lips / layer.size, out / layer.size)
         own = np.where(share > LEAST_OWN, share, 0)
         fall = lower_level(lips) - lower_level(lips_of(layer.mesh, layer.rest))
         lips = meshes[:, list(BOTH_LIPS), :2]
@@ -114,6 +127,25 @@ class CardMouth:
         pictures, spans, edges = (p.expand(count, *p.shape[1:]) for p in (own, self.own_span, self.own_edges))
         seen = sample_states(pictures, spans, edges, 0.0, places[:, None])[:, :, 0]  # [B, 4, R * C]
         return colors + given["own"][:, None, None] * seen[:, 3:] * (seen[:, :3] - colors)
+
+
+def states_of(atlas: MouthAtlas, person: int, lips: Array, out: Array) -> tuple[Array, Array, Array]:
+    """What B mouths are painted of, as by `paint_places`.
+
+    Numbers of states [B, K], what each is multiplied with, and how much lower its teeth are; lips [B, 2, 11, 2], which
+    are put forward by `out` [B], are cm of the atlas's person.
+    """
+    shape, shapes = lip_shape(lips, out), atlas.shapes[person].numpy()
+    apart = np.square(shapes - shape[:, None]).sum(-1)
+    order = np.argsort(apart, axis=1, kind="stable")[:, : BLENDED + 1]
+    near = np.take_along_axis(apart, order, 1)
+    likeness = np.exp((near[:, :1] - near) / (2 * NEAR**2))
+    if order.shape[1] > BLENDED:
+        likeness = likeness[:, :-1] - likeness[:, -1:]
+    states, weights = order[:, : likeness.shape[1]], likeness / likeness.sum(1, keepdims=True)
+    wider = (shape[:, WIDTH] - (weights * shapes[states, WIDTH]).sum(1)) / SHAPE_WEIGHTS[WIDTH]
+    light = np.exp(np.clip(wider * np.where(wider > 0, WIDER, NARROWER), *WIDTH_LIGHT))
+    return states, weights * light[:, None], lower_level(lips)[:, None] - atlas.lows[person].numpy()[states]
 
 
 def _chords(along: Array, down: Array) -> Array:

@@ -30,8 +30,8 @@ from mggdub.types import Array
 if TYPE_CHECKING:
     from mggdub.animation.animate import FrameMotion
 
-FRAMES = 8  # at once, of small pictures
-PIXELS = 1 << 21  # that change in frames that are worked on at once, if it is more than one
+FRAMES = 32  # at once, of small pictures
+PIXELS = 1 << 23  # that change in frames that are worked on at once, if it is more than one
 Draw = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]  # as of `gsplat.placed_splatter`
 
 

@@ -84,23 +84,15 @@ def paint_places(atlas: MouthAtlas, person: int, lips: Lips, at: Array, down: Ar
 
     at [R, C, 2] cm from the closed lips' middle and down [R, 1] or [R, C] 0..1 are the places.
     """
-    states, weights, lower = mixed_states(atlas, person, lips)
+    shape = lip_shape(lips.lips / lips.size, lips.out / lips.size)
+    states, weights = nearest_states(atlas, person, shape)
+    wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
+    lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]  # [K]
     places = np.repeat(at[None] / lips.size, len(states), 0)
     places[..., 1] -= lower_share(down) * lower[:, None, None]
     parts = (atlas.pictures[person, states].float() / 255, atlas.spans[person, states], atlas.edges[person, states])
     drawn = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
-    return np.asarray(np.einsum("k,kdrc->rcd", weights, drawn.numpy()))
-
-
-def mixed_states(atlas: MouthAtlas, person: int, lips: Lips) -> tuple[Array, Array, Array]:
-    """Numbers [K] of the states that lips are painted of, what each is multiplied with, and how much lower its lower
-    teeth are [K] (cm of the atlas's person).
-    """
-    shape = lip_shape(lips.lips / lips.size, lips.out / lips.size)
-    states, weights = nearest_states(atlas, person, shape)
-    wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
-    lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]
-    return states, weights * width_light(float(wider)), lower
+    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), drawn.numpy()))
 
 
 def width_light(wider: float) -> float:

@@ -115,23 +115,24 @@ def settle(drawn: Tensor) -> None:
 
 
 def sample_cubic(texture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """[B, C, h, w]: a texture [1, C, H, W] whose edge goes on at x and y [B, h, w] px, by 4 x 4 texels.
+    """[C, ...]: a texture [1, C, H, W] whose edge goes on at x and y [...] px, by 4 x 4 texels.
 
     The middle two of four weights are positive: one bilinear sample between their texels stands for both, so nine
     samples do for sixteen texels.
     """
     height, width = texture.shape[2:]
-    (xs, across), (ys, down) = _three_taps(x, width), _three_taps(y, height)
-    wide, total = texture.expand(len(x), -1, -1, -1), None
+    (xs, across), (ys, down) = _three_taps(x.flatten(), width), _three_taps(y.flatten(), height)
+    grid = x.new_empty(1, 1, x.numel(), 2)
+    total = list(x.new_zeros(texture.shape[1], x.numel()))
     for at_y, weight_y in zip(ys, down, strict=True):
-        row = None
+        grid[..., 1] = at_y
         for at_x, weight_x in zip(xs, across, strict=True):
-            found = F.grid_sample(wide, torch.stack([at_x, at_y], -1), padding_mode="border", align_corners=False)
-            row = found * weight_x[:, None] if row is None else row.addcmul_(found, weight_x[:, None])
-        assert row is not None
-        total = row * weight_y[:, None] if total is None else total.addcmul_(row, weight_y[:, None])
-    assert total is not None
-    return total
+            grid[..., 0] = at_x
+            found = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0]
+            weight = weight_x * weight_y
+            for color, sample in zip(total, found, strict=True):  # one by one: a card is slow where weights repeat
+                color.addcmul_(sample, weight)
+    return torch.stack(total).unflatten(1, x.shape)
 
 
 def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -144,17 +145,17 @@ def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor
 
 
 def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None) -> Tensor:
-    """The part [B, 3, bottom - top, right - left] 0..255 with settled drawings [B, h, w, 8] in it.
+    """The part [3, B, bottom - top, right - left] 0..255 with settled drawings [B, h, w, 8] in it.
 
     sway [B, 6] as in `Compositor`, or None where nothing sways.
     """
-    left, top, right, bottom = picture.part
-    part = _behind(picture, sway, len(drawn)).unflatten(-1, (bottom - top, right - left))
+    left, top, _, _ = picture.part
+    part = _behind(picture, sway, len(drawn))
     x, y, width, height = picture.box
     here = part[..., y - top : y - top + height, x - left : x - left + width]
     wide = _enlarge(picture, drawn)
-    shows = 1 - wide[:, 7:8].clamp(0, 1)
-    here.mul_(F.threshold(shows, 1e-3, 0)).add_(wide[:, :3], alpha=255)
+    shows = 1 - wide[:, 7].clamp(0, 1)
+    here.mul_(F.threshold(shows, 1e-3, 0)).add_(wide[:, :3].transpose(0, 1), alpha=255)
     here.add_(_detail(picture, wide, drawn.shape[1:3]))
     return part.clamp_(0, 255)
 
@@ -167,7 +168,7 @@ def _enlarge(picture: CardPicture, drawn: Tensor) -> Tensor:
 
 
 def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
-    """[B, 3, height, width]: what is added where an enlarged drawing shows the photo; drawn (h, w) is its own size."""
+    """[3, B, height, width]: what is added where an enlarged drawing shows the photo; drawn (h, w) is its own size."""
     _, _, width, height = picture.box
     placed, takes = wide[:, 3], wide[:, 6]
     inverse = 1 / placed.clamp_min(0.02)
@@ -176,57 +177,62 @@ def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
     y = torch.arange(height, device=wide.device, dtype=torch.float32)[:, None]
     across = (wide[:, 4] * inverse).mul_(width / drawn[1]).add_(x).clamp_(0, width - 1)
     along = (wide[:, 5] * inverse).mul_(height / drawn[0]).add_(y).clamp_(0, height - 1)
-    return sample_cubic(picture.detail, across, along).mul_(gain[:, None])
+    return sample_cubic(picture.detail, across, along).mul_(gain)
 
 
 def _behind(picture: CardPicture, sway: Tensor | None, count: int) -> Tensor:
-    """[count, 3, n]: what is behind the head in the n pixels of the part."""
+    """[3, count, bottom - top, right - left]: what is behind the head."""
     left, top, right, bottom = picture.part
     if sway is None:
-        still = picture.still[..., top:bottom, left:right].flatten(2)
-        return still.repeat(count, 1, 1)
+        return picture.still[0, :, None, top:bottom, left:right].repeat(1, count, 1, 1)
     a, b, _, _, across, along = sway.unbind(1)
-    turn = torch.stack([a, -b, across, b, a, along], 1).view(-1, 3)  # [2 B, 3]
-    places = (picture.places - (turn @ picture.sways).view(count, 2, -1)).unflatten(-1, (bottom - top, right - left))
+    turn = torch.stack([a, -b, across, b, a, along], 1).view(-1, 2, 3).transpose(0, 1).flatten(0, 1)  # [2 * B, 3]
+    places = picture.places[:, None] - (turn @ picture.sways).view(2, count, -1)
     height, width = picture.still.shape[2:]
-    x, y = places[:, 0].clamp(0, width - 1), places[:, 1].clamp(0, height - 1)
-    return sample_cubic(picture.still, x, y).flatten(2)
+    x, y = places.unflatten(-1, (bottom - top, right - left))
+    return sample_cubic(picture.still, x.clamp(0, width - 1), y.clamp(0, height - 1))
 
 
 def rgb(picture: CardPicture, part: Tensor) -> Tensor:
     """Whole pictures [B, H, W, 3] uint8 of `compose`'s part."""
     left, top, right, bottom = picture.part
-    whole = picture.still.expand(len(part), -1, -1, -1).permute(0, 2, 3, 1).to(torch.uint8)
-    whole[:, top:bottom, left:right] = (part + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
+    whole = picture.still.expand(part.shape[1], -1, -1, -1).permute(0, 2, 3, 1).to(torch.uint8)
+    whole[:, top:bottom, left:right] = (part + 0.5).to(torch.uint8).permute(1, 2, 3, 0)
     return whole
 
 
 def yuv(picture: CardPicture, part: Tensor) -> Tensor:
     """Planes [B, H' * 3 / 2, W'] uint8 of `compose`'s part, as `compose_yuv` writes them."""
-    left, top, right, bottom = picture.part
-    signals = _signals(picture, part)
-    beside = signals[:, 1:, :, :1]
+    left, top, _, _ = picture.part
+    luma, *chroma = _signals(picture, part)
+    beside = [signal[..., :1] for signal in chroma]
     if left:
-        beside = _signals(picture, picture.still[..., top:bottom, left - 1 : left])[:, 1:].expand_as(beside)
-    if signals.shape[2] % 2 or signals.shape[3] % 2:
-        signals = F.pad(signals, (0, signals.shape[3] % 2, 0, signals.shape[2] % 2), "replicate")
-        beside = F.pad(beside, (0, 0, 0, beside.shape[2] % 2), "replicate")
-    bottom, right = top + signals.shape[2], left + signals.shape[3]
+        still = picture.still[0, :, None, top : picture.part[3], left - 1 : left]
+        beside = [signal.expand_as(luma[..., :1]) for signal in _signals(picture, still)[1:]]
+    luma, *others = (_even(signal) for signal in (luma, *chroma, *beside))
     height, width = picture.planes.shape[0] * 2 // 3, picture.planes.shape[1]
-    planes = picture.planes.repeat(len(part), 1, 1)
-    planes[:, top:bottom, left:right] = signals[:, 0].add(16.5).to(torch.uint8)
-    chroma = planes[:, height:].view(-1, 2, height // 2, width // 2)
-    chroma[..., top // 2 : bottom // 2, left // 2 : right // 2] = _chroma(signals[:, 1:], beside).to(torch.uint8)
+    planes = picture.planes.repeat(part.shape[1], 1, 1)
+    bottom, right = top + luma.shape[1], left + luma.shape[2]
+    planes[:, top:bottom, left:right] = luma.add(16.5).to(torch.uint8)
+    halves = planes[:, height:].view(-1, 2, height // 2, width // 2)
+    for k in range(2):
+        halves[:, k, top // 2 : bottom // 2, left // 2 : right // 2] = _chroma(others[k], others[k + 2]).to(torch.uint8)
     return planes
 
 
 def _signals(picture: CardPicture, part: Tensor) -> Tensor:
-    """[B, 3, h, w]: luma and an eighth of the chroma, about 0, of [B, 3, h, w] 0..255."""
-    return (picture.signals @ part.flatten(2)).view(part.shape)
+    """[3, B, h, w]: luma and an eighth of the chroma, about 0, of [3, B, h, w] 0..255."""
+    return (picture.signals @ part.flatten(1)).view(part.shape)
 
 
-def _chroma(signals: Tensor, beside: Tensor) -> Tensor:
-    """[B, 2, h / 2, w / 2] of chroma [B, 2, h, w] between two rows at even columns; `beside` lies to the left."""
-    rows = signals[:, :, ::2] + signals[:, :, 1::2]
-    before = torch.cat([beside[:, :, ::2] + beside[:, :, 1::2], rows[..., 1:-1:2]], -1)
+def _even(signal: Tensor) -> Tensor:
+    """[B, h', w'] of [B, h, w], or of a single column: what is odd repeats its last row and column."""
+    rows, columns = signal.shape[1] % 2, signal.shape[2] % 2 if signal.shape[2] > 1 else 0
+    return F.pad(signal[None], (0, columns, 0, rows), "replicate")[0] if rows or columns else signal
+
+
+def _chroma(signal: Tensor, beside: Tensor) -> Tensor:
+    """[B, h / 2, w / 2] of chroma [B, h, w] between two rows at even columns; `beside` [B, h, 1] lies to the left."""
+    rows = signal[:, ::2] + signal[:, 1::2]
+    before = torch.cat([beside[:, ::2] + beside[:, 1::2], rows[..., 1:-1:2]], -1)
     return (before + rows[..., 1::2]).add_(rows[..., ::2], alpha=2).add_(128.5)

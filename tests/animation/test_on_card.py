@@ -12,9 +12,9 @@ from measuring import EXAMPLES, kernels_on_card
 from mggdub.animation import animate as animation
 from mggdub.animation import on_card
 from mggdub.animation.animate import FrameMotion, animate, frame_motions, posed_gaussians
-from mggdub.animation.card_lower_face import find_windows
+from mggdub.animation.card_lower_face import fill, find_windows
 from mggdub.animation.compositor import photo_places
-from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, find_window
+from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, filled, find_window
 from mggdub.animation.on_card import Animator, at_once
 from mggdub.avatar import build
 from mggdub.avatar.mouth import photo_mouth_share
@@ -22,7 +22,7 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import UsageError
 from mggdub.media.image import read_image
 from mggdub.models import Models
-from mggdub.networks.lower_face import LowerFaceNet
+from mggdub.networks.lower_face import SIZE, LowerFaceNet
 from mggdub.options import RenderOptions
 from mggdub.progress import Stopwatch
 from mggdub.renderer import on_card as composing
@@ -132,11 +132,19 @@ def test_windows_are_found_for_all_frames_at_once(played: Played) -> None:
     names = ("displacement", "rotation", "translation")
     moved = (np.stack([getattr(now, name) for now in played.motions]) for name in names)
     mesh, camera = played.avatar.mesh, played.avatar.camera
-    for window, now in zip(find_windows(played.avatar, *moved), played.motions, strict=True):
+    for *found, now in zip(*find_windows(played.avatar, *moved), played.motions, strict=True):
         true = find_window(mesh, now.displacement, now.rotation, now.translation, camera)
-        assert window.to_drawing == pytest.approx(true.to_drawing, abs=1e-6)
-        assert window.lips == pytest.approx(true.lips, abs=1e-5)
-        assert window.inside == pytest.approx(true.inside, abs=1e-5)
+        for ours, theirs in zip(found, (true.to_drawing, true.from_drawing, true.lips, true.inside), strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (-43.3, 2.7), (48.2, 50.1), (-200, 0), (0, 200)], ids=str)
+def test_outlines_are_filled_where_they_are(shift: tuple[float, float]) -> None:
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    outline = np.stack([48.3 + 22.6 * np.cos(angles), 50.9 + 9.4 * np.sin(angles)], 1) + shift
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    fill(outline, mask)
+    assert np.array_equal(mask, filled(outline)) and mask.any() == (max(np.abs(shift)) < 100)
 
 
 def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Played) -> None:

@@ -40,7 +40,7 @@ GRADIENTS = 1e-3  # length of a field's difference over the field's
 FEW = 1e-3  # of a frame's values, that may be off by more than PARITY: where two splats are equally deep
 RANK = 2e-4  # cm between the depths of two splats, which rounding cannot bridge
 REPEATS = 30
-AT_ONCE = (1, 4, 8, 16, 32)  # frames on the card
+AT_ONCE = (1, 8, 16, 32, 64)  # frames on the card
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def per_second(frames: Iterator[Array]) -> float:
 def stages(animator: Animator, models: Models, track: ExpressionTrack) -> dict[str, float]:
     """Milliseconds of a frame by stage, each of which is waited for; `host` is what the processor prepares."""
     found = {}
+    animator = replace(animator, frames=min(animator.frames, len(track)))
     device, count, whole = animator.device, animator.frames, len(track) // animator.frames
     motions = list(frame_motions(animator.avatar, models, track))
     found["motions, host"] = median(lambda: list(frame_motions(animator.avatar, models, track)), 3) / len(track)

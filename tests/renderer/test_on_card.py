@@ -142,4 +142,4 @@ def test_nine_samples_are_sixteen_texels() -> None:
             true += (weight[0] * weight[1])[..., None] * picture[row.clip(0, 4), column.clip(0, 6)]
     texels = torch.from_numpy(picture.transpose(2, 0, 1))[None]
     found = on_card.sample_cubic(texels, torch.from_numpy(x), torch.from_numpy(y))
-    assert found.permute(0, 2, 3, 1).numpy() == pytest.approx(true, abs=1e-9)
+    assert found.permute(1, 2, 3, 0).numpy() == pytest.approx(true, abs=1e-9)
