@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bench_cuda import animated, frames_apart, moving_track
 
+from mggdub.animation import on_card
 from mggdub.animation.animate import frame_motions
 from mggdub.animation.lower_face import change_shown
 from mggdub.avatar.values import HeadAvatar
@@ -21,6 +22,7 @@ def test_kernels_are_compared_with_themselves(
     models: Models, avatar: HeadAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_cuda, "AT_ONCE", (3,))
+    monkeypatch.setattr(on_card, "FRAMES", 8)
     found = animated(avatar, models, "cpu", 20, profiled=False)
     assert found["apart"]["parity"] and found["fps"] > 0 and found["fps_cpu"] > 0
     stages = found["stages_ms"]
