@@ -6,11 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from numba import njit
+from numba import njit, threading_layer
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
-    """`njit(cache=True)` of a function, compiled anew each time where no folder can be written to or a disk is full."""
+    """`njit(cache=True)` of a function, compiled anew each time where no folder can be written to or a disk is full.
+
+    Kernels know nothing of Python: they run without its lock.
+    """
+    options = {"nogil": True, **options}
 
     def decorate(function: Any) -> Any:
         try:
@@ -27,3 +31,11 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         return kernel
 
     return decorate
+
+
+def reentrant() -> bool:
+    """Whether parallel kernels may run in several threads at once; never before a first one has run."""
+    try:
+        return bool(threading_layer() != "workqueue")
+    except ValueError:
+        return False

@@ -43,4 +43,8 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Seconds that were counted elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds

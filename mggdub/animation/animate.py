@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from mggdub.animation import deform, on_card
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.in_order import at_once, in_order
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.on_card import Animator
 from mggdub.animation.retarget import ease_from_photo, retarget
@@ -21,7 +21,7 @@ from mggdub.face import expression, mesh
 from mggdub.geometry.sampling import add_sampled
 from mggdub.models import Models
 from mggdub.motion import torso
-from mggdub.networks.head import head_inputs_of_pose
+from mggdub.networks.head import HeadNet, head_inputs_of_pose
 from mggdub.progress import Stopwatch
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
@@ -95,10 +95,21 @@ def posed_heads(
     avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
 ) -> Iterator[tuple[FramePose, Gaussians]]:
     """What the head does in every frame from `start` on, and its Gaussians then; `relative` as in `animate`."""
-    means, quats, scales, _, photo_colors = avatar.gaussians.arrays
-    bases = flat_bases(avatar)
+    pose = _Poser(avatar, models)
     for now in frame_poses(avatar, models, track, relative, start):
-        motion, shade = blend_bases(avatar, models, now.state, bases)
+        yield now, pose(now)
+
+
+class _Poser:
+    """Puts a head's Gaussians where a frame has them."""
+
+    def __init__(self, avatar: HeadAvatar, models: Models) -> None:
+        self.avatar, self.head, self.bases = avatar, models.head, flat_bases(avatar)
+
+    def __call__(self, now: FramePose) -> Gaussians:
+        avatar = self.avatar
+        means, quats, scales, _, photo_colors = avatar.gaussians.arrays
+        motion, shade = blend_bases(avatar, self.head, now.state, self.bases)
         pushed, colors = means.copy(), photo_colors.copy()
         add_sampled(motion, avatar.crop_uv, pushed)
         add_sampled(shade, avatar.crop_uv[: avatar.hidden.stop], colors)
@@ -110,7 +121,7 @@ def posed_heads(
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
         turned = deform.turn_patches(quats, avatar.head_share, now.rotation)
-        yield now, Gaussians.of(moved, turned, grown, now.opacities, colors)
+        return Gaussians.of(moved, turned, grown, now.opacities, colors)
 
 
 def animate(
@@ -126,9 +137,10 @@ def animate(
     """Frames [H, W, 3] uint8 of the picture with the head following a track, one after the other.
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files).
-    A frame does not depend on those before it: from `start` on they are the same as if all were drawn.
-    `clock` hears how long deforming, rasterising, the lower face and compositing take. `planes`: frames are planes for
-    H.264, `Compositor.yuv`, instead.
+    A frame does not depend on those before it: from `start` on they are the same as if all were drawn, and several are
+    made at once, each on one thread. `clock` hears how long deforming, rasterising, the lower face and compositing
+    take: of frames that are made at once, each its share. `planes`: frames are planes for H.264, `Compositor.yuv`,
+    instead.
     """
     clock = clock or Stopwatch()
     if device != "cpu":
@@ -136,30 +148,27 @@ def animate(
         yield from on_card.animate(Animator.of(avatar, models, device), motions, track.torso[start:], clock, planes)
         return
     compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
-    heads = posed_heads(avatar, models, track, relative, start)
-    for body in track.torso[start:]:
-        with clock("deform"), one_thread():
-            now, head = next(heads)
-        with clock("rasterise"):
+    pose, count = _Poser(avatar, models), at_once()
+
+    def make(moment: tuple[FramePose, Array]) -> tuple[Array, Stopwatch]:
+        (now, body), own = moment, Stopwatch()
+        with own("deform"):
+            head = pose(now)
+        with own("rasterise"):
             drawn = compositor.draw(head)
-        with clock("lower face"), one_thread():
+        with own("lower face"):
             if shown := change_shown(avatar.mesh, now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
                 lower_face.improve(drawn, window, shown)
-        with clock("composite"):
+        with own("composite"):
             frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
+        return frame, own
+
+    poses = zip(frame_poses(avatar, models, track, relative, start), track.torso[start:], strict=True)
+    for frame, own in in_order(make, poses, count):
+        for name, seconds in own.seconds.items():
+            clock.add(name, seconds / count)
         yield frame
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch computes alone: sums keep their order on every machine, and small networks need no other thread's turn."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def flat_bases(avatar: HeadAvatar) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,8 +182,8 @@ def flat_bases(avatar: HeadAvatar) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.inference_mode()
 def blend_bases(
-    avatar: HeadAvatar, models: Models, state: Array, bases: tuple[torch.Tensor, torch.Tensor]
+    avatar: HeadAvatar, head: HeadNet, state: Array, bases: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[Array, Array]:
     """Motion [G, G, 3] cm and change of colour [2 G, 2 G, 3] in one frame; bases of `flat_bases`."""
-    weights = models.head.weights(torch.from_numpy(state), torch.from_numpy(avatar.photo_drivers))
+    weights = head.weights(torch.from_numpy(state), torch.from_numpy(avatar.photo_drivers))
     return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, bases, strict=True))

@@ -2,11 +2,12 @@
 
 CPU tensors are drawn by our own kernels, CUDA tensors by gsplat; both keep gsplat 1.5.3's constants. The kernels run on
 numba's threads: set GOMP_SPINCOUNT (2000) before torch is imported, or idle OpenMP threads spin and double the time of
-a frame. A lock keeps one picture at a time in the kernels, since not every threading layer can be entered twice.
+a frame. Where the threading layer cannot be entered twice, a lock keeps one picture at a time in the kernels.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mggdub.compiled import reentrant
 from mggdub.renderer import kernels
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
@@ -63,7 +65,7 @@ def render_frame(gaussians: Gaussians, camera: Camera) -> tuple[Array, Array]:
         drawn = rasterize(gaussians, camera)
         return drawn.colors.cpu().numpy(), drawn.alphas.cpu().numpy()
     fields = [_ready(field) for field in gaussians.arrays]
-    with _ONE_AT_A_TIME:
+    with _entered():
         picture = _draw(_splats(fields, camera), camera, kernels.FLAT_CHANNELS)
     return picture[..., :3], picture[..., 3]
 
@@ -81,7 +83,7 @@ def render_placed(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
 
         return render_placed_gsplat(gaussians, places, camera)
     fields = [_ready(field) for field in gaussians.arrays]
-    with _ONE_AT_A_TIME:
+    with _entered():
         return _draw(_splats(fields, camera, _ready(places)), camera, kernels.PLACED_CHANNELS)
 
 
@@ -92,6 +94,10 @@ def warm_up() -> None:
     camera = Camera(np.diag([9, 9, 1]).astype(np.float32), np.eye(4, dtype=np.float32), 8, 8)
     gaussians = Gaussians(*(tensor.requires_grad_() for tensor in tensors))
     rasterize(gaussians, camera, backend="numba").colors.sum().backward()
+
+
+def _entered() -> AbstractContextManager[object]:
+    return nullcontext() if reentrant() else _ONE_AT_A_TIME
 
 
 def _ready(array: Array) -> Array:
@@ -127,7 +133,7 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         *tensors, camera = inputs
-        with _ONE_AT_A_TIME:
+        with _entered():
             splats = _splats([_ready(t.detach().numpy()) for t in tensors], camera)
             drawn = torch.from_numpy(_draw(splats, camera, kernels.DEEP_CHANNELS))
         pictures = [drawn[..., :3].contiguous(), drawn[..., 4].contiguous(), drawn[..., 3].contiguous()]
@@ -146,7 +152,7 @@ class _Rasterize(torch.autograd.Function):
         slots = np.empty((len(splats.listed), kernels.SUMS), np.float32)
         out = [np.zeros((count, *shape), np.float32) for shape in ((3,), (4,), (3,), (), (3,))]
         threads = numba.get_num_threads()
-        with _ONE_AT_A_TIME:
+        with _entered():
             kernels.blend_backward(
                 splats.rows,
                 splats.listed,
