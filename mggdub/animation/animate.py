@@ -11,7 +11,7 @@ import torch
 from mggdub.animation import deform, on_card
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
-from mggdub.animation.in_order import at_once, in_order
+from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.on_card import Animator
 from mggdub.animation.retarget import ease_from_photo, retarget
@@ -147,7 +147,9 @@ def animate(
         motions = frame_motions(avatar, models, track, relative, start)
         yield from on_card.animate(Animator.of(avatar, models, device), motions, track.torso[start:], clock, planes)
         return
-    compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
+    compositor = Compositor.of(avatar)
+    with one_thread():  # as in every frame: how a network is packed depends on it
+        lower_face = LowerFace.of(avatar, models.lower_face)
     pose, count = _Poser(avatar, models), at_once()
 
     def make(moment: tuple[FramePose, Array]) -> tuple[Array, Stopwatch]:

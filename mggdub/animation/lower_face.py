@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numba import prange
 from PIL import Image, ImageDraw
+from torch import nn
 
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
@@ -15,7 +16,8 @@ from mggdub.face.mesh import INNER_LIPS, MOUTH_CORNERS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.geometry.sampling import smoothstep
-from mggdub.networks.lower_face import SIZE, LowerFaceNet
+from mggdub.networks.lower_face import INPUTS, SIZE, LowerFaceNet
+from mggdub.networks.packed import packed
 from mggdub.types import Array, Camera
 
 BELOW, HALF = 0.86, 0.66  # of the outer-eye distance: a window's middle below the eyes, half its side
@@ -122,7 +124,7 @@ def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
 class LowerFace:
     """What is worked out once for all frames of an avatar."""
 
-    net: LowerFaceNet
+    net: nn.Module  # a LowerFaceNet, `packed`
     at_rest: Window
     photo: Array  # [4, SIZE, SIZE] of `photo_inputs`
 
@@ -131,7 +133,10 @@ class LowerFace:
         """The photo's own lower face, cut out of its picture."""
         none = np.zeros(3, np.float32)
         at_rest = find_window(avatar.mesh, np.zeros_like(avatar.mesh), none, none, avatar.camera)
-        return cls(net, at_rest, photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest))
+        photo = photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest)
+        return cls(
+            packed(net, torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))), at_rest, photo
+        )
 
     @torch.inference_mode()
     def improve(self, drawn: Array, window: Window, shown: float) -> None:
