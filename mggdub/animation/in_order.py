@@ -32,12 +32,15 @@ def in_order(make: Callable[[Item], Made], items: Iterable[Item], count: int) ->
     if count < 2:
         yield from _alone(map(make, items))
         return
-    threads, coming = torch.get_num_threads(), deque[Future[Made]]()
+    threads, coming, begun = torch.get_num_threads(), deque[Future[Made]](), False
     pool = ThreadPoolExecutor(count, "frame", _compute_alone)
     try:
         for item in _alone(items):
             coming.append(pool.submit(make, item))
-            if len(coming) > count:
+            # The first one by itself: MKL chooses its kernels when it is called first, and threads that called it at
+            # once have chosen different ones.
+            if len(coming) > count or not begun:
+                begun = True
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()

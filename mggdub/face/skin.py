@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, RIGHT_EYE, inside, open_triangles, outline
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import LANDMARKS, Array
@@ -22,27 +23,11 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
     """
     count = len(points)
     xy = landmarks[:, :2].astype(np.float64)
-    vertices = np.zeros((count, 3), np.int32)
-    weights = np.zeros((count, 3), np.float32)
-    done = np.zeros(count, bool)
     order = np.argsort(points[:, 1], kind="stable")
-    rows = points[order, 1]
-    for triangle in open_triangles(triangles):
-        a, b, c = xy[triangle]
-        low, high = np.searchsorted(rows, [min(a[1], b[1], c[1]) - 0.01, max(a[1], b[1], c[1]) + 0.01])
-        index = order[low:high]
-        near = points[index, 0]
-        index = index[(near >= min(a[0], b[0], c[0]) - 0.01) & (near <= max(a[0], b[0], c[0]) + 0.01)]
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if len(index) == 0 or abs(area) < 1e-9:
-            continue
-        x, y = (points[index] - a).T
-        v = (x * (c[1] - a[1]) - y * (c[0] - a[0])) / area
-        w = (y * (b[0] - a[0]) - x * (b[1] - a[1])) / area
-        hit = (v >= -1e-6) & (w >= -1e-6) & (v + w <= 1 + 1e-6) & ~done[index]
-        vertices[index[hit]] = triangle
-        weights[index[hit]] = np.stack([1 - v - w, v, w], 1)[hit]
-        done[index[hit]] = True
+    vertices, weights = _in_triangles(points[order].astype(np.float64), xy, open_triangles(triangles).astype(np.int64))
+    back = np.argsort(order, kind="stable")
+    vertices, weights = vertices[back], weights[back]
+    done = weights.any(1)
     lips = ~done & inside(points, xy[list(INNER_LIPS)])
     vertices[lips], weights[lips] = _along_ring(points[lips], xy, np.array(INNER_LIPS))[:2]
     eyes = inside(points, xy[list(RIGHT_EYE)]) | inside(points, xy[list(LEFT_EYE)])
@@ -56,15 +41,54 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
     return sparse.csr_matrix((weights.ravel(), (rows_index, vertices.ravel())), shape=(count, LANDMARKS))
 
 
+@compiled()
+def _in_triangles(points, xy, triangles):  # type: ignore[no-untyped-def]
+    """Vertices [N, 3] and weights [N, 3] of the first triangle that each point [N, 2] lies in; 0 of those in none.
+
+    Points come from above to below.
+    """
+    vertices, weights = np.zeros((len(points), 3), np.int32), np.zeros((len(points), 3), np.float32)
+    done, rows = np.zeros(len(points), np.bool_), points[:, 1].copy()
+    for n in range(len(triangles)):
+        a, b, c = xy[triangles[n, 0]], xy[triangles[n, 1]], xy[triangles[n, 2]]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        if abs(area) < 1e-9:
+            continue
+        first = np.searchsorted(rows, min(a[1], b[1], c[1]) - 0.01)
+        last = np.searchsorted(rows, max(a[1], b[1], c[1]) + 0.01)
+        left, right = min(a[0], b[0], c[0]) - 0.01, max(a[0], b[0], c[0]) + 0.01
+        for i in range(first, last):
+            if done[i] or not left <= points[i, 0] <= right:
+                continue
+            x, y = points[i, 0] - a[0], points[i, 1] - a[1]
+            v = (x * (c[1] - a[1]) - y * (c[0] - a[0])) / area
+            w = (y * (b[0] - a[0]) - x * (b[1] - a[1])) / area
+            if v >= -1e-6 and w >= -1e-6 and v + w <= 1 + 1e-6:
+                vertices[i] = triangles[n]
+                weights[i, 0], weights[i, 1], weights[i, 2] = 1 - v - w, v, w
+                done[i] = True
+    return vertices, weights
+
+
 def _along_ring(points: Array, xy: Array, ring: Array) -> tuple[Array, Array, Array]:
     """Vertices [N, 3], weights [N, 3] and distance [N] of the nearest point on a closed ring of vertices."""
-    start, end = xy[ring], xy[np.roll(ring, -1)]
-    edge = end - start  # [P, 2]
-    offset = points[:, None] - start  # [N, P, 2]
-    along = np.clip((offset * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-9), 0, 1)  # [N, P]
-    distance = np.linalg.norm(offset - along[..., None] * edge, axis=-1)
-    best = distance.argmin(1)
-    pick = np.arange(len(points))
-    t = along[pick, best]
+    best, t, distance = _nearest_edges(points.astype(np.float64), xy[ring], xy[np.roll(ring, -1)])
     vertices = np.stack([ring[best], np.roll(ring, -1)[best], ring[best]], 1)
-    return vertices, np.stack([1 - t, t, np.zeros_like(t)], 1), distance[pick, best]
+    return vertices, np.stack([1 - t, t, np.zeros_like(t)], 1), distance
+
+
+@compiled()
+def _nearest_edges(points, start, end):  # type: ignore[no-untyped-def]
+    """Of edges [P, 2] to [P, 2] the nearest to each point [N, 2], where on it, 0..1, and how far away."""
+    count = len(points)
+    best, along, distance = np.zeros(count, np.int64), np.zeros(count), np.full(count, np.inf)
+    edge = end - start
+    for i in range(count):
+        for k in range(len(edge)):
+            x, y = points[i, 0] - start[k, 0], points[i, 1] - start[k, 1]
+            length = edge[k, 0] ** 2 + edge[k, 1] ** 2
+            t = min(max((x * edge[k, 0] + y * edge[k, 1]) / max(length, 1e-9), 0.0), 1.0)
+            apart = np.sqrt((x - t * edge[k, 0]) ** 2 + (y - t * edge[k, 1]) ** 2)
+            if apart < distance[i]:
+                best[i], along[i], distance[i] = k, t, apart
+    return best, along, distance

@@ -8,27 +8,15 @@ that it lets go of the side where the surface breaks: the nose keeps its edge be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy import sparse
-from scipy.special import expit
 
+from mggdub.compiled import compiled
 from mggdub.geometry.rotation import matrix_to_quat
 from mggdub.types import Array, Camera
 
 STEEPEST = 4.0  # slope of a patch; more is an edge behind which something else begins
 THICKNESS = 0.7  # of a pixel
 PRIOR_WEIGHT = 3e-2  # against one squared pixel of slope; chosen on held-out synthetic heads
-
-
-@dataclass(frozen=True, eq=False)
-class _Links:
-    """Pairs of neighbouring pixels along one axis, as indices into the mask's pixels."""
-
-    first: Array  # [P] the left or upper one
-    second: Array  # [P]
-    slope: Array  # [N] what ñ ∂y must be
 
 
 def surfels(pixels: Array, depth: Array, step: tuple[Array, Array], camera: Camera) -> tuple[Array, Array]:
@@ -76,83 +64,93 @@ def integrate_normals(
     across = ((columns + 0.5 - K[0, 2]) * n[:, 0] + (rows + 0.5 - K[1, 2]) * n[:, 1]) / focal + n[:, 2]  # ñ / f
     across = np.minimum(across, -0.02)  # a seen surface faces the viewer
     prior = focal * np.log(prior_depth[rows, columns].astype(np.float64))  # [N] px: y = f z
-    links = _links(mask, n)
+    near = _neighbours(mask)
     y, energy = prior.copy(), np.inf
     for _ in range(max_iterations):
-        matrix, force, now = _system(links, across, y, k)
-        matrix = matrix + sparse.diags_array(np.full(len(y), prior_weight))
+        strength, force, diagonal, now = _system(near, np.ascontiguousarray(n[:, :2]), across, y, k)
         force += prior_weight * (prior - y)
         now += prior_weight * float(np.square(prior - y).sum())
         if abs(energy - now) < tolerance * now:
             break
         energy = now
-        y = y + _solve(matrix, force)
+        y = y + _solve(near, strength, diagonal + prior_weight, force)
     depth = prior_depth.astype(np.float32).copy()
     depth[rows, columns] = np.exp(y / focal)
     return depth
 
 
-def _solve(matrix: sparse.csr_array, force: Array, tolerance: float = 1e-2, most: int = 300) -> Array:
-    """Conjugate gradients, scaled by the diagonal.
+def _neighbours(mask: Array) -> Array:
+    """[4, N] int64: the pixels of a mask to the right of each of its N pixels, below, to the left and above; else N."""
+    count = int(mask.sum())
+    index = np.full(tuple(side + 2 for side in mask.shape), count)
+    index[1:-1, 1:-1][mask] = np.arange(count)
+    around = (index[1:-1, 2:], index[2:, 1:-1], index[1:-1, :-2], index[:-2, 1:-1])
+    return np.stack([beside[mask] for beside in around])
 
-    Not scipy's: its products go to BLAS, whose threads wait for each other longer than they work on vectors this short
-    (4 s on a busy machine) and whose number would change the bytes.
+
+@compiled()
+def _system(near, slopes, across, y, k):  # type: ignore[no-untyped-def]
+    """The weighted equations at y: what binds each pixel to those `near` [4, N], the right side [N] for the step, the
+    matrix's diagonal [N], the energy.
     """
+    count = len(y)
+    strength, force, diagonal = np.zeros((4, count)), np.zeros(count), np.zeros(count)
+    ahead, behind, energy = np.empty(count), np.empty(count), 0.0
+    for axis in range(2):
+        ahead[:], behind[:] = np.inf, np.inf  # a missing neighbour is a break
+        for i in range(count):
+            j = near[axis, i]
+            if j < count:
+                rise = y[j] - y[i]
+                ahead[i], behind[j] = (across[i] * rise) ** 2, (across[j] * rise) ** 2
+        for i in range(count):  # the share of the equation ahead, of the two along this axis
+            apart = k * (behind[i] - ahead[i])
+            ahead[i] = 0.5 if np.isnan(apart) else 1 / (1 + np.exp(-apart))
+        for i in range(count):
+            j = near[axis, i]
+            if j < count:
+                rise, pull = y[j] - y[i], 0.0
+                for end, weight in ((i, ahead[i]), (j, 1 - ahead[j])):
+                    error = -slopes[end, axis] - across[end] * rise
+                    pull += weight * across[end] * error
+                    strength[axis, i] += weight * across[end] ** 2
+                    energy += weight * error**2
+                force[j] += pull
+                force[i] -= pull
+                strength[axis + 2, j] = strength[axis, i]
+                diagonal[j] += strength[axis, i]
+                diagonal[i] += strength[axis, i]
+    return strength, force, diagonal, energy
 
-    def dot(a: Array, b: Array) -> float:
-        return float(np.einsum("i,i->", a, b))
 
-    scale = 1 / matrix.diagonal()
-    solution, rest = np.zeros_like(force), force.copy()
-    enough = tolerance**2 * dot(force, force)
-    towards, before = np.zeros_like(force), 1.0
+@compiled()
+def _solve(near, strength, diagonal, force, tolerance=1e-2, most=300):  # type: ignore[no-untyped-def]
+    """Conjugate gradients, scaled by the diagonal."""
+    count, scale = len(force), 1 / diagonal
+    solution, rest, change = np.zeros(count), force.copy(), np.empty(count)
+    towards = np.zeros(count + 1)  # the last one stands for neighbours that are not there
+    enough, before = tolerance**2 * _dot(force, force), 1.0
     for _ in range(most):
-        if dot(rest, rest) <= enough:
+        if _dot(rest, rest) <= enough:
             break
-        scaled = scale * rest
-        now = dot(rest, scaled)
-        towards = scaled + now / before * towards
-        change = matrix @ towards
-        length = now / dot(towards, change)
-        solution += length * towards
-        rest -= length * change
+        now = _dot(scale * rest, rest)
+        for i in range(count):
+            towards[i] = scale[i] * rest[i] + now / before * towards[i]
+        for i in range(count):
+            change[i] = diagonal[i] * towards[i]
+            for k in range(4):
+                change[i] -= strength[k, i] * towards[near[k, i]]
+        length = now / _dot(towards[:count], change)
+        for i in range(count):
+            solution[i] += length * towards[i]
+            rest[i] -= length * change[i]
         before = now
     return solution
 
 
-def _links(mask: Array, normals: Array) -> tuple[_Links, _Links]:
-    index = np.full(mask.shape, -1)
-    index[mask] = np.arange(len(normals))
-    right, down = mask[:, :-1] & mask[:, 1:], mask[:-1] & mask[1:]
-    return (
-        _Links(index[:, :-1][right], index[:, 1:][right], -normals[:, 0]),
-        _Links(index[:-1][down], index[1:][down], -normals[:, 1]),
-    )
-
-
-def _system(links: tuple[_Links, _Links], across: Array, y: Array, k: float) -> tuple[sparse.csr_array, Array, float]:
-    """The weighted equations at y: matrix [N, N] and right side [N] for the step, and the energy."""
-    count = len(y)
-    force, diagonal, energy = np.zeros(count), np.zeros(count), 0.0
-    entries = []
-    for link in links:
-        rise = y[link.second] - y[link.first]  # [P]
-        ahead, behind = np.full(count, np.inf), np.full(count, np.inf)  # a missing neighbour is a break
-        ahead[link.first] = np.square(across[link.first] * rise)
-        behind[link.second] = np.square(across[link.second] * rise)
-        with np.errstate(invalid="ignore"):
-            weight_ahead = np.nan_to_num(expit(k * (behind - ahead)), nan=0.5)  # [N]
-        pull, strength = np.zeros(len(rise)), np.zeros(len(rise))
-        for end, weight in ((link.first, weight_ahead), (link.second, 1 - weight_ahead)):
-            error = link.slope[end] - across[end] * rise
-            pull += weight[end] * across[end] * error
-            strength += weight[end] * np.square(across[end])
-            energy += float((weight[end] * np.square(error)).sum())
-        force += np.bincount(link.second, pull, count) - np.bincount(link.first, pull, count)
-        diagonal += np.bincount(link.second, strength, count) + np.bincount(link.first, strength, count)
-        entries.append((link.first, link.second, -strength))
-    first, second, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    points = np.arange(count)
-    places = (np.concatenate([first, second, points]), np.concatenate([second, first, points]))
-    matrix = sparse.coo_array((np.concatenate([value, value, diagonal]), places), shape=(count, count)).tocsr()
-    return matrix, force, energy
+@compiled(fastmath={"reassoc", "contract"})
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
