@@ -35,6 +35,7 @@ TRANSMITTANCE_MIN = 1e-4  # a pixel ends before the Gaussian that would take it 
 NEAR = 0.01
 CLAMP = 0.15  # of the picture's size: how far outside of it the projection is still linearised where it is
 LANES = 8  # most splats are as wide
+GROUP, PART = 16, 512  # Gaussians that are projected at once, and by one thread in a row
 TILE = 32
 ROW = 16  # floats of a projected Gaussian
 PITCH = TILE + LANES  # a strip may overhang its tile
@@ -45,29 +46,30 @@ _F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VF, _VI = ir.VectorType(_F, LANES), ir.VectorType(_I32, LANES)
 _LOG2_ALPHA_MIN = float(np.log2(ALPHA_MIN))
 _LN2 = np.float32(np.log(2.0))
+_MATH = ("contract", "arcp", "afn", "nsz", "reassoc")  # NaN keeps its meaning, or bad inputs would pass
 f4 = np.float32
 intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, which lack its first argument
 
 
 def _kernel(parallel: bool) -> Callable[[Any], Any]:
-    """A compiled function; NaN keeps its meaning, or bad inputs would pass."""
-    math = {"contract", "arcp", "afn", "nsz", "reassoc"}
-    options: dict[str, Any] = {"parallel": parallel, "fastmath": math, "error_model": "numpy"}
+    """A compiled function."""
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": set(_MATH), "error_model": "numpy"}
 
     return compiled(**options)
 
 
 class _Vector:
-    """Arithmetic on LANES floats."""
+    """Arithmetic on LANES or GROUP floats."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
     def _other(self, other: Any) -> Any:
-        return other.value if isinstance(other, _Vector) else ir.Constant(_VF, [float(other)] * LANES)
+        kind = self.value.type
+        return other.value if isinstance(other, _Vector) else ir.Constant(kind, [float(other)] * kind.count)
 
     def _apply(self, name: str, other: Any) -> _Vector:
-        return _Vector(self.builder, getattr(self.builder, name)(self.value, self._other(other), flags=("fast",)))
+        return _Vector(self.builder, getattr(self.builder, name)(self.value, self._other(other), flags=_MATH))
 
     def __add__(self, other: Any) -> _Vector:
         return self._apply("fadd", other)
@@ -93,6 +95,17 @@ class _Vector:
     def where(self, mask: Any, other: Any = 0.0) -> _Vector:
         return _Vector(self.builder, self.builder.select(mask, self.value, self._other(other)))
 
+    def inverse(self) -> _Vector:
+        kind = self.value.type
+        return _Vector(self.builder, ir.Constant(kind, [1.0] * kind.count)) / self
+
+    def function(self, name: str) -> _Vector:
+        """A function of LLVM's: sqrt, floor, ceil, fabs."""
+        kind, module = self.value.type, self.builder.module
+        code = f"llvm.{name}.v{kind.count}f32"
+        found = cgutils.get_or_insert_function(module, ir.FunctionType(kind, [kind]), code)
+        return _Vector(self.builder, self.builder.call(found, [self.value]))
+
 
 def _constant(builder: Any, value: float) -> _Vector:
     return _Vector(builder, ir.Constant(_VF, [value] * LANES))
@@ -104,14 +117,14 @@ def _splat(builder: Any, scalar: Any) -> _Vector:
     return _Vector(builder, builder.shuffle_vector(first, undefined, ir.Constant(_VI, [0] * LANES)))
 
 
-def _load(builder: Any, pointer: Any) -> _Vector:
-    value = builder.load(builder.bitcast(pointer, ir.PointerType(_VF)))
+def _load(builder: Any, pointer: Any, lanes: int = LANES) -> _Vector:
+    value = builder.load(builder.bitcast(pointer, ir.PointerType(ir.VectorType(_F, lanes))))
     value.align = 4
     return _Vector(builder, value)
 
 
 def _store(builder: Any, vector: _Vector, pointer: Any) -> None:
-    builder.store(vector.value, builder.bitcast(pointer, ir.PointerType(_VF))).align = 4
+    builder.store(vector.value, builder.bitcast(pointer, ir.PointerType(vector.value.type))).align = 4
 
 
 def _exp2(builder: Any, power: _Vector) -> _Vector:
@@ -123,6 +136,29 @@ def _exp2(builder: Any, power: _Vector) -> _Vector:
         value = value * fraction + factor
     shifted = builder.shl(whole, ir.Constant(_VI, [23] * LANES))
     return _Vector(builder, builder.bitcast(builder.add(builder.bitcast(value.value, _VI), shifted), _VF))
+
+
+def _log2(x: _Vector) -> _Vector:
+    """Of normal positive numbers, within 5e-7; what else there is gives something finite."""
+    builder, kind = x.builder, x.value.type
+    whole = ir.VectorType(_I32, kind.count)
+
+    def all_lanes(value: int) -> Any:
+        return ir.Constant(whole, [value] * kind.count)
+
+    bits = builder.bitcast(x.value, whole)
+    exponent = builder.sub(builder.ashr(bits, all_lanes(23)), all_lanes(127))
+    fraction = builder.or_(builder.and_(bits, all_lanes(0x7FFFFF)), all_lanes(0x3F800000))
+    part = _Vector(builder, builder.bitcast(fraction, kind))  # 1..2
+    large = part.compare(">", 2**0.5)
+    one = _Vector(builder, ir.Constant(kind, [1.0] * kind.count)).where(large)
+    part = (part * 0.5).where(large, part)
+    t = (part - 1.0) / (part + 1.0)
+    square = t * t
+    series = square * 0.32059890 + 0.41219858  # 2 / ln 2 artanh t
+    for factor in (0.57707802, 0.96179669, 2.88539008):
+        series = series * square + factor
+    return _Vector(builder, builder.sitofp(exponent, kind)) + one + series * t
 
 
 class _Strip:
@@ -335,6 +371,91 @@ def _times(row: Any, first: Any, second: Any, third: Any) -> Any:
     )
 
 
+class _Projection:
+    """A group of Gaussians, a lane each, to the picture: the formulas of `_rotation` and `_view`, and what follows."""
+
+    def __init__(self, inputs: list[_Vector], camera: list[_Vector], size: list[_Vector]) -> None:
+        *self.mean, self.w, self.x, self.y, self.z = inputs[:7]
+        self.scales, self.opacity, self.camera, self.size = inputs[7:10], inputs[10], camera, size
+
+    def rows(self) -> list[_Vector]:
+        """u, v, a, b, c, log2 opacity, x0, x1, y0, y1, and z of what is drawn, else -1."""
+        depth, center, across, down = self._view()
+        (a, b), strength = (self._spread(row) for row in (across, down)), _log2(self.opacity)
+        c00, c01, c11 = (_dot(*pair) + more for pair, more in (((a, a), BLUR), ((a, b), 0.0), ((b, b), BLUR)))
+        inverse = (c00 * c11 - c01 * c01).inverse() * (1 / float(_LN2))
+        reach = (strength - _LOG2_ALPHA_MIN).maximum(0.0) * (2 * float(_LN2))  # squared, in standard deviations
+        drawn, edges = depth.compare(">=", NEAR), list[_Vector]()
+        for at, spread, size in zip(center, (c00, c11), self.size, strict=True):
+            radius = (reach * spread).function("sqrt")
+            first = (at - radius - 0.5).function("ceil").maximum(0.0)
+            last = ((at + radius - 0.5).function("floor") + 1.0).minimum(size)
+            drawn = self.opacity.builder.and_(drawn, first.compare("<", last))
+            edges += [first, last]
+        drawn = self.opacity.builder.and_(drawn, self.opacity.compare(">=", ALPHA_MIN))
+        return [*center, c11 * inverse * 0.5, c01 * inverse * -1.0, c00 * inverse * 0.5, strength, *edges,
+                depth.where(drawn, -1.0)]  # fmt: skip
+
+    def _view(self) -> tuple[_Vector, list[_Vector], list[_Vector], list[_Vector]]:
+        """Camera z, the centre [2], and how it moves across and down [3] with the mean."""
+        c = self.camera
+        X, Y, Z = (_dot(self.mean, c[4 + 3 * k : 7 + 3 * k]) + c[13 + k] for k in range(3))
+        iz = Z.inverse()
+        found, rows = [], []
+        for axis, along in enumerate((X, Y)):
+            focal, middle, size, t = c[axis], c[2 + axis], self.size[axis], along * iz
+            least, most = (middle + size * CLAMP) * -1.0, size - middle + size * CLAMP
+            clamped = t.maximum(least / focal).minimum(most / focal)
+            j = focal * iz
+            beyond = j * clamped * -1.0
+            rows.append([j * c[4 + 3 * axis + k] + beyond * c[10 + k] for k in range(3)])
+            found.append(focal * t + middle)
+        return Z, found, rows[0], rows[1]
+
+    def _spread(self, row: list[_Vector]) -> list[_Vector]:
+        """A row of `_view` times the rotation and the scales."""
+        w, x, y, z = self.w, self.x, self.y, self.z
+        n = (w * w + x * x + y * y + z * z).function("sqrt").inverse()
+        w, x, y, z = (part * n for part in (w, x, y, z))
+        columns = (
+            ((y * y + z * z) * -2.0 + 1.0, (x * y + w * z) * 2.0, (x * z - w * y) * 2.0),
+            ((x * y - w * z) * 2.0, (x * x + z * z) * -2.0 + 1.0, (y * z + w * x) * 2.0),
+            ((x * z + w * y) * 2.0, (y * z - w * x) * 2.0, (x * x + y * y) * -2.0 + 1.0),
+        )
+        return [_dot(row, column) * scale for column, scale in zip(columns, self.scales, strict=True)]
+
+
+def _dot(first: Any, second: Any) -> _Vector:
+    (a, b, c), (d, e, f) = first, second
+    return a * d + b * e + c * f
+
+
+@intrinsic
+def _project_group(context, lanes, camera, width, height):  # type: ignore[no-untyped-def]
+    """Replace rows of lanes [11, GROUP]: means, quaternions, scales, opacities, by those of `_Projection.rows`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def data(index: int) -> Any:
+            return context.make_array(signature.args[index])(context, builder, value=arguments[index]).data
+
+        def everywhere(scalar: Any) -> _Vector:
+            kind = ir.VectorType(_F, GROUP)
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_I32, 0))
+            return _Vector(
+                builder, builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, GROUP), [0] * GROUP))
+            )
+
+        rows = [builder.gep(data(0), [ir.Constant(_I64, row * GROUP)]) for row in range(11)]
+        inputs = [_load(builder, row, GROUP) for row in rows]
+        numbers = [everywhere(builder.load(builder.gep(data(1), [ir.Constant(_I64, k)]))) for k in range(16)]
+        size = [everywhere(arguments[k]) for k in (2, 3)]
+        for row, value in zip(rows, _Projection(inputs, numbers, size).rows(), strict=True):
+            _store(builder, value, row)
+        return context.get_dummy_value()
+
+    return types.void(lanes, camera, types.float32, types.float32), generate
+
+
 @_kernel(parallel=True)
 def project(  # type: ignore[no-untyped-def]
     means, quats, scales, opacities, colors, places, camera, width, height, rows, keys
@@ -343,41 +464,51 @@ def project(  # type: ignore[no-untyped-def]
 
     places [N, 2] px of the photo as it is drawn, NaN where a splat has none; [0, 2] if nothing carries any.
     """
-    placed = places.shape[0] > 0
-    one, half, zero = f4(1), f4(0.5), f4(0)
-    w, h = f4(width), f4(height)
-    for i in prange(means.shape[0]):
-        first, second, third, _, _ = _rotation(quats, i)
-        Z, _, (tx, ty), _, _, across, down = _view(means, i, camera, width, height)
-        a, b = _times(across, first, second, third), _times(down, first, second, third)
-        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
-        a0, a1, a2, b0, b1, b2 = a[0] * s0, a[1] * s1, a[2] * s2, b[0] * s0, b[1] * s1, b[2] * s2
-        c00 = a0 * a0 + a1 * a1 + a2 * a2 + f4(BLUR)
-        c01 = a0 * b0 + a1 * b1 + a2 * b2
-        c11 = b0 * b0 + b1 * b1 + b2 * b2 + f4(BLUR)
-        inverse = one / (c00 * c11 - c01 * c01) / _LN2
-        u, v = camera[0] * tx + camera[2], camera[1] * ty + camera[3]
-        strength = np.log2(opacities[i])
-        reach = max(strength - f4(_LOG2_ALPHA_MIN), zero) * f4(2) * _LN2  # squared, in standard deviations
-        rx, ry = np.sqrt(reach * c00), np.sqrt(reach * c11)
-        x0, x1 = max(np.ceil(u - rx - half), zero), min(np.floor(u + rx - half) + one, w)
-        y0, y1 = max(np.ceil(v - ry - half), zero), min(np.floor(v + ry - half) + one, h)
-        g = np.int64(i) * ROW
-        rows[g], rows[g + 1] = u, v
-        rows[g + 2], rows[g + 3], rows[g + 4] = half * c11 * inverse, -c01 * inverse, half * c00 * inverse
-        rows[g + 5], rows[g + 9] = strength, Z
-        rows[g + 6], rows[g + 7], rows[g + 8] = colors[i, 0], colors[i, 1], colors[i, 2]
-        rows[g + 10], rows[g + 11], rows[g + 12], rows[g + 13] = x0, x1, y0, y1
-        finite = zero
-        for k in range(10):
-            finite += abs(rows[g + k])
+    count = means.shape[0]
+    for part in prange((count + PART - 1) // PART):
+        lanes = np.empty((11, GROUP), np.float32)
+        for first in range(part * PART, min(part * PART + PART, count), GROUP):
+            last = min(first + GROUP, count)
+            _gather_group(means, quats, scales, opacities, first, last, lanes)
+            _project_group(lanes, camera, f4(width), f4(height))
+            _scatter_group(lanes, colors, places, first, last, rows, keys)
+
+
+@_kernel(parallel=False)
+def _gather_group(means, quats, scales, opacities, first, last, lanes):  # type: ignore[no-untyped-def]
+    """Gaussians `first` to `last` for `_project_group`; the last one repeated."""
+    for lane in range(GROUP):
+        i = min(first + lane, last - 1)
+        for k in range(3):
+            lanes[k, lane], lanes[7 + k, lane] = means[i, k], scales[i, k]
+        for k in range(4):
+            lanes[3 + k, lane] = quats[i, k]
+        lanes[10, lane] = opacities[i]
+
+
+@_kernel(parallel=False)
+def _scatter_group(lanes, colors, places, first, last, rows, keys):  # type: ignore[no-untyped-def]
+    """What `_project_group` made of Gaussians `first` to `last`, as their rows and keys."""
+    placed, one, zero = places.shape[0] > 0, f4(1), f4(0)
+    for i in range(first, last):
+        lane, g = i - first, np.int64(i) * ROW
+        u, v, depth = lanes[0, lane], lanes[1, lane], lanes[10, lane]
+        finite = abs(depth)
+        for k in range(6):
+            rows[g + k] = lanes[k, lane]
+            finite += abs(lanes[k, lane])
+        for k in range(3):
+            rows[g + 6 + k] = colors[i, k]
+            finite += abs(colors[i, k])
+        for k in range(4):
+            rows[g + 10 + k] = lanes[6 + k, lane]
+        rows[g + 9] = depth
         if placed:
             right, down = places[i, 0] - u, places[i, 1] - v
             has = right == right and down == down
             rows[g + 9] = one if has else zero
             rows[g + 14], rows[g + 15] = right if has else zero, down if has else zero
-        drawn = f4(NEAR) <= Z and x0 < x1 and y0 < y1 and opacities[i] >= f4(ALPHA_MIN) and finite < f4(1e30)
-        keys[i] = Z if drawn else f4(-1)
+        keys[i] = depth if finite < f4(1e30) else f4(-1)
 
 
 @_kernel(parallel=False)
