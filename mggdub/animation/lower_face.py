@@ -106,18 +106,11 @@ def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
 
     Colours and alpha, how far the skin has moved in the head's frame, the share of what has a place, lips, inside.
     """
-    cut = np.empty((SIZE, SIZE, 8), np.float32)
+    cut, maps = np.empty((SIZE, SIZE, 8), np.float32), np.empty((9, SIZE, SIZE), np.float32)
     sample_window(drawn, window.to_drawing.astype(np.float32), cut)
-    placed = cut[..., 3]
-    known = np.maximum(placed, 1e-3)[..., None]
-    cells = np.stack(np.meshgrid(*[np.arange(SIZE) + 0.5] * 2), -1)
-    here = cells @ window.to_drawing[:, :2].T + window.to_drawing[:, 2]
-    back = at_rest.from_drawing
-    before = (here + cut[..., 4:6] / known) @ back[:, :2].T + back[:, 2]
-    motion = np.where(placed[..., None] > 0.02, (before - cells) / MOTION_UNIT, 0).clip(-3, 3)
-    lips, inside = filled(window.lips), filled(window.inside)
-    maps = [*cut[..., :3].transpose(2, 0, 1), cut[..., 7], *motion.transpose(2, 0, 1), placed, lips, inside]
-    return np.stack(maps).astype(np.float32)
+    _seen_maps(cut, window.to_drawing, at_rest.from_drawing, maps)
+    maps[7], maps[8] = filled(window.lips), filled(window.inside)
+    return maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +183,25 @@ def sample_window(drawn, to_drawing, out):  # type: ignore[no-untyped-def]
                 out[i, j, k] = above + (below - above) * t
 
 
+@compiled(boundscheck=False)
+def _seen_maps(cut, to_drawing, to_rest, maps):  # type: ignore[no-untyped-def]
+    """Fill the first seven maps of `drawn_inputs` from a window [S, S, 8] of a drawing; affine maps [2, 3] float64."""
+    a, b, c, d, e, f = to_drawing.ravel()
+    g, h, i, j, k, m = to_rest.ravel()
+    for row in range(cut.shape[0]):
+        for column in range(cut.shape[1]):
+            u, v, here = column + 0.5, row + 0.5, cut[row, column]
+            known = max(here[3], np.float32(1e-3))
+            x, y = a * u + b * v + c + here[4] / known, d * u + e * v + f + here[5] / known
+            right, down = (g * x + h * y + i - u) / MOTION_UNIT, (j * x + k * y + m - v) / MOTION_UNIT
+            seen = here[3] > np.float32(0.02)
+            for channel in range(3):
+                maps[channel, row, column] = here[channel]
+            maps[3, row, column], maps[6, row, column] = here[7], here[3]
+            maps[4, row, column] = min(max(right, -3.0), 3.0) if seen else 0.0
+            maps[5, row, column] = min(max(down, -3.0), 3.0) if seen else 0.0
+
+
 @compiled(parallel=True, boundscheck=False, fastmath=True)
 def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
     """Add to the colours of drawn [h, w, 8] the bilinear samples of change [S, S, 3] times alpha; all float32.
@@ -198,8 +210,9 @@ def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
     """
     size, one, half = change.shape[0], np.float32(1), np.float32(0.5)
     edge = np.float32(size / 12)
-    for i in prange(drawn.shape[0]):
-        for j in range(drawn.shape[1]):
+    left, top, right, bottom = _reach(from_drawing, size, drawn.shape)
+    for i in prange(top, bottom):
+        for j in range(left, right):
             x, y = np.float32(j) + half, np.float32(i) + half
             u = from_drawing[0, 0] * x + from_drawing[0, 1] * y + from_drawing[0, 2]
             v = from_drawing[1, 0] * x + from_drawing[1, 1] * y + from_drawing[1, 2]
@@ -217,3 +230,21 @@ def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
                 below = change[row + 1, column, k] + (change[row + 1, column + 1, k] - change[row + 1, column, k]) * s
                 total = drawn[i, j, k] + gain * (above + (below - above) * t)
                 drawn[i, j, k] = min(max(total, np.float32(0)), alpha)
+
+
+@compiled()
+def _reach(from_drawing, size, shape):  # type: ignore[no-untyped-def]
+    """Left, top, right and bottom of what a window of `size` px covers in a drawing [h, w, .]."""
+    a, b, c, d, e, f = from_drawing.astype(np.float64).ravel()
+    scale = 1 / (a * e - b * d)
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    for corner in range(4):
+        u, v = size * (corner % 2) - c, size * (corner // 2) - f
+        x, y = (e * u - b * v) * scale, (a * v - d * u) * scale
+        left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
+    return (
+        max(int(np.floor(left)), 0),
+        max(int(np.floor(top)), 0),
+        min(int(np.ceil(right)) + 1, shape[1]),
+        min(int(np.ceil(bottom)) + 1, shape[0]),
+    )
