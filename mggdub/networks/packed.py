@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CLOSE = 0.01  # of the largest output, that another arrangement may change
+CLOSE = 0.05  # of the largest output, that another arrangement may change; matrix units change less than 0.01
 
 
 class _PackedConv(nn.Module):

@@ -30,7 +30,7 @@ def test_a_packed_network_says_what_it_said(models: Models, monkeypatch: pytest.
     assert not any(isinstance(part, module._PackedConv) for part in net.modules())
     true = net(inputs(1))
     apart = (faster(inputs(1)) - true).abs().max()
-    assert apart < (1e-5 if kind == torch.float32 else 0.01) and true.abs().max() > 0.2
+    assert apart < (1e-5 if kind == torch.float32 else 0.01) and true.abs().max() > 0.05
     assert torch.equal(faster(inputs(1)), faster(inputs(1)))
 
 
