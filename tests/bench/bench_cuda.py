@@ -239,6 +239,7 @@ def head_of(photo: Path, models: Models) -> HeadAvatar:
     if is_avatar(photo):
         return load_avatar(photo)[0]
     from bench import head_filling
+
     from mggdub.avatar import build
     from mggdub.media.image import read_image
     from mggdub.options import AvatarOptions
