@@ -159,7 +159,7 @@ def animate(
         with own("rasterise"):
             drawn = compositor.draw(head)
         with own("lower face"):
-            if shown := change_shown(avatar.mesh, now.displacement):
+            if shown := change_shown(now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
                 lower_face.improve(drawn, window, shown)
         with own("composite"):

@@ -49,7 +49,7 @@ class CardLowerFace:
         """What `improve` needs of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3]; nothing if no change
         is shown.
         """
-        shown = np.array([change_shown(self.avatar.mesh, now) for now in displacement])
+        shown = np.array([change_shown(now) for now in displacement])
         shown[shown < LEAST_SHOWN] = 0
         if not shown.any():
             return {}

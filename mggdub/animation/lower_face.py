@@ -12,7 +12,7 @@ from torch import nn
 
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
-from mggdub.face.mesh import INNER_LIPS, MOUTH_CORNERS, OUTER_LIPS, PIVOT
+from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.geometry.sampling import smoothstep
@@ -23,7 +23,7 @@ from mggdub.types import Array, Camera
 BELOW, HALF = 0.86, 0.66  # of the outer-eye distance: a window's middle below the eyes, half its side
 MOTION_UNIT = SIZE / 8  # px of a window, for an input of 1
 FINER = 4  # times the pixels in which outlines are filled
-NARROWER = (0.2, 0.7)  # cm that a mouth is less wide than the photo's own: talking still, and back from a smile
+MOVED = (0.03, 0.2)  # cm that lips have moved from the photo's own: hardly, and so far that it shows them no longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +81,13 @@ def filled(outline: Array) -> Array:
     return np.asarray(picture.reduce(FINER), np.float32) / 255
 
 
-def change_shown(mesh: Array, displacement: Array) -> float:
-    """0..1: how much of a change is shown, of a mesh [478, 3] cm at rest and where it went.
+def change_shown(displacement: Array) -> float:
+    """0..1: how much of a change is shown of a face whose points went `displacement` [478, 3] cm from the photo's.
 
-    A mouth that is narrower than the photo's own has come back from a smile, whose corners and folds are no longer
-    there. In the photo's own state nothing is changed, and of one that speaks little: there the photo is right.
+    In the photo's own state nothing is changed: there the photo is right.
     """
-    left, right = MOUTH_CORNERS
-    before, now = (np.linalg.norm(at[left] - at[right]) for at in (mesh, mesh + displacement))
-    return float(smoothstep(np.array((before - now - NARROWER[0]) / (NARROWER[1] - NARROWER[0]))))
+    moved = float(np.linalg.norm(displacement[[*OUTER_LIPS, *INNER_LIPS]], axis=1).mean())
+    return float(smoothstep(np.array((moved - MOVED[0]) / (MOVED[1] - MOVED[0]))))
 
 
 def photo_inputs(picture: Array, at_rest: Window) -> Array:

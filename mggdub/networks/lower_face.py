@@ -1,7 +1,8 @@
 """The lower face's network: what lips, corners, folds and cheeks look like where a drawing of them is wrong.
 
 It sees a drawn window of the lower face, how far its skin has moved, where lips and what is between them are, and the
-photo's own lower face; it returns a change of colour. Pores are the photo's: beyond the lips a change is smooth.
+photo's own lower face; it returns a change of colour, also of teeth and tongue as they were drawn. Pores are the
+photo's: beyond the lips a change is smooth.
 """
 
 from __future__ import annotations
@@ -20,32 +21,47 @@ SIZE = 96  # px, side of a window
 CELL = 2  # px, side of what is one pixel to the network
 INPUTS = 13  # drawn rgb, alpha, motion right and down, share that has a place, lips, inside; the photo's rgb and inside
 MOST = 0.5  # of 0..1, that a colour may change
-SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips, twice
+SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips
+DECIDED = (0.02, 0.08)  # of 0..1, coarse change: none and all of the fine one
+LEAK = 0.1  # of what activations hold back
 
 
 @dataclass(frozen=True)
 class LowerFaceConfig:
-    """Channels at 1/2, 1/4 and 1/8 of the window."""
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the window."""
 
-    widths: tuple[int, ...] = (32, 64, 112)
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+
+
+def _active(x: Tensor) -> Tensor:
+    return F.leaky_relu_(x, LEAK)
+
+
+def _boxed(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+
+
+def _decided(change: Tensor) -> Tensor:
+    """A change whose fine part stays where the coarse one is not small: the rest would only blur what is drawn."""
+    coarse = _boxed(_boxed(change))
+    size = _boxed(coarse.abs().amax(1, keepdim=True))
+    share = ((size - DECIDED[0]) / (DECIDED[1] - DECIDED[0])).clamp(0, 1)
+    return coarse + (change - coarse) * (share * share * (3 - 2 * share))
 
 
 class _Block(nn.Module):
-    """Two convolutions around which the input goes."""
+    """Two convolutions around which the input goes. Nothing is normalised: on a CPU that takes as long as they do."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1)
-        self.norm = nn.GroupNorm(8, outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.first, self.second = (nn.Conv2d(width, width, 3, 1, 1) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(self.norm(self.first(x)))
-        return x + F.silu(self.second(x))
+        return x + self.second(_active(self.first(x)))
 
 
 class LowerFaceNet(nn.Module):
-    """A U-Net on windows whose pixels are folded into cells."""
+    """A U-Net on windows whose pixels are folded into cells; what comes up is added to what was there."""
 
     kernel: Tensor
 
@@ -53,10 +69,12 @@ class LowerFaceNet(nn.Module):
         super().__init__()
         self.config = config = config or LowerFaceConfig()
         widths = config.widths
-        self.enter = _Block(INPUTS * CELL**2, widths[0])
         steps = list(pairwise(widths))
-        self.down = nn.ModuleList([_Block(a, b, 2) for a, b in steps])
-        self.up = nn.ModuleList([_Block(a + b, a) for a, b in steps])
+        self.enter = nn.Conv2d(INPUTS * CELL**2, widths[0], 3, 1, 1)
+        self.down = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in steps])
+        self.low = nn.ModuleList([_Block(b) for _, b in steps])
+        self.narrow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in steps])
+        self.up = nn.ModuleList([_Block(a) for a, _ in steps])
         self.leave = nn.Conv2d(widths[0], 3 * CELL**2, 3, 1, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
@@ -66,21 +84,26 @@ class LowerFaceNet(nn.Module):
         self.register_buffer("kernel", torch.tensor([[kernel]] * 3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, SIZE, SIZE]: what is to be added to colours 0..1, of inputs [B, INPUTS, SIZE, SIZE]."""
-        lips, inside = x[:, 7:8], x[:, 8:9]
-        levels = [self.enter(F.pixel_unshuffle(x, CELL))]
-        for block in self.down:
-            levels.append(block(levels[-1]))
-        y = levels.pop()
-        for block in reversed(self.up):
-            y = block(torch.cat([F.interpolate(y, scale_factor=2.0), levels.pop()], 1))
-        change = MOST * torch.tanh(F.pixel_shuffle(self.leave(y), CELL).float())
-        smooth = change
-        for _ in range(2):
-            smooth = F.conv2d(F.pad(smooth, (2, 2, 2, 2), mode="replicate"), self.kernel, groups=3)
+        """[B, 3, SIZE, SIZE]: what is to be added to colours 0..1, of inputs [B, INPUTS, SIZE, SIZE] float32.
+
+        The network computes in the type of its weights.
+        """
+        lips = x[:, 7:8]
+        y = F.pixel_unshuffle(x, CELL).to(self.enter.weight.dtype, memory_format=torch.channels_last)
+        change = MOST * torch.tanh(F.pixel_shuffle(self.leave(self._levels(y)), CELL).float())
+        smooth = F.conv2d(F.pad(change, (2, 2, 2, 2), mode="replicate"), self.kernel, groups=3)
         wide = F.max_pool2d(lips, (1, 7), 1, (0, 3))  # then down: the same as 7 x 7 at once, for less
         near = F.avg_pool2d(F.max_pool2d(wide, (7, 1), 1, (3, 0)), 5, 1, 2)
-        return (smooth + (change - smooth) * near) * (1 - inside)
+        return _decided(smooth + (change - smooth) * near)
+
+    def _levels(self, x: Tensor) -> Tensor:
+        y, levels = _active(self.enter(x)), []
+        for down, low in zip(self.down, self.low, strict=True):
+            levels.append(y)
+            y = low(_active(down(y)))
+        for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
+            y = up(_active(levels.pop() + F.interpolate(narrow(y), scale_factor=2.0)))
+        return y
 
 
 def load_lower_face() -> LowerFaceNet:

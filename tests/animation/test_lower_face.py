@@ -21,7 +21,7 @@ from mggdub.animation.lower_face import (
     sample_window,
 )
 from mggdub.avatar.values import HeadAvatar
-from mggdub.face.mesh import CHIN_TIP, PIVOT
+from mggdub.face.mesh import CHIN_TIP, INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.models import Models
@@ -105,11 +105,11 @@ def test_outlines_are_filled_by_their_area() -> None:
 def test_the_photos_own_state_stays_as_it_is(
     models: Models, avatar: HeadAvatar, strong: LowerFaceNet, spoken: ExpressionTrack
 ) -> None:
-    assert change_shown(avatar.mesh, np.zeros((478, 3))) == 0
+    assert change_shown(np.zeros((478, 3))) == 0
     plain = list(animate(avatar, models.having(lower_face=LowerFaceNet().eval()), spoken, relative=True))
     changed = list(animate(avatar, models.having(lower_face=strong), spoken, relative=True))
     assert np.array_equal(plain[0], changed[0])
-    assert np.array_equal(plain[1], changed[1])  # it speaks, but has come back from no smile
+    assert np.abs(plain[1].astype(int) - changed[1]).max() > 20
     apart = np.abs(plain[2].astype(int) - changed[2]).max(-1)
     assert apart.max() > 20
     camera, box = avatar.camera, avatar.box
@@ -121,17 +121,28 @@ def test_the_photos_own_state_stays_as_it_is(
     assert (np.abs(to_window(at, window) - SIZE / 2) < SIZE / 2 + 3).all()
 
 
-def test_between_lips_nothing_is_changed_and_beyond_them_only_smoothly(strong: LowerFaceNet) -> None:
+def test_beyond_lips_changes_are_smooth(strong: LowerFaceNet) -> None:
     torch.manual_seed(0)
     x = torch.rand(1, INPUTS, SIZE, SIZE)
     lips, inside = np.zeros((2, SIZE, SIZE), np.float32)
     lips[40:56, 30:66], inside[45:50, 35:60] = 1, 1
     x[0, 7], x[0, 8] = torch.from_numpy(lips), torch.from_numpy(inside)
     change = strong(x)[0].numpy()
-    assert not change[:, inside > 0].any()
+    assert change[:, inside > 0].std() > 0.05
     edges = np.abs(ndimage.laplace(change, axes=(1, 2))).mean(0)
     far = ndimage.binary_dilation(lips > 0, iterations=8)
-    assert edges[~far].mean() < 0.2 * edges[(lips > 0) & (inside == 0)].mean()
+    assert edges[~far].mean() < 0.3 * edges[lips > 0].mean()
+
+
+def test_a_change_comes_with_the_lips_motion() -> None:
+    lips = list({*OUTER_LIPS, *INNER_LIPS})
+    found = []
+    for far in (0, 0.03, 0.1, 0.2, 1):
+        displacement = np.zeros((478, 3), np.float32)
+        displacement[lips, 1] = far
+        found.append(change_shown(displacement))
+    assert found[:2] == [0, pytest.approx(0, abs=1e-9)] and found[3:] == [pytest.approx(1), pytest.approx(1)]
+    assert 0.2 < found[2] < 0.8
 
 
 def test_motion_is_that_of_the_face_and_not_of_the_head(
@@ -177,7 +188,7 @@ def test_frames_do_not_depend_on_threads(
 
     monkeypatch.setattr(LowerFaceNet, "forward", counted)
     heads, most = models.having(lower_face=strong), (torch.get_num_threads(), numba.get_num_threads())
-    frames, shown = [], [change_shown(avatar.mesh, now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
+    frames, shown = [], [change_shown(now.displacement) for now, _ in posed_heads(avatar, heads, spoken)]
     assert max(shown) > 0.5
     try:
         for mine, kernels in ((1, 1), (2, most[1]), (4, 1)):
