@@ -234,18 +234,23 @@ def measure(avatar: HeadAvatar, models: Models, device: str, frames: int, profil
     }
 
 
+def filling(photo: Path, out: Path) -> Path:
+    """`bench.head_filling`, which needs the face finder."""
+    from bench import head_filling
+
+    return head_filling(photo, out)
+
+
 def head_of(photo: Path, models: Models) -> HeadAvatar:
     """A kept head, or one that is built of a 512 px picture that the photo's head fills."""
     if is_avatar(photo):
         return load_avatar(photo)[0]
-    from bench import head_filling
-
     from mggdub.avatar import build
     from mggdub.media.image import read_image
     from mggdub.options import AvatarOptions
 
     with tempfile.TemporaryDirectory() as folder:
-        picture = read_image(head_filling(photo, Path(folder) / "head-filling.png"))
+        picture = read_image(filling(photo, Path(folder) / "head-filling.png"))
         return build.build_avatar(picture, models, AvatarOptions())
 
 
