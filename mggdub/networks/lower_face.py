@@ -22,7 +22,7 @@ CELL = 2  # px, side of what is one pixel to the network
 INPUTS = 13  # drawn rgb, alpha, motion right and down, share that has a place, lips, inside; the photo's rgb and inside
 MOST = 0.5  # of 0..1, that a colour may change
 SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips
-DECIDED = (0.02, 0.08)  # of 0..1, coarse change: none and all of the fine one
+DECIDED = (0.04, 0.14)  # of 0..1, coarse change: none and all of the fine one
 LEAK = 0.1  # of what activations hold back
 
 
