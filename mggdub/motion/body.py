@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES, Piece, heard_of, joint_state, mirrored, next_piece, places_of
@@ -16,9 +17,10 @@ from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
 
+LASTS = 4.0  # values, sigma
 POSE_EASE = 2.0  # 1/s: how fast the difference between two pieces is forgotten
-FACE_EASE, LID_EASE, GAZE_EASE = 8.0, 12.0, 40.0  # eyes leap, as eyes do
-EASES = np.array([GAZE_EASE if "Look" in n else LID_EASE if "Blink" in n else FACE_EASE for n in NAMES])
+FACE_EASE, EYE_EASE = 8.0, 40.0  # eyes leap, as eyes do, and lids with them
+EASES = np.array([EYE_EASE if n.startswith(("eyeLook", "eyeBlink")) else FACE_EASE for n in NAMES])
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class BodyMotion:
 
     pose: Array  # [n, 10]: pitch, yaw, roll in degrees; right, down, away in cm; the torso's four
     units: Array  # [n, 24] the driving units; the lids without blinks
-    blinks: Array  # [B, 2] s: when lids are closed, and for how long from half to half
+    blinks: Array  # [B, 2]: s when lids are closed, and which blink of the bank it is
     pieces: tuple[Piece, ...]
 
 
@@ -60,11 +62,11 @@ def joined(pose: Array, units: Array, held: Array, moving: Array, face: Array) -
 
 
 def _blinks(bank: MotionBank, piece: Piece) -> list[tuple[float, float]]:
-    """Moment (s of what is made) and length of those in a piece."""
+    """Moment (s of what is made) and number of those in a piece."""
     length = piece.end - piece.start
     first, last = np.searchsorted(bank.blinks[:, 0], [piece.source, piece.source + length])
     shift = piece.start - piece.source + 0.5
-    return [((float(at) + shift) / VOICE_RATE, float(held)) for at, held in bank.blinks[first:last]]
+    return [((float(bank.blinks[k, 0]) + shift) / VOICE_RATE, float(k)) for k in range(first, last)]
 
 
 def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
@@ -77,6 +79,11 @@ def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
     pose = np.concatenate([pose, pose[-1] + missing * (pose[-1] - pose[-2])])
     units = np.concatenate([units, np.repeat(units[-1:], len(missing), 0)])
     return mirrored(pose, units) if piece.mirrored else (pose, units)
+
+
+def lasting(values: Array) -> Array:
+    """Values [n, C], 25 a second, without what is quick in them, which nobody sees as a place where something is."""
+    return gaussian_filter1d(values, LASTS, axis=0, mode="nearest")
 
 
 def sampled(values: Array, times: Array) -> Array:

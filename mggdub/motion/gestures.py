@@ -11,27 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from mggdub.motion import selection
-from mggdub.motion.body import BodyMotion, body_motion, sampled
+from mggdub.motion.body import BodyMotion, body_motion, lasting, sampled
+from mggdub.motion.lids import LIDS, apart, lid_motion, resting
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 
-LIDS = [k for k, name in enumerate(NAMES) if name.startswith("eyeBlink")]
 LOOKS = [k for k, name in enumerate(NAMES) if name.startswith("eyeLook")]
 # Of how far people's heads and torsos go aside, up and down while they turn: what a photo shows of them and of what is
 # behind them is less than a camera sees, and the eyes still shift as far as people's.
 GOES = 0.65
 PLACES = [3, 4, 6, 7]  # of a pose: right and down of the head and of the torso
 LOWEST, HIGHEST = -0.5, 0.8  # of a unit, added to the photo's own
-# How lids close and open: median of 203 blinks of 40 people, closed long enough to be seen at every frame rate,
-# and open sooner.
-LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2])
-LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.17, 0.06, 0])
-USUAL_BLINK = 0.12  # s from half to half
-SUNK = 0.4  # of how far lids sink between blinks, since a painted lid that shows a little looks sleepy
-LID_REST = (-0.2, 0.15)  # of a blink: how far lids open or sink between blinks
 GAZE_MOST = 1.0  # of a unit, softly
 # With the head's pitch and yaw (degrees) the eyes turn back by so much of a unit, to stay on what they look at: least
 # squares over people who look into a camera.
@@ -44,10 +37,10 @@ class BlinkStyle:
     """Seconds, unless said otherwise."""
 
     first: float = 0.35  # none is closed before
-    shortest_interval: float = 0.45
-    patience: float = 0.85  # quantile of people's intervals, after which a blink is added
+    shortest_interval: float = 0.22
+    patience: float = 0.98  # quantile of people's intervals, after which a blink is added
     snap: float = 0.6  # an added blink goes to the quickest motion of the head or to a phrase's end that near
-    durations: tuple[float, float] = (0.85, 1.8)  # of the usual one
+    usual: tuple[float, float] = (0.08, 0.2)  # from half to half, of those that are added
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +61,25 @@ def gestures(
 
     `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural'.
     """
-    body = body_motion(bank, prosody, seed)
-    lids = lid_motion(fill_blinks(bank, body, prosody, seed), times)
-    pose, units = amount * sampled(body.pose, times), sampled(body.units, times)
-    pose[:, PLACES] *= GOES
+    rested, closing = apart(bank)
+    body = body_motion(rested, prosody, seed)
+    lids = lid_motion(closing, bank.blinks[:, 1], fill_blinks(bank, body, prosody, seed), times)
+    pose, units = amount * sampled(nearer(body.pose), times), sampled(body.units, times)
     units = look(units, pose, amount, gaze)
+    units[:, LIDS] = sampled(resting(amount * body.units[:, LIDS]), times)
     return Gestures(_spread(units), lids, *(part.astype(np.float32) for part in np.split(pose, [3, 6], 1)))
 
 
+def nearer(pose: Array) -> Array:
+    """Poses [n, 10], 25 values a second, that go less far; what is quick in them stays."""
+    less = pose.copy()
+    less[:, PLACES] -= (1 - GOES) * lasting(pose[:, PLACES])
+    return less
+
+
 def look(units: Array, pose: Array, amount: float, gaze: str) -> Array:
-    """Driving units [T, 24] of so much liveliness whose eyes look where they should."""
+    """Driving units [T, 24] of so much liveliness, lids apart, whose eyes look where they should."""
     scaled = np.clip(amount * units, LOWEST, HIGHEST)
-    resting = scaled[:, LIDS]
-    scaled[:, LIDS] = np.clip(np.where(resting > 0, SUNK * resting, resting), *LID_REST)
     looks = scaled[:, LOOKS]
     if gaze == "camera":
         looks = FIXED * looks + held_looks(pose)
@@ -111,22 +110,23 @@ def _looks(up: Array, aside: Array) -> Array:
 def fill_blinks(
     bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, style: BlinkStyle | None = None
 ) -> Array:
-    """Blinks [B, 2] (s when closed, s from half to half): those of the pieces, and more where they are too few."""
+    """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces, and more where they are too few."""
     style = style or BlinkStyle()
+    usual = np.flatnonzero((bank.blinks[:, 1] >= style.usual[0]) & (bank.blinks[:, 1] <= style.usual[1]))
     rng = np.random.default_rng([seed, 1])
     seconds, blinks, last = len(prosody) / VOICE_RATE, [], 0.0
     patience = float(np.quantile(bank.intervals, style.patience))
-    for moment, held in [*body.blinks, (seconds + patience / 2, 0.0)]:
+    for moment, which in [*body.blinks, (seconds + patience / 2, 0.0)]:
         while moment - last > patience:
             wait = max(float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
             added = max(_fitting(body, prosody, last + min(wait, patience), style), last + style.shortest_interval)
             if moment - added < style.shortest_interval:
                 break
-            blinks.append((added, USUAL_BLINK))
+            blinks.append((added, float(usual[int(rng.integers(len(usual)))])))
             last = added
         if moment - last >= style.shortest_interval and style.first < moment < seconds:
             last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
-            blinks.append((last, float(held)))
+            blinks.append((last, float(which)))
     return np.array([blink for blink in blinks if blink[0] < seconds]).reshape(-1, 2)
 
 
@@ -139,27 +139,6 @@ def _fitting(body: BodyMotion, prosody: Prosody, moment: float, style: BlinkStyl
     speed = np.abs(np.diff(body.pose[first : last + 1, :3], axis=0)).sum(1)
     ends = np.diff(prosody.speaking[first : last + 1].astype(np.int8)) < 0
     return (first + int((speed + speed.max() * ends).argmax()) + 0.5) / VOICE_RATE
-
-
-def lid_motion(blinks: Array, times: Array) -> Array:
-    """[T] 0 open to 1 closed; every blink [B, 2] closes fully."""
-    lids = np.zeros(len(times))
-    for moment, held in blinks:
-        longer = stretched(held)
-        first, last = np.searchsorted(times, [moment + LID_TIMES[0] * longer, moment + LID_TIMES[-1] * longer])
-        lids[first:last] = np.maximum(lids[first:last], lid_curve((times[first:last] - moment) / longer))
-    return lids
-
-
-def stretched(held: float) -> float:
-    """How much slower than the usual one a blink is that lasts so many s from half to half."""
-    low, high = BlinkStyle.durations
-    return float(np.clip(held / USUAL_BLINK, low, high))
-
-
-def lid_curve(since: Array) -> Array:
-    """[T] 0 open to 1 closed, for seconds since lids have closed in a usual blink."""
-    return np.interp(since, LID_TIMES, LID_SHUT)
 
 
 def with_blinks(units: Array, lids: Array) -> Array:

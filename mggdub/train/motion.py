@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter1d
 
 from mggdub import weights
 from mggdub.face.expression import load_expression
-from mggdub.motion.gestures import lid_curve, stretched
+from mggdub.motion.lids import LIDS, lid_curve, stretched
 from mggdub.motion.selection import NAMES, heard_of
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
 from mggdub.train.common import HELD_OUT, held_out
@@ -47,7 +47,6 @@ GROUPS = {
         )
     },
 }
-LIDS = [k for k, unit in enumerate(NAMES) if unit.startswith("eyeBlink")]
 BLINK = 0.3  # of a unit above the median: lids are on their way to close
 LONGEST_BLINK = 0.7  # s; longer is no blink
 QUANTILES = np.linspace(0.02, 0.98, 25)

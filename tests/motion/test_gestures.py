@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mggdub.motion import body, gestures, selection
+from mggdub.motion import body, gestures, lids, selection
 from mggdub.motion.gestures import (
-    LIDS,
     LOOKS,
     BlinkStyle,
     conjugate,
     fill_blinks,
     held_looks,
-    lid_motion,
     look,
+    nearer,
     with_blinks,
     without_lids,
 )
+from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
@@ -130,12 +130,13 @@ def test_a_mirrored_piece_turns_to_the_other_side(bank: MotionBank) -> None:
 
 @pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 30.0, 60.0])
 def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) -> None:
-    found = body.body_motion(bank, said(60), 0)
+    rested, closing = apart(bank)
+    found = body.body_motion(rested, said(60), 0)
     blinks = fill_blinks(bank, found, said(60), 0)
-    lids = lid_motion(blinks, moments(60, fps))
+    shown = lid_motion(closing, bank.blinks[:, 1], blinks, moments(60, fps))
     for moment, _ in blinks[blinks[:, 0] < 59]:
-        assert lids[np.abs(moments(60, fps) - moment) < 0.06].max() > 0.93
-    assert lids.max() <= 1 and lids.min() == 0
+        assert shown[np.abs(moments(60, fps) - moment) < 0.06].max() > 0.93
+    assert shown.max() <= 1 and shown.min() == 0
 
 
 def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -> None:
@@ -153,13 +154,66 @@ def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -
     assert alone[0, 0] > style.first
 
 
-def test_lids_close_quicker_than_they_open() -> None:
-    times = moments(2, 1000)
-    lids = lid_motion(np.array([[1.0, 0.12]]), times)
-    closing, opening = (np.ptp(times[(lids > 0.1) & (lids < 0.9) & side]) for side in (times < 1, times > 1))
-    assert 0.03 < closing < 0.09 < opening < 0.25
-    twice = lid_motion(np.array([[1.0, 0.24]]), times)
-    assert 1.5 < (twice > 0.5).sum() / (lids > 0.5).sum() < 2.2
+def a_blink(shape: Array, held: float = 0.12, seed: int = 0) -> tuple[MotionBank, Array]:
+    """A bank of one take whose lids [n, 2] did this around value 20, and the lids themselves, kept as a bank keeps."""
+    trembling = 0.02 * np.random.default_rng(seed).normal(size=(60, 2))
+    whole = trembling.copy()
+    whole[16 : 16 + len(shape)] = np.maximum(whole[16 : 16 + len(shape)], shape[:, None])
+    curve = lid_curve((np.arange(16, 32) - 20) / VOICE_RATE / lids.stretched(held))[:, None]
+    kept = whole.copy()
+    kept[16:32] = np.clip((whole[16:32] - curve) / np.maximum(1 - curve, 0.3), -0.3, 0.45)
+    units = np.zeros((60, len(selection.NAMES)), np.float32)
+    units[:, LIDS] = kept
+    blinks, ends = np.array([[20.0, held]]), np.array([0, 60])
+    many = np.zeros((60, 10), np.float32), units, np.zeros((60, 4), np.float32), ends
+    return MotionBank(*many, np.ones(1, bool), np.zeros(1, int), blinks, np.linspace(0.8, 6, 25)), whole
+
+
+def test_lids_that_a_bank_took_apart_are_whole_again() -> None:
+    slow = np.array([0, 0, 0.12, 0.8, 1, 0.9, 0.5, 0.4, 0.35, 0.3, 0.22, 0.2, 0.12, 0.1, 0.05, 0])
+    bank, whole = a_blink(slow)
+    beside = np.r_[0:18, 23:60]
+    np.testing.assert_allclose(own_lids(bank)[beside], whole[beside], atol=1e-4)
+    rested, closing = apart(bank)
+    assert np.abs(rested.units[:, LIDS]).max() < 0.15
+    lasting = lid_motion(closing, bank.blinks[:, 1], np.array([[20.5 / VOICE_RATE, 0]]), moments(2.4))
+    np.testing.assert_allclose(lasting[beside], np.clip(whole.mean(1), 0, 1)[beside], atol=0.06)
+
+
+def test_a_blink_that_was_quicker_than_the_usual_one_is_not_made_slow() -> None:
+    bank, _ = a_blink(np.array([0, 0, 0, 0.5, 1, 0.3, 0, 0, 0, 0]), 0.08)
+    assert own_lids(bank)[[18, 22, 23]].max() < 0.1 < lid_curve(np.array([0.08])).min()
+
+
+def test_every_blink_has_its_own_shape_and_closes_quicker_than_it_opens() -> None:
+    times = moments(3, 1000)
+    opening = np.linspace(1, 0, 12)
+    long, _ = a_blink(np.concatenate([[0, 0, 0.1, 0.8], opening]), 0.16)
+    short, _ = a_blink(np.array([0, 0, 0.1, 0.8, 1, 0.8, 0.3, 0.1, 0, 0, 0, 0, 0, 0, 0, 0]), 0.12)
+    one, other = (lid_motion(apart(b)[1], b.blinks[:, 1], np.array([[1.0, 0]]), times) for b in (long, short))
+    for shown in (one, other):
+        closing, left = (np.ptp(times[(shown > 0.1) & (shown < 0.9) & side]) for side in (times < 1, times > 1))
+        assert 0.02 < closing < left < 0.45
+    assert (one > 0.2).sum() > 1.4 * (other > 0.2).sum()
+
+
+def test_between_blinks_lids_tremble_as_people_do_and_stay_less_sunk() -> None:
+    trembling = 0.03 * np.random.default_rng(0).normal(size=(200, 2))
+    sunk = resting(trembling + 0.4)
+    assert sunk.mean() <= lids.LID_REST[1]
+    assert np.diff(sunk, axis=0).std() > 0.9 * np.diff(trembling, axis=0).std()
+    wide = resting(trembling - 0.4)
+    assert -lids.LID_REST[0] <= wide.mean() < -0.1
+
+
+def test_heads_go_less_far_but_what_is_quick_in_them_stays() -> None:
+    pose = np.zeros((200, 10))
+    pose[:, 3] = 2 * np.sin(np.arange(200) / 30)
+    quick = 0.05 * np.where(np.arange(200) % 2, 1, -1)
+    less = nearer(pose + quick[:, None])
+    assert np.ptp(less[:, 3]) == pytest.approx(gestures.GOES * 4, abs=0.2)
+    np.testing.assert_allclose(np.diff(less[:, 3]), np.diff(quick), atol=0.06)
+    np.testing.assert_allclose(less[:, 0], quick)
 
 
 def test_blinks_close_half_closed_lids_fully() -> None:
@@ -198,7 +252,6 @@ def test_eyes_on_the_camera_turn_back_as_the_head_turns() -> None:
     glancing[:, LOOKS] = 0.4 * np.sign(aside)
     towards, free = (look(glancing, 0 * pose, 1.0, gaze) for gaze in ("camera", "natural"))
     assert np.abs(towards[:, LOOKS]).max() < 0.5 * np.abs(free[:, LOOKS]).max()
-    assert not free[:, LIDS].any()
 
 
 def test_values_lie_at_the_middle_of_their_frames() -> None:

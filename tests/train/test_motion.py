@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mggdub.motion.gestures import lid_curve
+from mggdub.motion.lids import lid_curve
 from mggdub.networks.motion import from_tensors, to_tensors
 from mggdub.train import motion, motion_judge
 from mggdub.train.motion_data import RATE, Take, lips_move

@@ -1,0 +1,122 @@
+"""How lids close and open, and what they do between: of a bank's pieces, taken apart and put together.
+
+A bank keeps lids as what is left beside a usual blink that was brought to full closure. So their own curve is known but
+for the moment of closure, between two values of 25 a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mggdub.motion.body import lasting
+from mggdub.motion.selection import NAMES
+from mggdub.networks.motion import MotionBank
+from mggdub.networks.speech import VOICE_RATE
+from mggdub.types import Array
+
+LIDS = [k for k, name in enumerate(NAMES) if name.startswith("eyeBlink")]
+# How lids close and open: median of 203 blinks of 40 people.
+LID_TIMES = np.array([-0.1, -0.08, -0.06, -0.04, -0.025, 0.025, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2])
+LID_SHUT = np.array([0, 0.08, 0.35, 0.75, 1, 1, 0.83, 0.61, 0.41, 0.17, 0.06, 0])
+USUAL_BLINK = 0.12  # s from half to half
+STRETCH = (0.85, 1.8)  # of the usual one
+STOP = -0.29  # of a blink: a bank keeps no rest that is more open, and so does not know how quick a quick blink was
+HIDDEN = 0.6  # of closure: beyond it a bank does not know the own curve
+BEFORE, AFTER = 4, 12  # values of a blink before it is closed, and from then on
+SHUT, CLOSING = 0.025, 0.035  # s closed to either side, so that every frame rate shows it; s in which lids fall
+LOW = 0.5  # of a blink: lids that rest lower are not counted on
+SUNK = 0.4  # of how far lids stay sunk between blinks, since a painted lid that shows a little looks sleepy
+LID_REST = (0.2, 0.15)  # of a blink, softly: how far lids stay open or sunk between blinks
+
+
+def stretched(held: float) -> float:
+    """How much slower than the usual one a blink is that lasts so many s from half to half."""
+    return float(np.clip(held / USUAL_BLINK, *STRETCH))
+
+
+def lid_curve(since: Array) -> Array:
+    """[T] 0 open to 1 closed, for seconds since lids have closed in a usual blink."""
+    return np.interp(since, LID_TIMES, LID_SHUT)
+
+
+def own_lids(bank: MotionBank) -> Array:
+    """[N, 2] lids with their blinks, as a bank knows them, every blink at full closure."""
+    lids = bank.units[:, LIDS].astype(np.float64)
+    rest = lids.copy()
+    for first, at, last, held in _spans(bank):
+        curve = lid_curve((np.arange(first, last) - at) / VOICE_RATE / stretched(held))[:, None]
+        known = (rest[first:last] > STOP) | (curve == 0) | (curve >= HIDDEN)
+        lids[first:last] = _outward(curve + (1 - curve) * rest[first:last], known, at - first)
+    return lids
+
+
+def _outward(lids: Array, known: Array, closed: int) -> Array:
+    """Lids [n, 2], closed at value `closed`, of which what is not `known` [n, 2] is as what is farther from it."""
+    index = np.arange(len(lids))[:, None]
+    before = np.maximum.accumulate(np.where(known, index, 0), 0)
+    after = np.minimum.accumulate(np.where(known, index, len(lids) - 1)[::-1], 0)[::-1]
+    return np.take_along_axis(lids, np.where(index < closed, before, after), 0)
+
+
+def apart(bank: MotionBank) -> tuple[MotionBank, Array]:
+    """The bank with lids as they rest, and how far [B, 16] they close from there around every blink."""
+    lids = own_lids(bank)
+    rest, closing = lids.copy(), np.zeros((len(bank.blinks), BEFORE + AFTER))
+    spans = _spans(bank)
+    for k, (first, at, last, _) in enumerate(spans):
+        after = spans[k + 1][1] if k + 1 < len(spans) else len(lids)
+        before = spans[k - 1][1] if k else -len(lids)
+        first, last = max(first, min(before + BEFORE, at - 1)), min(last, max(after - BEFORE, at + 2))
+        ends = np.minimum(lids[[first if first < at else last - 1, last - 1]], LOW)
+        share = np.linspace(0, 1, last - first)[:, None]
+        rest[first:last] = ends[0] + share * (ends[1] - ends[0])
+        closed = ((lids[first:last] - rest[first:last]) / (1 - rest[first:last])).mean(1)
+        closing[k, first - at + BEFORE : last - at + BEFORE] = np.clip(closed, 0, 1)
+    units = bank.units.copy()
+    units[:, LIDS] = rest
+    return replace(bank, units=units), closing
+
+
+def _spans(bank: MotionBank) -> list[tuple[int, int, int, float]]:
+    """Of every blink: first value, the one at which lids are closed, end, and s from half to half."""
+    take = np.searchsorted(bank.starts, bank.blinks[:, 0], side="right")
+    at = np.rint(bank.blinks[:, 0]).astype(int)
+    firsts, lasts = np.maximum(at - BEFORE, bank.starts[take - 1]), np.minimum(at + AFTER, bank.starts[take])
+    return list(zip(firsts.tolist(), at.tolist(), lasts.tolist(), bank.blinks[:, 1].tolist(), strict=True))
+
+
+def blink_knots(closing: Array, held: float, phase: float) -> tuple[Array, Array]:
+    """Seconds and closure of a blink [16] whose lids are closed `phase` s after the value that shows it."""
+    since = np.arange(-BEFORE, AFTER) / VOICE_RATE
+    slower = stretched(held)
+    hidden = lid_curve(since / slower) >= HIDDEN
+    left, right = (since < 0) & ~hidden, (since > 0) & ~hidden
+    shut, fall = SHUT * max(slower, 1.0), CLOSING * slower
+    start = max(phase - shut - fall, since[left][-1] + 1e-6)
+    core = [start, max(phase - shut, start + 1e-6), phase + shut]
+    times = np.concatenate([[-(BEFORE + 1) / VOICE_RATE], since[left], core, since[right], [AFTER / VOICE_RATE]])
+    values = np.concatenate([[0], closing[left], [closing[left][-1], 1, 1], closing[right], [0]])
+    return times, values
+
+
+def lid_motion(closing: Array, held: Array, blinks: Array, times: Array) -> Array:
+    """[T] 0 open to 1 closed; every blink [B, 2] (s when closed, which of `closing`) closes fully.
+
+    `closing` [K, 16] is what `apart` found, `held` [K] s from half to half.
+    """
+    lids = np.zeros(len(times))
+    for moment, which in blinks:
+        shown = (np.floor(moment * VOICE_RATE) + 0.5) / VOICE_RATE
+        knots, values = blink_knots(closing[int(which)], float(held[int(which)]), moment - shown)
+        first, last = np.searchsorted(times, [shown + knots[0], shown + knots[-1]])
+        lids[first:last] = np.maximum(lids[first:last], np.interp(times[first:last] - shown, knots, values))
+    return lids
+
+
+def resting(lids: Array) -> Array:
+    """Lids [n, 2] between blinks, 25 values a second, that stay less sunk than people's; quick motion stays."""
+    rest = lasting(lids)
+    wide, low = LID_REST
+    return lids - rest + np.where(rest > 0, low * np.tanh(SUNK * rest / low), wide * np.tanh(rest / wide))
