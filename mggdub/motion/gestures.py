@@ -117,7 +117,7 @@ def fill_blinks(
     seconds, blinks, last = len(prosody) / VOICE_RATE, [], 0.0
     patience = float(np.quantile(bank.intervals, style.patience))
     for moment, which in [*body.blinks, (seconds + patience / 2, 0.0)]:
-        while moment - last > patience:
+        while len(usual) and moment - last > patience:
             wait = max(float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
             added = max(_fitting(body, prosody, last + min(wait, patience), style), last + style.shortest_interval)
             if moment - added < style.shortest_interval:

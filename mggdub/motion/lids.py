@@ -81,8 +81,8 @@ def apart(bank: MotionBank) -> tuple[MotionBank, Array]:
 
 def _spans(bank: MotionBank) -> list[tuple[int, int, int, float]]:
     """Of every blink: first value, the one at which lids are closed, end, and s from half to half."""
-    take = np.searchsorted(bank.starts, bank.blinks[:, 0], side="right")
     at = np.rint(bank.blinks[:, 0]).astype(int)
+    take = np.searchsorted(bank.starts, at, side="right")
     firsts, lasts = np.maximum(at - BEFORE, bank.starts[take - 1]), np.minimum(at + AFTER, bank.starts[take])
     return list(zip(firsts.tolist(), at.tolist(), lasts.tolist(), bank.blinks[:, 1].tolist(), strict=True))
 

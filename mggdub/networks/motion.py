@@ -110,4 +110,6 @@ def _is_whole(bank: MotionBank) -> bool:
         return False
     if not (np.abs(bank.pose) < 100).all() or not (bank.intervals > 0).all():
         return False
+    if not ((bank.blinks[:, 0] >= 0) & (bank.blinks[:, 0] <= count - 1)).all():
+        return False
     return bool(bank.starts[0] == 0 and bank.starts[-1] == count and (np.diff(bank.starts) > 0).all())

@@ -22,7 +22,7 @@ from mggdub.motion.gestures import (
 )
 from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
-from mggdub.networks.motion import MotionBank
+from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import BLENDSHAPES, Array
 
@@ -102,6 +102,23 @@ def test_ten_minutes_show_nothing_twice() -> None:
     for piece in pieces:
         shown[int(piece.mirrored), piece.source : piece.source + piece.end - piece.start] += 1
     assert (shown > 1).mean() < 0.02
+
+
+def test_ten_minutes_of_the_shipped_bank_neither_repeat_nor_leap() -> None:
+    """4 s of different true takes correlate by up to 0.94; 99.9 % of true steps are below 6.3 degrees."""
+    found = body.body_motion(load_motion(), said(600), 0)
+    pose = found.pose[:, :6] / [4, 4, 4, 1, 1, 1]
+    starts = np.arange(0, len(pose) - 99, 5)
+    windows = np.stack([pose[start : start + 100] for start in starts])
+    windows = (windows - windows.mean(1, keepdims=True)).reshape(len(starts), -1)
+    size = np.linalg.norm(windows, axis=1)
+    alike = (windows @ windows.T) / (size[:, None] * size)
+    moving = size > np.quantile(size, 0.1)
+    apart_by = np.abs(starts[:, None] - starts) > 250
+    assert alike[apart_by & moving[:, None] & moving].max() < 0.94
+    joins = np.array([piece.start for piece in found.pieces[1:]])
+    steps = np.abs(np.diff(found.pose[:, :3], axis=0)).max(1)
+    assert steps[np.concatenate([joins - 2, joins - 1, joins])].max() < 6.3
 
 
 def test_a_seed_is_a_performance(bank: MotionBank) -> None:
