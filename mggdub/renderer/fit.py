@@ -23,6 +23,28 @@ _SPACES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor],
 }
 
 
+class _Adam:
+    """Kingma and Ba 2015, as torch.optim has it, whose first step imports torch's compiler: 1.7 s of every command."""
+
+    def __init__(self, parameters: list[tuple[Tensor, float]], betas: tuple[float, float]) -> None:
+        self.parameters, self.betas, self.steps = parameters, betas, 0
+        self.means = [torch.zeros_like(parameter) for parameter, _ in parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter, _ in parameters]
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Go a `share` of every parameter's rate against its gradient, which is then forgotten."""
+        self.steps += 1
+        first, second = (1 - beta**self.steps for beta in self.betas)
+        for (parameter, rate), mean, square in zip(self.parameters, self.means, self.squares, strict=True):
+            gradient = parameter.grad
+            assert gradient is not None
+            mean.lerp_(gradient, 1 - self.betas[0])
+            square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
+            parameter.addcdiv_(mean, (square / second).sqrt_().add_(1e-8), value=-share * rate / first)
+            parameter.grad = None
+
+
 def fit_photo(
     gaussians: Gaussians,
     camera: Camera,
@@ -47,20 +69,16 @@ def fit_photo(
     floor = torch.log(gaussians.scales * min_scale)
     reach = torch.ones(len(gaussians), 1) if leeway is None else leeway
     darkest, brightest = (gaussians.colors - reach).clamp_min(0), (gaussians.colors + reach).clamp_max(1)
-    groups = [{"params": [parameters[name]], "lr": _SPACES[name][2]} for name in fields]
-    adam = torch.optim.Adam(groups, betas=(0.8, 0.95), fused=True)
-    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.8 * step / max(1, steps))
+    adam = _Adam([(parameters[name], _SPACES[name][2]) for name in fields], (0.8, 0.95))
 
     def current() -> Gaussians:
         return replace(gaussians, **{name: _SPACES[name][1](parameters[name]) for name in fields})
 
-    for _ in range(steps):
+    for step in range(steps):
         drawn = rasterize(current(), camera)
         picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
-        adam.zero_grad()
         ((picture - goal).square() * weight).sum().backward()
-        adam.step()
-        decay.step()
+        adam.step(1 - 0.8 * step / steps)
         with torch.no_grad():
             if "scales" in fields:
                 parameters["scales"].copy_(torch.maximum(parameters["scales"], floor))
@@ -76,16 +94,12 @@ def fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate
     targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. One state makes one step.
     """
     change = torch.zeros_like(heads[0].colors, requires_grad=True)
-    adam = torch.optim.Adam([change], lr=0.02, betas=(0.9, 0.95))
-    steps = passes * len(heads)
-    decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - 0.95 * step / steps)
+    adam, steps = _Adam([(change, 0.02)], (0.9, 0.95)), passes * len(heads)
     behind = as_tensor(plate)
     for step in range(steps):
         head, goal = heads[step % len(heads)], as_tensor(targets[step % len(heads)])
         drawn = rasterize(replace(head, colors=(head.colors + change).clamp(0, 1)), camera)
         picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
-        adam.zero_grad()
         ((picture - goal).square() * drawn.alphas.detach()[..., None]).sum().backward()
-        adam.step()
-        decay.step()
+        adam.step(1 - 0.95 * step / steps)
     return change.detach()
