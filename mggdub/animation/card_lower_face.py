@@ -11,16 +11,22 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.animation.lower_face import FINER, HALF, MOTION_UNIT, LowerFace, below_eyes, change_shown
+from mggdub.animation.lower_face import (
+    FADES,
+    FINER,
+    HALF,
+    LEAST_SHOWN,
+    MOTION_UNIT,
+    below_eyes,
+    change_shown,
+    photo_window,
+)
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.networks.lower_face import SIZE, LowerFaceNet
 from mggdub.types import Array
-
-LEAST_SHOWN = 1 / 255  # of a change, below which there is none
-FADES = SIZE / 12  # px of a window, from its edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +44,9 @@ class CardLowerFace:
     @classmethod
     def of(cls, avatar: HeadAvatar, net: LowerFaceNet, device: str) -> CardLowerFace:
         """Of the photo's own lower face."""
-        lower, camera = LowerFace.of(avatar, net), avatar.camera
+        (at_rest, photo), camera = photo_window(avatar), avatar.camera
         cells, pixels = _centres(SIZE, SIZE), _centres(camera.height, camera.width)
-        arrays = (lower.photo[None], lower.at_rest.from_drawing, cells, pixels, [[camera.width], [camera.height]])
+        arrays = (photo[None], at_rest.from_drawing, cells, pixels, [[camera.width], [camera.height]])
         return cls(
             avatar, deepcopy(net).to(device), *(torch.tensor(np.asarray(a, np.float32)).to(device) for a in arrays)
         )

@@ -22,6 +22,8 @@ from mggdub.types import Array, Camera
 
 BELOW, HALF = 0.86, 0.66  # of the outer-eye distance: a window's middle below the eyes, half its side
 MOTION_UNIT = SIZE / 8  # px of a window, for an input of 1
+LEAST_SHOWN = 1 / 255  # of a change, below which there is none
+FADES = SIZE / 12  # px of a window, from its edge
 FINER = 4  # times the pixels in which outlines are filled
 MOVED = (0.03, 0.2)  # cm that lips have moved from the photo's own: hardly, and so far that it shows them no longer
 
@@ -111,6 +113,13 @@ def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
     return maps
 
 
+def photo_window(avatar: HeadAvatar) -> tuple[Window, Array]:
+    """The window of the photo's own lower face, and its `photo_inputs`."""
+    none = np.zeros(3, np.float32)
+    at_rest = find_window(avatar.mesh, np.zeros_like(avatar.mesh), none, none, avatar.camera)
+    return at_rest, photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest)
+
+
 @dataclass(frozen=True, eq=False)
 class LowerFace:
     """What is worked out once for all frames of an avatar."""
@@ -122,9 +131,7 @@ class LowerFace:
     @classmethod
     def of(cls, avatar: HeadAvatar, net: LowerFaceNet) -> LowerFace:
         """The photo's own lower face, cut out of its picture."""
-        none = np.zeros(3, np.float32)
-        at_rest = find_window(avatar.mesh, np.zeros_like(avatar.mesh), none, none, avatar.camera)
-        photo = photo_inputs(cut_window(avatar.image, avatar, at_rest), at_rest)
+        at_rest, photo = photo_window(avatar)
         return cls(
             packed(net, torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))), at_rest, photo
         )
@@ -132,7 +139,7 @@ class LowerFace:
     @torch.inference_mode()
     def improve(self, drawn: Array, window: Window, shown: float) -> None:
         """Change the colours of a drawing [h, w, 8] in its window, in place; `shown` of `change_shown`."""
-        if shown < 1 / 255:
+        if shown < LEAST_SHOWN:
             return
         inputs = np.concatenate([drawn_inputs(drawn, window, self.at_rest), self.photo])
         change = self.net(torch.from_numpy(inputs)[None])[0] * shown
@@ -207,7 +214,7 @@ def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
     Towards the window's edge a change fades.
     """
     size, one, half = change.shape[0], np.float32(1), np.float32(0.5)
-    edge = np.float32(size / 12)
+    edge = np.float32(FADES)
     left, top, right, bottom = _reach(from_drawing, size, drawn.shape)
     for i in prange(top, bottom):
         for j in range(left, right):
