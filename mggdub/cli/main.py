@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ def main() -> None:
         signals.install()
         streams.settle()
         code = run()
+        gc.collect()  # a block that a signal kept from being entered or left unwinds here
         code = _deliver(code)
     signals.ignore()
     if not os.environ.get("MGGDUB_DEBUG"):
@@ -61,13 +63,17 @@ def run() -> int:
         say(f"Error: {error}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        stop = error if isinstance(error, signals.Interrupted) else error.__cause__
-        stop = stop if isinstance(stop, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
-        stop.answered()
-        say(stop.sentence)
-        return stop.exit_code
+        return _interrupted(error)
     except Exception as error:
         return _unexpected(error)
+
+
+def _interrupted(error: BaseException) -> int:
+    stop = error if isinstance(error, signals.Interrupted) else error.__cause__
+    stop = stop if isinstance(stop, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+    stop.answered()
+    say(stop.sentence)
+    return stop.exit_code
 
 
 def _unexpected(error: Exception) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.media.partial import appear, create_partial, hidden_sibling, remove_stale
+from mggdub.media.partial import Removal, appear, create_partial, hidden_sibling, remove_stale
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
 SHOWN = 120  # characters of a name that is too long
@@ -139,13 +139,11 @@ def _exists(path: Path) -> str:
 def _is_writable(folder: Path) -> bool:
     # access() says yes to root even on a read-only or immutable folder; only trying tells.
     probe = hidden_sibling(folder / "probe")
-    try:
-        os.close(create_partial(probe))
-    except OSError:
-        return False
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
+    with Removal(probe):
+        try:
+            os.close(create_partial(probe))
+        except OSError:
+            return False
     return True
 
 
@@ -160,22 +158,21 @@ def appearing_whole(path: Path, force: bool = True, private: bool = False) -> It
     _there(target, path)  # a name that no file can have is refused before the work
     partial = hidden_sibling(target.parent / path.name)
     held = -1
-    try:
-        held = create_partial(partial)
-        yield partial
-        if not private:
-            with suppress(OSError):  # there are disks without permissions
-                partial.chmod(0o666 & ~_umask())
-        appear(partial, target, force)
-    except OSError as error:
-        if held >= 0 or not target.parent.is_dir():
-            check_there(partial, path)
-        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if held >= 0:
-            os.close(held)
+    with Removal(partial):
+        try:
+            held = create_partial(partial)
+            yield partial
+            if not private:
+                with suppress(OSError):  # there are disks without permissions
+                    partial.chmod(0o666 & ~_umask())
+            appear(partial, target, force)
+        except OSError as error:
+            if held >= 0 or not target.parent.is_dir():
+                check_there(partial, path)
+            raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
+        finally:
+            if held >= 0:
+                os.close(held)
 
 
 def check_there(partial: Path, path: Path) -> None:

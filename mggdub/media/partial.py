@@ -7,6 +7,7 @@ in for it; its writer holds a lock on it. What writers that were killed have lef
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import stat
@@ -41,6 +42,30 @@ def create_partial(partial: Path) -> int:
         return descriptor
     os.close(descriptor)  # Windows renames no open file
     return os.open(os.devnull, os.O_RDONLY)
+
+
+class Removal:
+    """Removes a partial file when its block ends, at the latest with the program: a signal may keep blocks from ending.
+
+    In a child that was forked it does nothing.
+    """
+
+    def __init__(self, partial: Path) -> None:
+        self._partial, self._owner = partial, os.getpid()
+        atexit.register(self._remove)
+
+    def __enter__(self) -> None:
+        """Nothing: the file may be made now."""
+
+    def __exit__(self, *_: object) -> None:
+        """Raises nothing."""
+        self._remove()
+        atexit.unregister(self._remove)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            if os.getpid() == self._owner:
+                self._partial.unlink(missing_ok=True)
 
 
 def appear(partial: Path, path: Path, force: bool, folder: int | None = None) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mggdub.errors import InputError, OutputError
+from mggdub.media.partial import Removal
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe that took the place of a file would be waited for
@@ -67,15 +68,13 @@ def private_place(folder: Path, prefix: str) -> Iterator[Path]:
 def write_private(path: Path, data: bytes) -> None:
     """Write a file of mode 0600 that appears whole; a link in its place is replaced. Raises OutputError."""
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600), "wb") as file:
-            file.write(data)
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with Removal(partial):
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600), "wb") as file:
+                file.write(data)
+            partial.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path} could not be written ({error.strerror or error}).") from error
 
 
 def append_private(path: Path, data: bytes) -> None:

@@ -166,6 +166,59 @@ def test_folders_one_may_not_enter(tmp_path: Path) -> None:
     assert first.startswith("3 ") and second.startswith("4 ") and "entered" in first and "entered" in second
 
 
+INTERRUPTED = """
+import contextlib, opcode, sys
+from pathlib import Path
+from mggdub.media import files, partial
+
+NAMED = ("CALL", "RESUME", "JUMP_BACKWARD")
+HEARD = {number for name, number in opcode.opmap.items() if name.startswith(NAMED)}
+OURS = {files.__file__, partial.__file__, contextlib.__file__}
+
+def write(path, at):
+    count, before = 0, {}
+    def trace(frame, event, arg):
+        nonlocal count
+        if frame.f_code.co_filename not in OURS:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            last, before[id(frame)] = before.get(id(frame)), frame.f_code.co_code[frame.f_lasti]
+            count += last in HEARD
+            if last in HEARD and count == at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try:
+        with files.appearing_whole(path) as half:
+            half.write_bytes(b"whole")
+    finally:
+        sys.settrace(None)
+    return True
+
+kept = []
+folder, at, done = Path(sys.argv[1]), 0, False
+while not done:
+    at += 1
+    try:
+        done = write(folder / f"{at}.mp4", at)
+    except KeyboardInterrupt as error:
+        kept.append(error)  # whoever holds it holds the frames that it passed
+print(at)
+"""
+
+
+def test_a_signal_between_any_two_steps_leaves_no_half_file(tmp_path: Path) -> None:
+    """An interruption wherever Python hears signals, on the way into the block, in it and out of it."""
+    run = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 20
+    assert all(path.read_bytes() == b"whole" and path.suffix == ".mp4" for path in tmp_path.iterdir())
+    assert not [name for name in names(tmp_path) if "partial" in name]
+    assert (tmp_path / f"{int(done.stdout)}.mp4").exists()
+
+
 # --- what others left ------------------------------------------------------------------------------------------------
 
 
