@@ -35,6 +35,7 @@ from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
+from mggdub.avatar.parting import find_parting, lips_behind
 from mggdub.avatar.plate import (
     bare_throat,
     behind_jaw,
@@ -153,7 +154,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
-    mouth_pixels = photo_mouth(head, mesh, pixels)
+    mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)
     visible, colors = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
 
@@ -164,17 +165,19 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:
         visible, hidden = _veiled(study, visible, pixels, hidden)
+    skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
+    stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
+    behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray])
     layers = [
         beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),
-        hidden,
+        join_layers([hidden, behind]),
         mouth_points(models.mouth, mouth),
         *eyelid_layers(head, study.surface),
     ]
     rest = join_layers(layers)
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
     hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[2:]))
-    skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     skin = turn_irises(keep_creases(skin, head), head, pixels)
     head_share = np.concatenate([spots.of(regions.head_share), rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
@@ -190,7 +193,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         bases=motion_bases(study.grids, edge_distance(view)),
         mesh=mesh,
         photo_drivers=study.drivers,
-        photo_mouth=mouth_pixels,
+        photo_mouth=np.union1d(mouth_pixels, stray),
         lids=(left_lid, right_lid),
         mouth=mouth_at,
         mouth_layer=mouth,

@@ -1,0 +1,166 @@
+"""What lies on a photo's lips and is not theirs: teeth and dark beside a parting that landmarks miss by some pixels.
+
+When the lips move, such pixels would move with them. They are taken for the photo's own mouth instead, which vanishes,
+and what the lip must look like there lies behind them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.spatial import KDTree
+
+from mggdub.avatar.mouth import SEEN_GAP
+from mggdub.avatar.values import PointLayer
+from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
+from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.geometry.sampling import push_pull, sample_crop
+from mggdub.metrics.pixels import grey
+from mggdub.types import CROP_SIZE, Array, Portrait
+
+REACH = 0.35  # cm from the inner lips, beyond which all is lip
+MOST_OF_LIP = 0.45  # of the way from the inner to the outer edge
+NEAR = 0.06  # cm: what is not lip begins that near to the parting
+PARTED = 0.12  # cm between the lips: the dark of closed ones is their line, which they keep
+DARK = 0.6  # of a lip's luma
+BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, that teeth have
+GAPS = 0.5  # cm along the parting between what was found, that are not the lips' either
+LEAST = 0.04  # cm: less beside the parting is nothing
+INNER = 0.12  # cm inside the inner lips: teeth there are mixed with the lip's edge
+CORNER = 0.5  # cm
+SOFT = 0.14  # cm beyond what was found, that is mixed with it
+STEPS = 16  # along a side of an outline
+BORDER = 3  # px of the crop around the lips
+BEHIND = 0.12  # cm
+ROUND = 0.75  # px of the crop, standard deviation of a splat
+
+
+@dataclass(frozen=True, eq=False)
+class Parting:
+    """Teeth and dark on and between the lips of a portrait's crop."""
+
+    corner: Array  # [2] int64, px of the crop: left and top of the two pictures
+    mask: Array  # [h, w] bool
+    lips: Array  # [h, w, 3] float32 0..1, the lips without them
+
+    def holds(self, pixels: Array) -> Array:
+        """[N] bool: which pixels [N, 2] crop px lie on it."""
+        column, row = np.floor(pixels - self.corner).astype(int).T
+        height, width = self.mask.shape
+        known = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        return known & self.mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+
+    def lip_colors(self, pixels: Array) -> Array:
+        """[N, 3] float32 0..1, of pixels [N, 2] crop px that it holds."""
+        x, y = (pixels - self.corner - 0.5).T
+        return np.stack(
+            [ndimage.map_coordinates(c, [y, x], order=1, mode="nearest") for c in self.lips.T.swapaxes(1, 2)], -1
+        )
+
+
+def find_parting(head: Portrait, mesh: Array) -> Parting:
+    """What on the lips is much darker than they are there, or as pale as teeth, and hangs together with the parting.
+
+    mesh [478, 3] cm is the photo's own.
+    """
+    px, gap = 1 / cm_per_px(head.camera), float(np.linalg.norm(mesh[INNER_UPPER_LIP] - mesh[INNER_LOWER_LIP]))
+    corner, image = _lips_of(head)
+    edge, ring = (head.landmarks[list(lips), :2] - corner for lips in (OUTER_LIPS, INNER_LIPS))
+    shape = image.shape[:2]
+    outer, between = _within(edge, shape), _within(ring, shape)
+    line = ndimage.distance_transform_edt(~(between | _passed(ring, shape)))
+    share = line / np.maximum(line + ndimage.distance_transform_edt(outer), 1e-6)
+    own = between & (gap > SEEN_GAP)
+    lip = push_pull(image, (outer & ~between & (share > MOST_OF_LIP) & (share < 1)).astype(np.float32))
+    dark = _dark(image, lip) & (gap > PARTED) & ((gap < SEEN_GAP) | _at_corners(ring, shape, px))
+    pale = _pale(image, lip)
+    odd = outer & ~own & (line < REACH * px) & (share < MOST_OF_LIP) & (dark | pale)
+    beside = outer & (line < NEAR * px)
+    parts, _ = ndimage.label(odd | between | beside)
+    odd &= np.isin(parts, np.unique(parts[beside]))
+    odd |= own & pale & (ndimage.distance_transform_edt(between) < INNER * px)
+    mask = own | _up_to(odd, np.maximum(line, LEAST * px * own), ring, px)
+    soft = max(1, round(SOFT * px))
+    mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * soft) & ~own & (line < soft) & (gap < SEEN_GAP))
+    known = outer & ~between & ~ndimage.binary_dilation(mask)
+    return Parting(corner, mask, push_pull(image, known.astype(np.float32)))
+
+
+def _lips_of(head: Portrait) -> tuple[Array, Array]:
+    """Left and top [2] of the lips' box in the crop, px, and its colours [h, w, 3] float32 0..1."""
+    outline = head.landmarks[list(OUTER_LIPS), :2]
+    corner, end = (np.clip(x, 0, CROP_SIZE).astype(int) for x in (outline.min(0) - BORDER, outline.max(0) + BORDER))
+    end = np.maximum(end, np.minimum(corner + 1, CROP_SIZE))
+    corner = np.minimum(corner, CROP_SIZE - 1)
+    return corner, head.image[corner[1] : end[1], corner[0] : end[0]].astype(np.float32) / 255
+
+
+def _dark(image: Array, lip: Array) -> Array:
+    """[H, W] bool: where a picture [H, W, 3] 0..1 is much darker than the lip [H, W, 3]."""
+    return np.asarray(grey(image) < DARK * grey(lip))
+
+
+def _pale(image: Array, lip: Array) -> Array:
+    """[H, W] bool: where it is bright and not red, as teeth are."""
+    red, usually = image[..., 0] - image[..., 1], np.maximum(lip[..., 0] - lip[..., 1], 0.02)
+    return np.asarray((grey(image) > BRIGHT * grey(lip)) & (red < PALE * usually))
+
+
+def _at_corners(ring: Array, shape: tuple[int, ...], px: float) -> Array:
+    """[H, W] bool: beside the corners of the inner lips, ring [20, 2]; there a smile is dark."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    ends = ring[[ring[:, 0].argmin(), ring[:, 0].argmax()]]
+    return np.asarray(np.minimum(*(np.hypot(columns - x, rows - y) for x, y in ends)) < CORNER * px)
+
+
+def _within(outline: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W] bool."""
+    at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., ::-1].reshape(-1, 2) + 0.5
+    return inside(at, outline).reshape(shape)
+
+
+def _up_to(odd: Array, line: Array, ring: Array, px: float) -> Array:
+    """[H, W] bool: all that is as near to a ring [20, 2] as what is odd beside it, `line` px away; px of a cm.
+
+    Where that is hardly anything there is nothing.
+    """
+    points = _along(ring)
+    rows, columns = np.nonzero(line < (REACH + SOFT) * px)
+    beside = KDTree(points).query(np.stack([columns, rows], 1) + 0.5)[1]
+    widths = np.zeros(len(points))
+    found = odd[rows, columns]
+    np.maximum.at(widths, beside[found], line[rows, columns][found])
+    step = float(np.linalg.norm(np.diff(points, axis=0), axis=1).mean())
+    widths = ndimage.maximum_filter1d(widths, 1 + 2 * round(GAPS * px / step), mode="wrap")
+    widths = ndimage.gaussian_filter1d(widths, GAPS * px / step / 2, mode="wrap")
+    filled = np.zeros_like(odd)
+    filled[rows, columns] = (line[rows, columns] < widths[beside] + SOFT * px) & (widths[beside] >= LEAST / 2 * px)
+    return filled
+
+
+def _along(outline: Array) -> Array:
+    """[S, 2]: points all along an outline [P, 2], STEPS on each of its sides."""
+    share = np.arange(STEPS)[:, None] / STEPS
+    sides = outline[:, None] + share * (np.roll(outline, -1, 0) - outline)[:, None]
+    return np.asarray(sides.reshape(-1, 2))
+
+
+def _passed(outline: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W] bool: the pixels an outline [P, 2] passes."""
+    column, row = np.clip(_along(outline).astype(int), 0, np.array(shape)[::-1] - 1).T
+    passed = np.zeros(shape, bool)
+    passed[row, column] = True
+    return passed
+
+
+def lips_behind(head: Portrait, surface: Array, parting: Parting, pixels: Array, skin: sparse.csr_matrix) -> PointLayer:
+    """The lips behind pixels [M, 2] crop px of a parting, which follow the mesh as `skin` [M, 478] says.
+
+    surface [512, 512] is camera z, cm.
+    """
+    means = unproject(pixels, sample_crop(surface, pixels), head.camera) + np.array([0, 0, BEHIND], np.float32)
+    radius = np.full(len(pixels), ROUND * cm_per_px(head.camera), np.float32)
+    ones = np.ones(len(pixels), np.float32)
+    return PointLayer(means, parting.lip_colors(pixels), radius, skin, ones, ones)
