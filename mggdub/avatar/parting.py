@@ -31,6 +31,7 @@ LEAST = 0.04  # cm: less beside the parting is nothing
 INNER = 0.12  # cm inside the inner lips: teeth there are mixed with the lip's edge
 CORNER = 0.5  # cm
 SOFT = 0.14  # cm beyond what was found, that is mixed with it
+LINE, LINE_WIDTH = 0.5, 0.09  # how much darker lips are where they touch each other, and over how many cm
 STEPS = 16  # along a side of an outline
 BORDER = 3  # px of the crop around the lips
 BEHIND = 0.12  # cm
@@ -43,7 +44,7 @@ class Parting:
 
     corner: Array  # [2] int64, px of the crop: left and top of the two pictures
     mask: Array  # [h, w] bool
-    lips: Array  # [h, w, 3] float32 0..1, the lips without them
+    lips: Array  # [h, w, 3] float32 0..1, the lips without them, dark where they touch each other
 
     def holds(self, pixels: Array) -> Array:
         """[N] bool: which pixels [N, 2] crop px lie on it."""
@@ -85,7 +86,8 @@ def find_parting(head: Portrait, mesh: Array) -> Parting:
     soft = max(1, round(SOFT * px))
     mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * soft) & ~own & (line < soft) & (gap < SEEN_GAP))
     known = outer & ~between & ~ndimage.binary_dilation(mask)
-    return Parting(corner, mask, push_pull(image, known.astype(np.float32)))
+    touch = 1 - LINE * np.exp(-((line / (LINE_WIDTH * px)) ** 2))
+    return Parting(corner, mask, push_pull(image, known.astype(np.float32)) * touch[..., None].astype(np.float32))
 
 
 def _lips_of(head: Portrait) -> tuple[Array, Array]:
