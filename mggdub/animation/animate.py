@@ -18,14 +18,14 @@ from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
-from mggdub.geometry.sampling import add_sampled
+from mggdub.geometry.sampling import add_sampled, smoothstep
 from mggdub.models import Models
 from mggdub.motion import torso
 from mggdub.networks.head import HeadNet, head_inputs_of_pose
 from mggdub.progress import Stopwatch
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
-LID_SHOWS = 0.15  # of the way to shut, after which the lid's layer is opaque
+LID_SHOWS = (0.4, 0.9)  # of the way to shut, where the lid's layer begins to show and where it is opaque
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +61,15 @@ def frame_motions(
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
         move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
-        left, right = (min(closed / LID_SHOWS, 1) for closed in shut(drivers, avatar.photo_drivers))
+        left, right = lids_shown(shut(drivers, avatar.photo_drivers))
         sway = torso.sway(body, avatar.camera, avatar.angle)
         shown = (photo_mouth_share(displacement), left, right)
         yield FrameMotion(displacement, rotation, translation, sway, state, shown)
+
+
+def lids_shown(closed: Array) -> Array:
+    """[2], of opacity: how much is seen of lids that are so far `closed`; below, the photo's own skin stretches."""
+    return smoothstep((closed - LID_SHOWS[0]) / (LID_SHOWS[1] - LID_SHOWS[0]))
 
 
 def frame_poses(

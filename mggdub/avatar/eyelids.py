@@ -8,21 +8,32 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from mggdub.avatar.values import SOLID, PointLayer
-from mggdub.face.mesh import UNDER_EYES, UPPER_LIDS
+from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
 from mggdub.geometry.camera import unproject
 from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
-FRINGE, STRIP, SKIN, CREST = 6, 16, 18, 6  # rows: lashes below the margin, the photo's lid, hidden skin, the crease
+FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 8  # rows: lashes below the margin, the photo's lid, hidden skin, the crease
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASHES = 0.25  # of the way to the crease that lashes hang below the margin
+LASHES = 0.8  # of the way to the crease that lashes hang below the margin
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 OWN_LOOK = 0.6  # of the way to the crease, below which a lid looks as in the photo
-# A closed lid has this much of the light of the skin below the eye, and this much of its own tint (36 people's blinks).
-LID_LIGHT, LID_TINT = 0.93, 0.23
-CREST_REACH, CREST_SOLID = 0.4, 0.75  # of the crease's height and opacity: a crease fades where a lid is stretched
+CREST_REACH, CREST_SOLID = 0.7, 0.8  # of the crease's height and opacity: a crease fades where a lid is stretched
+LAYERS = 5  # points that lie over each other: what shines through each is that root of what shines through all
+# A closed lid against the skin below the eye, as logarithms (76 blinks of 38 people, 0.19 off those left out): by the
+# height above the margin, 1 at the fold's landmarks, what it has of the skin above and its shade; and the shade along
+# it, from the outer corner to the inner one.
+HEIGHTS = (0.3, 0.5, 0.8, 1.0, 1.2, 1.35)
+FROM_ABOVE = (0.49, 0.54, 0.57, 0.67, 0.80, 0.81)
+SHADE = (-0.30, -0.22, -0.15, -0.11, -0.06, -0.07)
+ALONG, SHADE_ALONG = (0.0, 0.1, 0.3, 0.5, 0.62, 0.8, 1.0), (0.18, 0.03, 0.06, 0.19, 0.18, -0.01, -0.09)
+# The lash line of a closed eye against the same skin: its share of how dark that of the open eye is, and its shade.
+LASH_SHARE, LASH_SHADE = 0.85, -0.12
+LASH_ROOTS = 0.4  # of the way to the fold's landmarks, below which the open eye's lash line lies
+ABOVE = (1.05, 1.15, 1.25, 1.35)  # of the way to the fold's landmarks; the brightest there is the skin above
+BLACK = 0.02  # of light, added before a logarithm
 # Shares of the way from the lashes to the fold's landmarks.
 CREASES = np.linspace(0.35, 1.0, 27)  # where a crease may lie in the middle of a lid
 NO_CREASE = 0.75  # where none is seen
@@ -102,13 +113,12 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     unrolls that lies in the crease while the eye is as in the photo.
     """
     lid, rows = lid_shape(head, side), lid_rows()
-    heights = rows.heights[:, None] * lid.crease
     places = _places(lid.lashes, lid.up, rows.places[:, None] * lid.crease).reshape(-1, 2)
     means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
     count = len(means)
     return PointLayer(
         (means - [0, 0, LID_FORWARD]).astype(np.float32),
-        lid_colors(head, lid, side, heights).reshape(count, 3),
+        lid_colors(head, lid, side, rows).reshape(count, 3),
         np.full(count, LID_RADIUS, np.float32),
         _follow(lid, side, rows.carried),
         np.ones(count, np.float32),
@@ -136,29 +146,43 @@ def lid_rows() -> LidRows:
         np.concatenate([shown, STRIP_ENDS + skin, 1 + STRIP_ENDS + CREST_REACH * crest]),
         np.concatenate([shown, STRIP_ENDS + (1 - STRIP_ENDS) * skin, 1 + CREST_REACH * crest]),
         np.concatenate([np.ones(len(shown)), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest / 2)]),
-        np.concatenate([(1 + fringe) ** 1.5, np.ones(STRIP + SKIN), CREST_SOLID * (1 - smoothstep(crest))]),
+        np.concatenate(
+            [veil(smoothstep((1 + fringe) / 0.7)), np.ones(STRIP + SKIN), veil(CREST_SOLID * (1 - smoothstep(crest)))]
+        ),
     )
 
 
-def lid_colors(head: Portrait, lid: LidShape, side: str, heights: Array) -> Array:
-    """[R, C, 3] float32 of points at heights [R, C], shares of `up`.
+def veil(alpha: Array) -> Array:
+    """Opacity of each point where `LAYERS` of them lie over each other and shall cover `alpha`."""
+    return np.asarray(1 - (1 - alpha) ** (1 / LAYERS))
 
-    The photo's strip turns into lit skin towards its upper edge, and that skin into what the photo shows above the
-    crease and at the corners of the eye.
-    """
+
+def lid_colors(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> Array:
+    """[R, C, 3] float32 of a lid's points: the photo's strip turns into a closed lid's skin towards its upper edge."""
     image = head.image.astype(np.float32) / 255
-    smooth = ndimage.gaussian_filter(image, (3, 3, 0))
-    along, beyond = np.linspace(0, 1, COLUMNS), heights / lid.crease - STRIP_ENDS
-    below = _under_eye(head, side)
-    down = (0.1 - 0.6 * beyond) * np.linalg.norm(lid.up, axis=1)
+    below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
+    heights = rows.heights[:, None] * lid.crease
+    closed = rows.places[:, None] * lid.crease * high + (1 - rows.carried[:, None]) * travel  # px above the margin
+    down = (0.1 - 0.6 * (rows.heights[:, None] - STRIP_ENDS)) * high
     grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
-    skin = _lit_skin(image, lid, sample_crop(smooth, below))
-    above = sample_crop(smooth, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
-    middle = smoothstep(np.sin(np.pi * along) / 0.4) * (1 - smoothstep((beyond - 0.35) / (0.65 + CREST_REACH)))
-    skin = skin + (above - skin) * ((1 - middle) * smoothstep(beyond / 0.1))[..., None]
+    skin = closed_skin(image, lid, below, closed / np.maximum(high + travel, 1e-3))
+    corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
+    middle = smoothstep(np.sin(np.pi * np.linspace(0, 1, COLUMNS)) / 0.4)[:, None]
+    skin = corner + (skin - corner) * middle + grain
     strip = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
-    ramp = smoothstep((heights / lid.crease - 0.35) / 0.5)[..., None]
-    return np.clip(strip + (skin + grain - strip) * ramp, 0, 1).astype(np.float32)
+    ramp, roots = (smoothstep((rows.heights[:, None, None] - low) / span) for low, span in ((0.6, 0.6), (0, 0.25)))
+    lashes = lash_line(image, lid, below)
+    strip = np.minimum(strip, lashes) * (1 - roots) + strip * roots
+    return np.clip(strip + (skin - strip) * ramp, 0, 1).astype(np.float32)
+
+
+def lash_line(image: Array, lid: LidShape, below: Array) -> Array:
+    """[C, 3]: the lash line of an eye that is shut; image [512, 512, 3] 0..1, below [C, 2] crop px."""
+    low = np.log(sample_crop(ndimage.gaussian_filter(image, (3, 3, 0)), below) + BLACK)
+    near = sample_crop(image, _places(lid.lashes, lid.up, np.linspace(0, LASH_ROOTS, 9)))
+    dark = np.log(near.min(0) + BLACK) - low
+    middle = slice(COLUMNS // 6, -COLUMNS // 6)
+    return np.asarray(np.exp(low + LASH_SHARE * dark[middle].mean(0) + LASH_SHADE) - BLACK)
 
 
 def _under_eye(head: Portrait, side: str) -> Array:
@@ -168,13 +192,26 @@ def _under_eye(head: Portrait, side: str) -> Array:
     return np.stack([np.interp(at, np.arange(len(marks)), marks[:, axis]) for axis in (0, 1)], 1)
 
 
-def _lit_skin(image: Array, lid: LidShape, lit: Array) -> Array:
-    """[C, 3]: what a lid out of its fold looks like, of a picture and the skin below the eye, lit [C, 3]."""
-    heights = np.linspace(0.4, 0.85, 8)[:, None] * lid.crease
-    strip = sample_crop(image, _places(lid.lashes, lid.up, heights))[:, COLUMNS // 4 : -COLUMNS // 4]
-    tint = np.quantile(strip, 0.75, axis=(0, 1)) + 0.02
-    skin = LID_LIGHT * (lit + 0.02) ** (1 - LID_TINT) * tint**LID_TINT - 0.02
-    return np.asarray(ndimage.gaussian_filter1d(skin, COLUMNS / 10, axis=0, mode="nearest"))
+def _travel(head: Portrait, lid: LidShape, side: str) -> Array:
+    """[C] crop px: how far the margin is from the lower one."""
+    ring = UPPER_LIDS[side][0]
+    lower = [ring[-1], *(low for _, low in LIDS[list(UPPER_LIDS).index(side)]), ring[0]]  # inner corner to outer
+    return np.asarray(np.linalg.norm(lid.along @ head.landmarks[lower[::-1], :2] - lid.lashes, axis=1))
+
+
+def closed_skin(image: Array, lid: LidShape, below: Array, heights: Array) -> Array:
+    """[R, C, 3]: skin of a lid that is shut, at heights [R, C] above its margin, 1 at the fold's landmarks.
+
+    image [512, 512, 3] 0..1; below [C, 2] crop px is skin below the eye.
+    """
+    smooth = ndimage.gaussian_filter(image, (3, 3, 0))
+    low = np.log(sample_crop(smooth, below) + BLACK)
+    high = np.log(sample_crop(smooth, _places(lid.lashes, lid.up, np.array(ABOVE))).max(0) + BLACK)
+    share, shade = (np.interp(heights, HEIGHTS, knots)[..., None] for knots in (FROM_ABOVE, SHADE))
+    at = np.linspace(0, 1, COLUMNS)
+    along = np.interp(at, ALONG, SHADE_ALONG)[:, None]
+    fade = 1 - 0.5 * np.clip((heights - 0.6) / 0.6, 0, 1)[..., None]
+    return np.asarray(np.exp(low + share * (high - low) + shade + fade * along) - BLACK)
 
 
 def _follow(lid: LidShape, side: str, carried: Array) -> sparse.csr_matrix:

@@ -6,7 +6,9 @@ import pytest
 from mggdub.avatar.eyelids import (
     COLUMNS,
     CREASE_FOLLOWS,
+    CREST,
     FRINGE,
+    LAYERS,
     LID_FORWARD,
     STRIP,
     crease_curve,
@@ -16,6 +18,7 @@ from mggdub.avatar.eyelids import (
     lid_rows,
     ring_weights,
     upper_lid,
+    veil,
 )
 from mggdub.face.mesh import UPPER_LIDS, canonical_face
 from mggdub.face.skin import skin_weights
@@ -74,7 +77,7 @@ def test_the_photos_strip_travels_with_the_margin_and_skin_unrolls_behind(side: 
     assert np.diff(lid.skin.indptr).max() <= 8 and abs(lid.skin).sum(1).max() < 2
     y = lid.means[:, 1].reshape(-1, COLUMNS)[:, COLUMNS // 2]
     assert (np.diff(y) < 0).all()  # from the lashes up, also in the photo's own state
-    assert np.ptp(y[shown:-6]) < 0.2 * np.ptp(y[:shown])  # hidden skin lies in the crease
+    assert np.ptp(y[shown:-CREST]) < 0.2 * np.ptp(y[:shown])  # hidden skin lies in the crease
 
 
 def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> None:
@@ -82,21 +85,56 @@ def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> 
     image = np.stack([rows, columns, rows * 0 + 128], -1) / CROP_SIZE
     photo = head(image)
     lid = upper_lid(photo, SURFACE, "Left")
-    strip = slice(FRINGE * COLUMNS, (FRINGE + 5) * COLUMNS)
+    strip = slice((FRINGE + 5) * COLUMNS, (FRINGE + 9) * COLUMNS)  # between the lash line and what becomes skin
     at = project(lid.means[strip] + [0, 0, LID_FORWARD], photo.camera)
     assert lid.colors[strip, :2] == pytest.approx(at[:, ::-1] / CROP_SIZE, abs=0.006)
 
 
-def test_hidden_skin_has_the_light_of_the_skin_below_the_eye() -> None:
-    lid = upper_lid(head(), SURFACE, "Right")
-    skin = lid.colors.reshape(-1, COLUMNS, 3)[FRINGE + STRIP + 3, COLUMNS // 2]
-    assert skin == pytest.approx(0.93 * SKIN, abs=0.03)
+def middle_of(image: Array) -> Array:
+    """[R, 3]: the colours of a lid's middle, from the lashes up."""
+    return upper_lid(head(image), SURFACE, "Right").colors.reshape(-1, COLUMNS, 3)[:, COLUMNS // 2]
+
+
+def test_hidden_skin_has_the_light_of_the_skin_around_the_eye() -> None:
+    even = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
+    skin = middle_of(even)[FRINGE + STRIP :]
+    assert (skin > 0.85 * SKIN).all() and (skin < 1.1 * SKIN).all()
+    eye = int(head().landmarks[159, 1])
+    shaded = even.copy()
+    shaded[:eye] *= 0.6  # all that is above the eye
+    darker = middle_of(shaded)[FRINGE + STRIP :].mean(1) / skin.mean(1)
+    assert darker[2] == pytest.approx(0.6**0.55, abs=0.05) and darker[-1] == pytest.approx(0.6**0.8, abs=0.05)
+    assert np.abs(np.diff(darker)).max() < 0.03  # no edge
+
+
+def test_the_lash_line_is_dark_even_where_the_photo_shows_white_at_the_margin() -> None:
+    marks, image = head().landmarks, np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
+    upper = marks[list(UPPER_LIDS["Right"][0]), :2]
+    (left, _), (right, _) = np.sort(upper[[0, -1]], 0)
+    for x in range(int(left) - 2, int(right) + 3):
+        margin = np.interp(x, upper[:, 0], upper[:, 1])
+        image[int(margin) - 1 : int(margin) + 20, x] = 0.9  # the eye's white reaches into the lid
+        image[int(margin) - 3 : int(margin) - 1, x] = 0.1  # lashes
+    lashes = middle_of(image)[: FRINGE + 2]
+    assert lashes.max() < 0.65 * SKIN.min()
+    assert middle_of(np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1)))[0] == pytest.approx(0.89 * SKIN, abs=0.02)  # no lashes
 
 
 def test_lashes_thin_out_and_the_upper_edge_is_soft() -> None:
     solid = lid_rows().solid
-    assert solid[0] == 0 and solid[-1] == 0
-    assert (solid[FRINGE:-6] == 1).all() and (np.diff(solid[:FRINGE]) > 0).all()
+    assert solid[0] == 0 and solid[-1] == pytest.approx(0)
+    assert (solid[FRINGE:-CREST] == 1).all() and (np.diff(solid[:FRINGE]) >= 0).all()
+    assert (np.diff(solid[-CREST:]) < 0).all()
+
+
+def test_veils_over_each_other_cover_what_was_asked() -> None:
+    wanted = np.array([0, 0.3, 0.8, 1.0])
+    assert 1 - (1 - veil(wanted)) ** LAYERS == pytest.approx(wanted)
+
+
+def test_corners_of_the_eye_are_not_darkened() -> None:
+    colors = upper_lid(head(), SURFACE, "Left").colors.reshape(-1, COLUMNS, 3)[FRINGE:]
+    assert (colors > 0.7 * SKIN).all()
 
 
 def test_creases_stay_and_margins_go() -> None:
