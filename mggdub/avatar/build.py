@@ -39,6 +39,7 @@ from mggdub.avatar.parting import find_parting, lips_behind
 from mggdub.avatar.plate import (
     bare_throat,
     behind_jaw,
+    below_shoulders,
     head_hole,
     make_plate,
     plate_alpha,
@@ -146,6 +147,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     view = render_view(head, study.scale, study.box)
     target, regions = _target(study), find_regions(study, view)
     hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
+    jaw = np.maximum(jaw, below_shoulders(view, regions.person, hole))
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes)
     painted, background = _behind_head(study, target, filled, regions.person, view.cm_per_px)

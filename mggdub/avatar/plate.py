@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from mggdub.avatar.box import RenderView
 from mggdub.avatar.visible import OVERLAP
-from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS
+from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, NOSE_TIP
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.sampling import push_pull, smoothstep
 from mggdub.types import Array
@@ -18,6 +18,7 @@ BELOW_CHIN, THROAT_REACH = 1.0, 5.0  # cm below and beside the chin where the ne
 COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clothes, too
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
+SHOULDER_EDGE = 4  # px from a body to the background above it
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 
 
@@ -125,3 +126,23 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
     beside = smoothstep(1 - ndimage.distance_transform_edt(clothes < 0.5 * np.maximum(person, 0.1)) * cm / COLLAR)
     under = below * np.maximum(throat, beside) * person  # outside the matte it can only be background
     return np.asarray(under, np.float32)
+
+
+def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
+    """[h, w] 0..1: what lies below the line of shoulders and collar, as it goes on behind the head.
+
+    person [h, w] 0..1, hole [h, w] bool of `head_hole`. That line is the upper edge of the body that is seen, lower
+    than the nose, and straight where the head covers it.
+    """
+    height, width = hole.shape
+    rows = np.arange(height)[:, None]
+    body = ~hole & (person > 0.5) & (view.crop_px[..., 1] > view.head.landmarks[NOSE_TIP, 1])
+    top = np.where(body.any(0), body.argmax(0), height)  # [w]
+    above = np.maximum(top - SHOULDER_EDGE, 0)
+    columns = np.arange(width)
+    seen = np.flatnonzero((top < height) & (person[above, columns] < 0.5) & ~hole[above, columns])
+    if len(seen) < 2:
+        return np.zeros_like(person)
+    line = np.interp(columns, seen, top[seen])
+    within = (columns >= seen[0]) & (columns <= seen[-1])
+    return np.asarray(np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within, np.float32)

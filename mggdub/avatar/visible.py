@@ -11,7 +11,7 @@ from mggdub.avatar.box import SEAM, RenderView, WiderView
 from mggdub.avatar.mouth import SEEN_GAP
 from mggdub.avatar.spots import DRAWN, Spots
 from mggdub.face import mesh
-from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, inside
+from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import push_pull, sample_crop
 from mggdub.geometry.surface import integrate_normals, surfels
@@ -26,7 +26,6 @@ RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the r
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
-NOSE_TIP = 1  # landmark
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 

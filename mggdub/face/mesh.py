@@ -28,6 +28,7 @@ RIGHT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144
 LEFT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
 CHIN = (152, 175, 199, 200)
 CHIN_TIP, HAIRLINE = 152, 10
+NOSE_TIP = 1
 JAW_CORNERS = (172, 397)
 EAR_LOBES = (132, 361)  # of the outline, as low as they are
 PIVOT = (np.float32(0), np.float32(10), np.float32(9))  # cm, head space: where the skull sits on the spine

@@ -1,10 +1,16 @@
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from mggdub.avatar.plate import make_plate, neck_fill, plate_alpha
+from mggdub.avatar.box import RenderView
+from mggdub.avatar.plate import below_shoulders, make_plate, neck_fill, plate_alpha
 from mggdub.avatar.transparency import opaque_colors
 from mggdub.avatar.visible import foreground, rim
 from mggdub.geometry.sampling import push_pull
+from mggdub.types import Array
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 64)])
@@ -81,6 +87,34 @@ def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> Non
     assert fill[0, [21, 25, 74, 78]].max() < 0.05 and fill[0, 50] == 1
     assert (fill[1] == width).all()
     assert neck_fill(np.zeros(100, np.float32), np.ones((2, 100)), 0.2).max() == 0
+
+
+def beside_a_collar(nose: float) -> tuple[RenderView, Array, Array]:
+    """A body whose collar stands higher on the left, a head before both, with its hole; the nose's row."""
+    rows, columns = np.mgrid[:100, :100]
+    head = (columns > 35) & (columns < 65) & (rows > 10) & (rows < 85)
+    body = rows > np.where(columns < 50, 60, 70)
+    marks = np.zeros((478, 3), np.float32)
+    marks[:, 1] = nose
+    view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), head=SimpleNamespace(landmarks=marks))
+    return cast(RenderView, view), (head | body).astype(np.float32), ndimage.binary_dilation(head, iterations=2)
+
+
+def test_a_collar_goes_on_behind_the_head() -> None:
+    view, person, hole = beside_a_collar(40)
+    below = below_shoulders(view, person, hole)
+    assert below[55:58, 34:66].max() < 0.3 and below[73:, 34:66].min() == 1  # above both shoulders, below both
+    assert below[66, 36] == 1 and below[66, 64] < 0.5  # beside the higher one, beside the lower one
+    middle = below[:, 50]
+    assert 63 < (middle < 0.5).sum() < 68 and (np.diff(middle) >= 0).all()
+    assert below[:59].max() == 0  # nothing of a head above
+
+
+def test_what_stands_higher_than_the_nose_is_no_shoulder() -> None:
+    view, person, hole = beside_a_collar(90)
+    assert below_shoulders(view, person, hole).max() == 0
+    person[:, :34] = person[:, 66:] = 0
+    assert below_shoulders(beside_a_collar(40)[0], person, hole).max() == 0  # no body is seen
 
 
 def test_colours_come_from_opaque_pixels_only() -> None:
