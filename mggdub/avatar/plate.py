@@ -18,6 +18,7 @@ BELOW_CHIN, THROAT_REACH = 1.0, 5.0  # cm below and beside the chin where the ne
 COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clothes, too
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
+BESIDE_FACE = 1.0  # cm beside the face, within which no background is seen below a collar; farther out hair hangs
 SHOULDER_EDGE = 4  # px from a body to the background above it
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 
@@ -129,10 +130,10 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
 
 
 def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
-    """[h, w] 0..1: what lies below the line of shoulders and collar, as it goes on behind the head.
+    """[h, w] 0..1: what lies below the line of shoulders and collar, as it goes on behind face and neck.
 
     person [h, w] 0..1, hole [h, w] bool of `head_hole`. That line is the upper edge of the body that is seen, lower
-    than the nose, and straight where the head covers it.
+    than the nose; where the head covers it, it goes from side to side and begins level.
     """
     height, width = hole.shape
     rows = np.arange(height)[:, None]
@@ -143,6 +144,14 @@ def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
     seen = np.flatnonzero((top < height) & (person[above, columns] < 0.5) & ~hole[above, columns])
     if len(seen) < 2:
         return np.zeros_like(person)
-    line = np.interp(columns, seen, top[seen])
-    within = (columns >= seen[0]) & (columns <= seen[-1])
+    left = np.clip(np.searchsorted(seen, columns, "right") - 1, 0, len(seen) - 2)
+    across = (columns - seen[left]) / np.diff(seen)[left]
+    line = top[seen][left] + np.diff(top[seen])[left] * smoothstep(across)
+    within = ((columns >= seen[0]) & (columns <= seen[-1])) * smoothstep(1.5 - _beside_face(view) / BESIDE_FACE)
     return np.asarray(np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within, np.float32)
+
+
+def _beside_face(view: RenderView) -> Array:
+    """[h, w] cm: how far a pixel lies to the left or right of the face, negative within."""
+    x, face = view.crop_px[..., 0], view.head.landmarks[:, 0]
+    return np.maximum(face.min() - x, x - face.max()) * cm_per_px(view.head.camera)

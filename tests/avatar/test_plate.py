@@ -9,6 +9,7 @@ from mggdub.avatar.box import RenderView
 from mggdub.avatar.plate import below_shoulders, make_plate, neck_fill, plate_alpha
 from mggdub.avatar.transparency import opaque_colors
 from mggdub.avatar.visible import foreground, rim
+from mggdub.geometry.camera import crop_camera
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
@@ -95,8 +96,9 @@ def beside_a_collar(nose: float) -> tuple[RenderView, Array, Array]:
     head = (columns > 35) & (columns < 65) & (rows > 10) & (rows < 85)
     body = rows > np.where(columns < 50, 60, 70)
     marks = np.zeros((478, 3), np.float32)
-    marks[:, 1] = nose
-    view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), head=SimpleNamespace(landmarks=marks))
+    marks[:, 0], marks[:, 1] = np.linspace(38, 62, 478), nose
+    camera = crop_camera(np.eye(3), np.array([0, 0, 70.0]))
+    view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), head=SimpleNamespace(landmarks=marks, camera=camera))
     return cast(RenderView, view), (head | body).astype(np.float32), ndimage.binary_dilation(head, iterations=2)
 
 
@@ -108,6 +110,8 @@ def test_a_collar_goes_on_behind_the_head() -> None:
     middle = below[:, 50]
     assert 63 < (middle < 0.5).sum() < 68 and (np.diff(middle) >= 0).all()
     assert below[:59].max() == 0  # nothing of a head above
+    view.head.landmarks[:, 0] -= 80
+    assert below_shoulders(view, person, hole)[:, 40:].max() == 0  # far beside the face hair hangs
 
 
 def test_what_stands_higher_than_the_nose_is_no_shoulder() -> None:
