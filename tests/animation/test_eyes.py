@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mggdub.animation.animate import lids_shown
 from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.retarget import awake, retarget
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
@@ -131,3 +132,9 @@ def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
     assert (awake(narrow) == narrow).all()
     closed = awake(state(0.8, eyeLookDownLeft=0.4, eyeLookDownRight=-0.1, eyeSquintLeft=0.2))
     assert closed == pytest.approx(state(0.1, eyeLookDownRight=-0.1, eyeSquintLeft=0.2), abs=1e-6)
+
+
+def test_a_painted_lid_appears_late_and_steadily() -> None:
+    shown = lids_shown(np.linspace(0, 1, 101))
+    assert shown[:40].max() == 0 and shown[90:].min() == 1
+    assert (np.diff(shown) >= 0).all() and np.diff(shown).max() < 0.04

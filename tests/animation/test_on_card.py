@@ -60,7 +60,7 @@ def spoken() -> ExpressionTrack:
     units, modes, body = np.zeros((5, 52), np.float32), np.zeros((5, 8), np.float32), np.zeros((5, 4), np.float32)
     modes[1, 0], modes[2, 0], modes[3, 1], modes[4] = 3, 1.5, -4, (1, -2, 0.5, 0.3, -0.2, 0.1, 0.1, 0.05)
     left, right = (BLENDSHAPES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
-    units[2, left], units[4, left], units[4, right] = 0.4, 1, 1
+    units[2, left], units[4, left], units[4, right] = 0.95, 1, 1
     body[1:] = [[0.4, -0.2, 1, 0.5], [-0.5, 0.3, -1, 0], [0, 0, 0, 0], [0.2, 0.1, 0.5, -1]]
     turns = np.array([[0, 0, 0], [3, -6, 5], [-2, 8, -3], [3, -6, 5], [0, 12, 0]], np.float32)
     shifts = np.array([[0, 0, 0], [0.5, 0.2, -1], [0, 0, 0], [-0.4, 0.3, 0.5], [0.1, 0, 0]], np.float32)
