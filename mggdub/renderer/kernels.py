@@ -32,11 +32,12 @@ BLUR = 0.3  # px², added to the diagonal of the 2-D covariance
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1 / 255  # weaker contributions are skipped
 TRANSMITTANCE_MIN = 1e-4  # a pixel ends before the Gaussian that would take it there
+CLOSED = 1 / 255  # of light that passes: where places are drawn, what leaves less takes it all, and the pixel ends
 NEAR = 0.01
 CLAMP = 0.15  # of the picture's size: how far outside of it the projection is still linearised where it is
 LANES = 8  # most splats are as wide
 GROUP, PART = 16, 512  # Gaussians that are projected at once, and by one thread in a row
-TILE = 32
+TILE, CELL = 32, LANES  # px; where all of a cell has ended, a tile's Gaussians are passed over
 ROW = 16  # floats of a projected Gaussian
 PITCH = TILE + LANES  # a strip may overhang its tile
 BACKWARD_CHANNELS = 7  # transmittance, what is behind, the gradients of red, green, blue, depth, alpha
@@ -185,8 +186,8 @@ class _Strip:
         a, self.b, self.c, opacity, *self.color = (self.coefficient(index) for index in range(2, 10))
         self.constant = opacity - a * self.dx * self.dx
         self.linear = self.b * self.dx
-        self.dy = cgutils.alloca_once(builder, _F)
-        builder.store(dy, self.dy)
+        self._dy = cgutils.alloca_once(builder, _F)
+        builder.store(dy, self._dy)
 
     def coefficient(self, index: int) -> _Vector:
         """One float of the Gaussian in every lane."""
@@ -196,22 +197,27 @@ class _Strip:
     def rows(self) -> Any:
         return cgutils.for_range_slice(self.builder, self.first, self.last, ir.Constant(_I64, 1))
 
-    def start_row(self, row: Any) -> tuple[_Vector, _Vector, _Vector, Any]:
-        """(dy, exponent, transmittance, mask of the lanes that are touched); the next row is one further down."""
+    def start_row(self, row: Any) -> tuple[_Vector, Any]:
+        """(transmittance, mask of the lanes that are open); the next row is one further down."""
         builder = self.builder
-        scalar = builder.load(self.dy)
-        builder.store(builder.fadd(scalar, ir.Constant(_F, 1.0)), self.dy)
-        dy = _splat(builder, scalar)
+        scalar = builder.load(self._dy)
+        builder.store(builder.fadd(scalar, ir.Constant(_F, 1.0)), self._dy)
+        self.dy = _splat(builder, scalar)
         self.place = builder.add(builder.mul(row, self.row_pitch), self.column)
-        power = self.constant - dy * (self.c * dy + self.linear)
         transmittance = _load(builder, self.channel(0))
-        strong = builder.and_(self.inside, power.compare(">=", _LOG2_ALPHA_MIN))
-        return dy, power, transmittance, builder.and_(strong, transmittance.compare(">", 0.0))
+        return transmittance, builder.and_(self.inside, transmittance.compare(">", 0.0))
+
+    def reaches(self, open_: Any) -> tuple[_Vector, Any]:
+        """(exponent, mask of the open lanes that are touched)."""
+        builder = self.builder
+        power = self.constant - self.dy * (self.c * self.dy + self.linear)
+        mask = builder.and_(open_, power.compare(">=", _LOG2_ALPHA_MIN))
+        return power, mask
 
     def channel(self, index: int) -> Any:
         return self.builder.gep(self.tile, [self.builder.add(self.place, ir.Constant(_I64, index * PITCH))])
 
-    def touched(self, mask: Any) -> Any:
+    def any(self, mask: Any) -> Any:
         bits = self.builder.bitcast(mask, ir.IntType(LANES))
         return self.builder.if_then(self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=True)
 
@@ -225,6 +231,13 @@ class _Strip:
         _store(builder, rest.where(builder.and_(mask, open_), ended), self.channel(0))
         blended = builder.and_(mask, open_)
         return weight.where(blended), blended
+
+    def close(self, transmittance: _Vector, alpha: _Vector, mask: Any) -> _Vector:
+        """The weight; stores the new transmittance, 0 where a pixel is CLOSED."""
+        rest = transmittance - alpha * transmittance
+        rest = rest.where(rest.compare(">", CLOSED)).where(mask, transmittance)
+        _store(self.builder, rest, self.channel(0))
+        return transmittance - rest
 
 
 def _signature(buffer: Any, gaussians: Any, *more: Any) -> Any:
@@ -240,11 +253,16 @@ def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width
         strip = _Strip(context, builder, signature, arguments)
 
         def walk(colors: list[_Vector]) -> None:
+            placed = len(colors) == PLACED_CHANNELS - 1
             with strip.rows() as (y, _):
-                _, power, transmittance, mask = strip.start_row(y)
-                with strip.touched(mask):
+                transmittance, open_ = strip.start_row(y)
+                with strip.any(open_):
+                    power, mask = strip.reaches(open_)
                     alpha = _exp2(builder, power.maximum(-20.0)).minimum(ALPHA_MAX)
-                    weight, _ = strip.pass_through(transmittance, alpha, mask)
+                    if placed:
+                        weight = strip.close(transmittance, alpha, mask)
+                    else:
+                        weight, _ = strip.pass_through(transmittance, alpha, mask)
                     for index, color in enumerate(colors):
                         pointer = strip.channel(index + 1)
                         _store(builder, _load(builder, pointer) + weight * color, pointer)
@@ -284,8 +302,9 @@ def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, wi
             builder.store((_Vector(builder, builder.load(total)) + value).value, total)
 
         with strip.rows() as (y, _):
-            dy, power, transmittance, mask = strip.start_row(y)
-            with strip.touched(mask):
+            transmittance, open_ = strip.start_row(y)
+            power, mask = strip.reaches(open_)
+            with strip.any(mask):
                 raw = _exp2(builder, power.maximum(-20.0))
                 alpha = raw.minimum(ALPHA_MAX)
                 weight, blended = strip.pass_through(transmittance, alpha, mask)
@@ -300,8 +319,8 @@ def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, wi
                 of_alpha = transmittance * gradient - behind / (_constant(builder, 1.0) - alpha)
                 free = builder.and_(blended, raw.compare("<", ALPHA_MAX))
                 of_power = (of_alpha * alpha).where(free)
-                tilted = of_power * dy
-                for total, value in zip(totals, (of_power, tilted, tilted * dy), strict=False):
+                tilted = of_power * strip.dy
+                for total, value in zip(totals, (of_power, tilted, tilted * strip.dy), strict=False):
                     add(total, value)
         s0, s1, s2, *colors = (_Vector(builder, builder.load(total)) for total in totals)
         dx = strip.dx
@@ -311,6 +330,63 @@ def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, wi
         return context.get_dummy_value()
 
     return _signature(buffer, gaussians, sums, types.int64), generate
+
+
+@intrinsic
+def _open_cells(context, buffer, at, pitch):  # type: ignore[no-untyped-def]
+    """A bit for each square of CELL px of a tile, row by row: whether a pixel has not ended."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        start, found = builder.gep(array.data, [arguments[1]]), ir.Constant(_I64, 0)
+        for cell in range((TILE // CELL) ** 2):
+            opened = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+            for row in range(CELL):
+                down = builder.mul(arguments[2], ir.Constant(_I64, cell // (TILE // CELL) * CELL + row))
+                offset = builder.add(down, ir.Constant(_I64, cell % (TILE // CELL) * CELL))
+                opened = builder.or_(opened, _load(builder, builder.gep(start, [offset])).compare(">", 0.0))
+            bits = builder.bitcast(opened, ir.IntType(LANES))
+            some = builder.zext(builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), _I64)
+            found = builder.or_(found, builder.shl(some, ir.Constant(_I64, cell)))
+        return found
+
+    return types.int64(buffer, types.int64, types.int64), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Vectors of as many floats, a power of two, as columns."""
+    count, half = len(rows), len(rows) // 2
+    while half:
+        step, found = count // 2 // half, list(rows)
+        for first in (k for k in range(count) if not k & step):
+            pair = rows[first], rows[first + step]
+            for place in range(2):
+                lanes = [(k & ~step) + (place * step) + (count if k & step else 0) for k in range(count)]
+                mask = ir.Constant(ir.VectorType(_I32, count), lanes)
+                found[first + place * step] = builder.shuffle_vector(*pair, mask)
+        rows, half = found, half // 2
+    return rows
+
+
+@intrinsic
+def _put_pixels(context, buffer, at, flat, to):  # type: ignore[no-untyped-def]
+    """Write LANES pixels of a tile of PLACED_CHANNELS, as many, to a flat picture: what is summed up, and alpha."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, target = (
+            builder.gep(
+                context.make_array(signature.args[k])(context, builder, value=arguments[k]).data, [arguments[k + 1]]
+            )
+            for k in (0, 2)
+        )
+        planes = [_load(builder, builder.gep(source, [ir.Constant(_I64, k * PITCH)])) for k in range(PLACED_CHANNELS)]
+        alpha = planes[0].function("fabs") * -1.0 + 1.0
+        pixels = _transposed(builder, [plane.value for plane in (*planes[1:], alpha)])
+        for k, pixel in enumerate(pixels):
+            _store(builder, _Vector(builder, pixel), builder.gep(target, [ir.Constant(_I64, k * PLACED_CHANNELS)]))
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64, flat, types.int64), generate
 
 
 @intrinsic
@@ -607,12 +683,22 @@ def _first_open(buffer: Any, base: Any, pitch: Any, y: Any, rows: Any, columns: 
     return np.int64(-1)
 
 
+@_kernel(parallel=False)
+def _covered_cells(x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
+    """The bits of `_open_cells` of a rectangle of pixels of a tile; ends are exclusive."""
+    across = (np.int64(2) << (x1 - 1) // CELL) - (np.int64(1) << x0 // CELL)
+    found = np.int64(0)
+    for row in range(y0 // CELL, (y1 - 1) // CELL + 1):
+        found |= across << (row * (TILE // CELL))
+    return found
+
+
 @_kernel(parallel=True)
 def blend(rows, listed, ends, across, width, height, drawn, threads):  # type: ignore[no-untyped-def]
     """Fill drawn [H, W, C] for C of *_CHANNELS: what is summed up, and in the last channel alpha."""
     channels = np.int64(drawn.shape[2])
     pitch, size = channels * PITCH, TILE * channels * PITCH
-    buffers = np.empty(threads * size, np.float32)
+    buffers, flat = np.empty(threads * size, np.float32), drawn.reshape(-1)
     for tile in prange(ends.shape[0] - 1):
         left, top = (tile % across) * TILE, (tile // across) * TILE
         tall, wide = min(TILE, height - top), min(TILE, width - left)
@@ -622,25 +708,31 @@ def blend(rows, listed, ends, across, width, height, drawn, threads):  # type: i
         for y in range(tall):
             for x in range(wide):
                 buffers[base + y * pitch + x] = 1
-        begin, end, open_row = ends[tile], ends[tile + 1], np.int64(0)
+        begin, end, cells = ends[tile], ends[tile + 1], np.int64(-1)
         for k in range(begin, end):
-            if (k - begin) & 63 == 63:
-                open_row = _first_open(buffers, base, pitch, open_row, tall, wide)
-                if open_row < 0:
+            if (k - begin) & 31 == 31:
+                cells = _open_cells(buffers, base, pitch)
+                if cells == 0:
                     break
             if k + 4 < end:
                 _prefetch(rows, np.int64(listed[k + 4]) * ROW)
             g = np.int64(listed[k]) * ROW
             x, x1 = max(np.int64(rows[g + 10]) - left, 0), min(np.int64(rows[g + 11]) - left, TILE)
             y0, y1 = max(np.int64(rows[g + 12]) - top, 0), min(np.int64(rows[g + 13]) - top, TILE)
+            if cells & _covered_cells(x, x1, y0, y1) == 0:
+                continue
             dy = f4(top + y0) + f4(0.5) - rows[g + 1]
             while x < x1:
                 dx = f4(left + x) + f4(0.5) - rows[g]
                 _add_strip(buffers, base, channels, y0, y1, x, dx, dy, f4(x1 - x), rows, g)
                 x += LANES
         for y in range(tall):
-            at = base + y * pitch
-            for x in range(wide):
+            at, column = base + y * pitch, 0
+            if channels == PLACED_CHANNELS:
+                while column + LANES <= wide:
+                    _put_pixels(buffers, at + column, flat, ((top + y) * width + left + column) * channels)
+                    column += LANES
+            for x in range(column, wide):
                 for k in range(1, channels):
                     drawn[top + y, left + x, k - 1] = buffers[at + k * PITCH + x]
                 drawn[top + y, left + x, channels - 1] = f4(1) - abs(buffers[at + x])

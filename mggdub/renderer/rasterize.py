@@ -76,7 +76,8 @@ def render_placed(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
     places [N, 2] px of the drawn photo, NaN for splats that show nothing of it. Channels: premultiplied red, green,
     blue; then, weighed as colours are, 1 for splats with a place, how far right and down it lies from where the splat
     is drawn (px), the square of that distance; alpha. Where one surface covers a pixel the distances are alike, and
-    their mean hardly depends on the order of the splats.
+    their mean hardly depends on the order of the splats. On the CPU a splat that leaves less than `kernels.CLOSED` of
+    the light takes all that is left, since nobody sees what lies behind it.
     """
     if gaussians.means.is_cuda:
         from mggdub.renderer.gsplat import render_placed_gsplat
