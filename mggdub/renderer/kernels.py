@@ -534,9 +534,11 @@ def _project_group(context, lanes, camera, width, height):  # type: ignore[no-un
 
 @_kernel(parallel=True)
 def project(  # type: ignore[no-untyped-def]
-    means, quats, scales, opacities, colors, places, camera, width, height, rows, keys
+    means, quats, scales, opacities, colors, places, camera, width, height, rows, spans, keys
 ):
-    """Fill rows [N * ROW] and keys [N]: camera z, or -1 for what is not drawn (behind, outside, faint, not finite).
+    """Fill rows [N * ROW], spans [N, 4] int16 and keys [N]: camera z, or -1 for what is not drawn (behind, outside,
+    faint, not finite). Spans are first and end of the tiles it lies in, across and down; those of what is not drawn
+    stay as they were.
 
     places [N, 2] px of the photo as it is drawn, NaN where a splat has none; [0, 2] if nothing carries any.
     """
@@ -547,7 +549,7 @@ def project(  # type: ignore[no-untyped-def]
             last = min(first + GROUP, count)
             _gather_group(means, quats, scales, opacities, first, last, lanes)
             _project_group(lanes, camera, f4(width), f4(height))
-            _scatter_group(lanes, colors, places, first, last, rows, keys)
+            _scatter_group(lanes, colors, places, first, last, rows, spans, keys)
 
 
 @_kernel(parallel=False)
@@ -563,8 +565,8 @@ def _gather_group(means, quats, scales, opacities, first, last, lanes):  # type:
 
 
 @_kernel(parallel=False)
-def _scatter_group(lanes, colors, places, first, last, rows, keys):  # type: ignore[no-untyped-def]
-    """What `_project_group` made of Gaussians `first` to `last`, as their rows and keys."""
+def _scatter_group(lanes, colors, places, first, last, rows, spans, keys):  # type: ignore[no-untyped-def]
+    """What `_project_group` made of Gaussians `first` to `last`, as their rows, spans and keys."""
     placed, one, zero = places.shape[0] > 0, f4(1), f4(0)
     for i in range(first, last):
         lane, g = i - first, np.int64(i) * ROW
@@ -585,6 +587,10 @@ def _scatter_group(lanes, colors, places, first, last, rows, keys):  # type: ign
             rows[g + 9] = one if has else zero
             rows[g + 14], rows[g + 15] = right if has else zero, down if has else zero
         keys[i] = depth if finite < f4(1e30) else f4(-1)
+        if keys[i] > 0:
+            for k in range(0, 4, 2):
+                spans[i, k] = np.int64(lanes[6 + k, lane]) // TILE
+                spans[i, k + 1] = (np.int64(lanes[7 + k, lane]) - 1) // TILE + 1
 
 
 @_kernel(parallel=False)
@@ -628,29 +634,16 @@ def sort_by_depth(keys, order):  # type: ignore[no-untyped-def]
     return drawn
 
 
-@_kernel(parallel=False)
-def _tiles(rows: Any, g: Any) -> Any:
-    """First and last tile of a Gaussian, across and down."""
-    x0, x1 = np.int64(rows[g + 10]) // TILE, (np.int64(rows[g + 11]) - 1) // TILE
-    return x0, x1, np.int64(rows[g + 12]) // TILE, (np.int64(rows[g + 13]) - 1) // TILE
-
-
 @_kernel(parallel=True)
-def bin_tiles(rows, order, drawn, across, down, sorted_rows, ends, threads):  # type: ignore[no-untyped-def]
-    """Copy rows in depth order and list, tile by tile, the Gaussians of each; ends [tiles + 1] parts the list."""
+def bin_tiles(spans, order, drawn, across, down, ends, threads):  # type: ignore[no-untyped-def]
+    """The Gaussians of each tile from near to far, tile by tile; ends [tiles + 1] parts the list."""
     tiles = across * down
     counts = np.zeros(threads * tiles, np.int32)
     for t in prange(threads):
-        start, stop = drawn * t // threads, drawn * (t + 1) // threads
-        for i in range(start, stop):
-            if i + 8 < stop:
-                _prefetch(rows, np.int64(order[i + 8]) * ROW)
-            source, g = np.int64(order[i]) * ROW, np.int64(i) * ROW
-            for k in range(ROW):
-                sorted_rows[g + k] = rows[source + k]
-            x0, x1, y0, y1 = _tiles(sorted_rows, g)
-            for y in range(y0, y1 + 1):
-                for x in range(x0, x1 + 1):
+        for j in range(drawn * t // threads, drawn * (t + 1) // threads):
+            x0, x1, y0, y1 = spans[order[j]]
+            for y in range(y0, y1):
+                for x in range(x0, x1):
                     counts[t * tiles + y * across + x] += 1
     total = 0
     for tile in range(tiles):
@@ -662,10 +655,11 @@ def bin_tiles(rows, order, drawn, across, down, sorted_rows, ends, threads):  # 
     ends[tiles] = total
     listed = np.empty(total, np.int32)
     for t in prange(threads):
-        for i in range(drawn * t // threads, drawn * (t + 1) // threads):
-            x0, x1, y0, y1 = _tiles(sorted_rows, np.int64(i) * ROW)
-            for y in range(y0, y1 + 1):
-                for x in range(x0, x1 + 1):
+        for j in range(drawn * t // threads, drawn * (t + 1) // threads):
+            i = order[j]
+            x0, x1, y0, y1 = spans[i]
+            for y in range(y0, y1):
+                for x in range(x0, x1):
                     slot = t * tiles + y * across + x
                     listed[counts[slot]] = i
                     counts[slot] += 1
@@ -805,21 +799,23 @@ def project_backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Sum the slots of each Gaussian in the order of its tiles and carry them to its parameters."""
     two, half = f4(2), f4(0.5)
-    sums = np.zeros((drawn, SUMS), np.float32)
+    count = means.shape[0]
+    sums = np.zeros((count, SUMS), np.float32)
     for t in prange(threads):
-        start, stop = drawn * t // threads, drawn * (t + 1) // threads
+        start, stop = count * t // threads, count * (t + 1) // threads
         for k in range(listed.shape[0]):
             if start <= listed[k] < stop:
                 for s in range(SUMS):
                     sums[listed[k], s] += slots[k, s]
     for j in prange(drawn):
-        g, i = np.int64(j) * ROW, np.int64(order[j])
-        p, px, py, pxx, pxy, pyy = sums[j, 0], sums[j, 1], sums[j, 2], sums[j, 3], sums[j, 4], sums[j, 5]
+        i = np.int64(order[j])
+        g = i * ROW
+        p, px, py, pxx, pxy, pyy = sums[i, 0], sums[i, 1], sums[i, 2], sums[i, 3], sums[i, 4], sums[i, 5]
         A, B, C = two * rows[g + 2] * _LN2, rows[g + 3] * _LN2, two * rows[g + 4] * _LN2  # the inverse covariance
         of_u, of_v = A * px + B * py, B * px + C * py
         of_opacities[i] = p * np.exp2(-rows[g + 5])
         for k in range(3):
-            of_colors[i, k] = sums[j, 6 + k]
+            of_colors[i, k] = sums[i, 6 + k]
 
         gA, gB, gC = -half * pxx, -half * pxy, -half * pyy  # of the inverse covariance, gB for each off-diagonal
         u0, u1, v0, v1 = A * gA + B * gB, A * gB + B * gC, B * gA + C * gB, B * gB + C * gC
@@ -857,7 +853,7 @@ def project_backward(  # type: ignore[no-untyped-def]
         gjy = h0[1] * c[7] + h1[1] * c[8] + h2[1] * c[9]
         gjyz = h0[1] * c[10] + h1[1] * c[11] + h2[1] * c[12]
         gx, gy = of_u * jx, of_v * jy
-        gz = sums[j, 9] - gx * tx - gy * ty - (gjx * jx + gjy * jy + gjxz * jxz + gjyz * jyz) * iz
+        gz = sums[i, 9] - gx * tx - gy * ty - (gjx * jx + gjy * jy + gjxz * jxz + gjyz * jyz) * iz
         if tx == cx:
             gx -= gjxz * jx * iz
             gz += gjxz * jx * tx * iz

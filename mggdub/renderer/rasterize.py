@@ -29,8 +29,8 @@ _NO_PLACES: Array = np.empty((0, 2), np.float32)
 class _Splats:
     """Gaussians of one picture after projection, sorting and binning. M drawn, P pairs of a tile and a Gaussian."""
 
-    rows: Array  # [N * 16] float32, the first M in depth order
-    order: Array  # [N] int32, where the first M came from
+    rows: Array  # [N * 16] float32
+    order: Array  # [N] int32, the first M from near to far
     drawn: int  # M
     listed: Array  # [P] int32
     ends: Array  # [tiles + 1] int32
@@ -115,11 +115,11 @@ def _splats(fields: list[Array], camera: Camera, places: Array = _NO_PLACES) -> 
     across, down = -(-width // kernels.TILE), -(-height // kernels.TILE)
     rows, keys = np.empty(count * kernels.ROW, np.float32), np.empty(count, np.float32)
     order, ends = np.empty(count, np.int32), np.empty(across * down + 1, np.int32)
-    kernels.project(*fields, places, _camera_row(camera), width, height, rows, keys)
+    spans = np.empty((count, 4), np.int16)
+    kernels.project(*fields, places, _camera_row(camera), width, height, rows, spans, keys)
     drawn = kernels.sort_by_depth(keys, order)
-    in_order = np.empty(drawn * kernels.ROW, np.float32)
-    listed = kernels.bin_tiles(rows, order, drawn, across, down, in_order, ends, numba.get_num_threads())
-    return _Splats(in_order, order, drawn, listed, ends, across)
+    listed = kernels.bin_tiles(spans, order, drawn, across, down, ends, numba.get_num_threads())
+    return _Splats(rows, order, drawn, listed, ends, across)
 
 
 def _draw(splats: _Splats, camera: Camera, channels: int) -> Array:
