@@ -28,7 +28,7 @@ from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
 # What x264 does with most of its time is worth little in these pictures: docs/decisions.md.
-PRESET = ("veryfast", "trellis=1")
+PRESET = ("superfast", "mbtree=1:rc-lookahead=10:subme=2:trellis=1")
 LARGE_PRESET, MANY_PIXELS = ("superfast", "bframes=0:mbtree=1:rc-lookahead=10"), 2_000_000
 PIPE = 1 << 20  # bytes on their way to ffmpeg
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
