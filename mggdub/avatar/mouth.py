@@ -31,6 +31,7 @@ from mggdub.avatar.lips import (
     picture_places,
 )
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
+from mggdub.compiled import compiled
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, inside
 from mggdub.geometry.camera import project
 from mggdub.metrics.pixels import grey
@@ -88,11 +89,44 @@ def paint_places(atlas: MouthAtlas, person: int, lips: Lips, at: Array, down: Ar
     states, weights = nearest_states(atlas, person, shape)
     wider = (shape[WIDTH] - weights @ atlas.shapes[person].numpy()[states, WIDTH]) / SHAPE_WEIGHTS[WIDTH]
     lower = lower_level(lips.lips) / lips.size - atlas.lows[person].numpy()[states]  # [K]
-    places = np.repeat(at[None] / lips.size, len(states), 0)
-    places[..., 1] -= lower_share(down) * lower[:, None, None]
-    parts = (atlas.pictures[person, states].float() / 255, atlas.spans[person, states], atlas.edges[person, states])
-    drawn = sample_states(*parts, atlas.config.margin, torch.from_numpy(places).float())
-    return np.asarray(np.einsum("k,kdrc->rcd", weights * width_light(float(wider)), drawn.numpy()))
+    parts = (atlas.pictures[person, states], atlas.spans[person, states], atlas.edges[person, states])
+    sinks = np.broadcast_to(lower_share(down), at.shape[:2]).astype(np.float32)
+    light = (weights * width_light(float(wider)) / 255).astype(np.float32)
+    painted = np.empty((*at.shape[:2], 3), np.float32)
+    places = np.ascontiguousarray(at / lips.size, np.float32)
+    _paint(
+        *(part.numpy() for part in parts), atlas.config.margin, places, sinks, lower.astype(np.float32), light, painted
+    )
+    return painted
+
+
+@compiled(boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"}, error_model="numpy")
+def _paint(pictures, spans, edges, margin, places, sinks, lower, light, painted):  # type: ignore[no-untyped-def]
+    """Fill painted [R, C, 3] with `sample_states` of pictures [K, 3, rows, columns], each times its light [K].
+
+    The places [R, C, 2] of state k lie `lower[k]` times sinks [R, C] higher.
+    """
+    rows, columns, half, margin = pictures.shape[2], pictures.shape[3], np.float32(0.5), np.float32(margin)
+    for i in range(places.shape[0]):
+        for j in range(places.shape[1]):
+            painted[i, j, 0] = painted[i, j, 1] = painted[i, j, 2] = np.float32(0)
+            for k in range(light.shape[0]):
+                x = (places[i, j, 0] - spans[k, 0]) / (spans[k, 1] - spans[k, 0]) * np.float32(columns) - half
+                x = min(x if x > 0 else np.float32(0), np.float32(columns - 1.001))
+                column = np.int32(x)
+                s = x - np.float32(column)
+                upper = edges[k, 0, column] + (edges[k, 0, column + 1] - edges[k, 0, column]) * s
+                tall = edges[k, 1, column] + (edges[k, 1, column + 1] - edges[k, 1, column]) * s - upper
+                y = places[i, j, 1] - sinks[i, j] * lower[k] - upper + margin
+                y = y / (tall + margin + margin) * np.float32(rows) - half
+                y = min(y if y > 0 else np.float32(0), np.float32(rows - 1.001))
+                row = np.int32(y)
+                t = y - np.float32(row)
+                for c in range(3):
+                    a, b = np.float32(pictures[k, c, row, column]), np.float32(pictures[k, c, row, column + 1])
+                    d, e = np.float32(pictures[k, c, row + 1, column]), np.float32(pictures[k, c, row + 1, column + 1])
+                    above, below = a + (b - a) * s, d + (e - d) * s
+                    painted[i, j, c] += light[k] * (above + (below - above) * t)
 
 
 def width_light(wider: float) -> float:

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from mggdub.avatar.lips import Lips, chord_rows, chords, closed_width, lip_edges, lip_shape, lips_of, picture_places
-from mggdub.avatar.mouth import BEHIND, build_mouth, nearest_states, not_burnt, paint_mouth, paint_places
+from mggdub.avatar.mouth import (
+    BEHIND,
+    _paint,
+    build_mouth,
+    nearest_states,
+    not_burnt,
+    paint_mouth,
+    paint_places,
+    sample_states,
+)
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
 from mggdub.networks.mouth import MouthAtlas, MouthConfig, load_mouth
@@ -110,6 +119,22 @@ def test_lower_teeth_move_with_the_lower_lip() -> None:
         bright = np.maximum(column[:, 0, 0] - 0.3, 0)
         levels.append(float((y[:, 0] * bright).sum() / bright.sum() - lower))
     assert np.ptp(levels) < 0.08  # cm
+
+
+def test_compiled_painting_is_the_sampling_of_states(atlas: MouthAtlas) -> None:
+    rng = np.random.default_rng(0)
+    parts = atlas.pictures[0, :4], atlas.spans[0, :4], atlas.edges[0, :4]
+    places = rng.normal(size=(30, 40, 2)).astype(np.float32) * [2.5, 1]  # some beyond the pictures
+    sinks, lower, light = rng.random((30, 40)), rng.normal(size=4) / 5, rng.random(4)
+    moved = np.repeat(places[None], 4, 0)
+    moved[..., 1] -= sinks * lower[:, None, None]
+    sampled = sample_states(parts[0].float(), *parts[1:], atlas.config.margin, torch.from_numpy(moved).float())
+    expected = np.einsum("k,kdrc->rcd", light, sampled.numpy())
+    painted = np.empty((30, 40, 3), np.float32)
+    given = (places, sinks, lower, light)
+    _paint(*(part.numpy() for part in parts), atlas.config.margin, *(x.astype(np.float32) for x in given), painted)
+    assert np.ptp(expected) > 100
+    assert np.abs(painted - expected).max() < 0.5  # of 255; the last thousandth of a pixel is left out
 
 
 def test_states_change_without_a_leap() -> None:
