@@ -3,6 +3,7 @@
 import json
 import warnings
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,18 @@ def packed(name: str, tensor: torch.Tensor) -> bytes:
     array = tensor.numpy()
     if tensor.dtype == STREAM:
         return array.tobytes()
+    return _packed(name, array.dtype, array.shape, array.tobytes())
+
+
+@lru_cache(128)  # a forgery leaves most tensors as they were
+def _packed(name: str, dtype: np.dtype, shape: tuple[int, ...], data: bytes) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN becomes some whole number
         try:
-            assert array.dtype == TENSORS[name][0]
-            return packing.pack(name, array)
+            assert dtype == TENSORS[name][0]
+            return packing.pack(name, np.frombuffer(data, dtype).reshape(shape))
         except (AssertionError, LookupError, ValueError):
-            return zlib.compress(array.tobytes())
+            return zlib.compress(data)
 
 
 def as_stream(data: bytes) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """An avatar file is the head that was built, whoever hands it over."""
 
+import copy
 import shutil
 import zlib
 from collections.abc import Callable
@@ -30,6 +31,12 @@ def head_mgg(avatar: HeadAvatar, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("avatar") / "head.mgg"
     save_avatar(path, avatar, ABOUT)
     return path
+
+
+@pytest.fixture(scope="session")
+def honest(head_mgg: Path) -> tuple[Tensors, About]:
+    """What is in it."""
+    return read_parts(head_mgg)
 
 
 def leaves(value: Any) -> list[Any]:
@@ -180,8 +187,8 @@ FORGED: dict[str, Spoil] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_file_is_one_sentence(head_mgg: Path, tmp_path: Path, name: str) -> None:
-    tensors, told = read_parts(head_mgg)
+def test_a_forged_file_is_one_sentence(honest: tuple[Tensors, About], tmp_path: Path, name: str) -> None:
+    tensors, told = copy.deepcopy(honest)
     before = shapes_of(tensors, told["shapes"])
     FORGED[name](tensors, told)
     if shapes_of(tensors, before) != before:
@@ -193,10 +200,10 @@ def test_a_forged_file_is_one_sentence(head_mgg: Path, tmp_path: Path, name: str
     assert str(error.value).isprintable() and "make it again" in str(error.value)
 
 
-def test_what_a_file_says_is_shown_without_escapes(head_mgg: Path, tmp_path: Path) -> None:
+def test_what_a_file_says_is_shown_without_escapes(honest: tuple[Tensors, About], tmp_path: Path) -> None:
+    tensors, about = honest
     text = "\x1b[31m\r\n\u202e" + "x" * 5000
     for key, other in (("format", {}), ("mggdub", {"weights": "0"}), ("weights", {}), ("options", {}), (text, {})):
-        tensors, about = read_parts(head_mgg)
         write_parts(tmp_path / "bad.mgg", tensors, about | other | {key: text})
         with pytest.raises(InputError) as error:
             load_avatar(tmp_path / "bad.mgg")

@@ -22,8 +22,8 @@ def test_kernels_are_compared_with_themselves(
     models: Models, avatar: HeadAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_cuda, "AT_ONCE", (3,))
-    monkeypatch.setattr(on_card, "FRAMES", 8)
-    found = animated(avatar, models, "cpu", 20, profiled=False)
+    monkeypatch.setattr(on_card, "FRAMES", 4)
+    found = animated(avatar, models, "cpu", 9, profiled=False)
     assert found["apart"]["parity"] and found["fps"] > 0 and found["fps_cpu"] > 0
     stages = found["stages_ms"]
     assert {"motions, host", "upload, host", "deform", "rasterise", "lower face", "composite"} < stages.keys()
