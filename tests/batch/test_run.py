@@ -212,20 +212,21 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-def test_a_killed_batch_goes_on(folder: Path) -> None:
+def test_a_killed_batch_goes_on(folder: Path, heads: Path) -> None:
     """Two processes, the parent killed, then one process, interrupted, then another one; pairs differ in name only."""
     manifest(folder, *(f"p.png,s{k // 2}.wav,{k}.mp4," for k in range(6)))
-    first = start(folder, "--jobs", "2")
+    shared = ("--cache-dir", str(heads))
+    first = start(folder, "--jobs", "2", *shared)
     until(lambda: len([e for e, _ in log(folder) if e == "done"]) >= 2, first)
     first.kill()
     first.communicate()
-    second = start(folder)
+    second = start(folder, *shared)
     until(lambda: len([e for e, _ in log(folder) if e == "done"]) >= 4, second)
     second.send_signal(signal.SIGINT)
     out, err = second.communicate()
     if second.returncode:  # it may have been too quick
         assert second.returncode == 130 and out == "" and "goes on from here" in err and "Traceback" not in err
-    third = start(folder)
+    third = start(folder, *shared)
     out, err = third.communicate()
     told = json.loads(out)
     assert third.returncode == 0 and told["rows"] == told["done"] + told["skipped"] == 6, err

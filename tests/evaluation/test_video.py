@@ -3,6 +3,7 @@
 import json
 import sys
 from fractions import Fraction
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -153,12 +154,13 @@ def test_a_folder_of_clips(
     folder: Path, talking: Path, models: Models, judges: Judges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "_networks", lambda: (models, judges))
+    monkeypatch.setattr(compare, "RenderOptions", partial(RenderOptions, preview=True))
     clips, out = folder / "clips", folder / "out"
     clips.mkdir()
     frames = [frame for _, frame in read_video(talking)]
-    write(clips / "a.mp4", frames[50:56], folder / "sound.wav")
-    write(clips / "b.mp4", [np.full_like(frames[0], 120)] * 6, folder / "sound.wav")
-    compare.evaluate_folder(sorted(clips.iterdir()), out, 1, 2, "a")
+    write(clips / "a.mp4", frames[50:54], folder / "sound.wav")
+    write(clips / "b.mp4", [np.full_like(frames[0], 120)] * 4, folder / "sound.wav")
+    compare.evaluate_folder(sorted(clips.iterdir()), out, 1, 1, "a")
     report = json.loads((out / "report.json").read_text())
     assert report["summary"]["All clips"]["n"] == report["summary"]["a* alone"]["n"] == 1
     assert "No human face" in report["left_out"]["b"]
@@ -169,12 +171,12 @@ def test_a_folder_of_clips(
     assert (out / "sheet.jpg").is_file() and (out / "curves.png").is_file()
     done = out / "clips" / "a" / "result.json"
     written = done.stat().st_mtime_ns
-    compare.evaluate_folder(sorted(clips.iterdir()), out, 1, 2, "a")
+    compare.evaluate_folder(sorted(clips.iterdir()), out, 1, 1, "a")
     assert done.stat().st_mtime_ns == written
 
 
 def test_a_cut_is_no_motion(talking: Path, judges: Judges, folder: Path, speech_wav: Path) -> None:
-    frames = [frame for _, frame in read_video(talking)][:12]
+    frames = [frame for _, frame in read_video(talking)][:8]
     nearer = [np.ascontiguousarray(np.kron(frame[40:240, 60:260], np.ones((2, 2, 1), np.uint8))) for frame in frames]
     plain = [np.ascontiguousarray(np.pad(frame, ((40, 40), (40, 40), (0, 0)))) for frame in frames]
     path = write(folder / "cut.mp4", plain + nearer, speech_wav)
