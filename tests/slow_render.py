@@ -1,8 +1,9 @@
 """The command line without networks: file layer, ffmpeg, signals and streams are real, the pictures are noise.
 
-Run as `python slow_render.py FRAMES COMMAND ...`; a frame takes 20 ms.
+Run as `python slow_render.py FRAMES COMMAND ...`; a frame takes 20 ms, or FRAME_SECONDS of the environment.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 SIZE = 64
+SECONDS = float(os.environ.get("FRAME_SECONDS", "0.02"))
 
 
 def frames(count: int) -> Iterator[Any]:
@@ -19,7 +21,7 @@ def frames(count: int) -> Iterator[Any]:
 
     noise = np.random.default_rng(0)
     for _ in range(count):
-        time.sleep(0.02)
+        time.sleep(SECONDS)
         yield noise.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 

@@ -475,7 +475,8 @@ def test_rates_are_exact(text: str, fps: Fraction) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_ctrl_c_leaves_nothing(inputs: dict[str, Path], speech_wav: Path) -> None:
     """The real thing, in a process of its own, interrupted while frames are being written."""
-    argv = [sys.executable, "-m", "mggdub", "render", inputs["head"], speech_wav, "-o", inputs["out"], "--preview"]
+    argv = [sys.executable, "-m", "mggdub", "render", inputs["head"], speech_wav, "-o", inputs["out"]]
+    argv += ["--preview", "--size", "128"]
     before = sorted(inputs["folder"].iterdir())
     child = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

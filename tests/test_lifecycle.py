@@ -186,7 +186,7 @@ def full(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Path, C
 )  # fmt: skip
 def test_a_full_disk_is_one_sentence(folder: Path, full: Any, count: int, arguments: list[str]) -> None:
     place, prepare = full
-    child = start(folder, count, *arguments, preexec_fn=prepare)
+    child = start(folder, count, *arguments, preexec_fn=prepare, env={**os.environ, "FRAME_SECONDS": "0"})
     out, err = outcome(child)
     said = [line for line in err.splitlines() if " frames" not in line]
     assert child.returncode == 4 and out == "", err
@@ -280,10 +280,11 @@ def test_any_name_under_any_locale(folder: Path, name: bytes, locale: dict[str, 
     photo, output = (os.fsencode(folder) + b"/" + name + suffix for suffix in (b".png", b".mp4"))
     Path(os.fsdecode(photo)).write_bytes((folder / "face.png").read_bytes())
     argv = [os.fsencode(part) for part in command(1, "render")] + [photo, b"voice.wav", b"-o", output]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, env={**os.environ, **locale}, check=False)
+    in_locale: dict[str, Any] = {"cwd": folder, "capture_output": True, "env": {**os.environ, **locale}}
+    done = subprocess.run(argv, **in_locale, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == output + b"\n"
-    missing = subprocess.run([*argv[:4], b"no" + name, *argv[5:]], cwd=folder, capture_output=True, check=False)
+    missing = subprocess.run([*argv[:4], b"no" + name, *argv[5:]], **in_locale, check=False)
     assert missing.returncode == 2 and missing.stderr.startswith(b"Error: no")
 
 

@@ -203,7 +203,7 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def until(happens: Callable[[], Any], running: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happens() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 

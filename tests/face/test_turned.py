@@ -37,7 +37,8 @@ def place(points: Array, pixels: Array, shape: tuple[int, ...], angle: float) ->
 def test_a_face_is_found_at_every_turn_and_no_other(finder, name, fill):
     pixels = np.asarray(Image.open(PORTRAITS[name]).convert("RGB"))
     (face,) = finder.find(pixels)
-    for angle in (0, 45, 90, 135, 180, 225, 270, 315):
+    quarters = (0, 90, 180, 270) if fill == (0, 0, 0) else ()  # which leave no corners to fill
+    for angle in (45, 135, 225, 315, *quarters):
         picture = turned(pixels, angle, fill)
         (found,) = finder.find(picture)
         off = found.landmarks[:, :2] - place(face.landmarks, pixels, picture.shape, angle)
