@@ -399,7 +399,8 @@ def test_version_in_short_and_not_from_the_environment(run: Run, monkeypatch: py
 def test_a_broken_ffmpeg_is_named(
     run: Run, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, script: str | None, told: str
 ) -> None:
-    monkeypatch.setattr("mggdub.media.process.ANSWER", 0.3)
+    if told == "answer":  # the others may take as long as a busy machine wants
+        monkeypatch.setattr("mggdub.media.process.ANSWER", 0.3)
     broken = inputs["folder"] / "ffmpeg"
     if script == "folder":
         broken.mkdir()
@@ -475,8 +476,7 @@ def test_rates_are_exact(text: str, fps: Fraction) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_ctrl_c_leaves_nothing(inputs: dict[str, Path], speech_wav: Path) -> None:
     """The real thing, in a process of its own, interrupted while frames are being written."""
-    argv = [sys.executable, "-m", "mggdub", "render", inputs["head"], speech_wav, "-o", inputs["out"]]
-    argv += ["--preview", "--size", "128"]
+    argv = [sys.executable, "-m", "mggdub", "render", inputs["head"], speech_wav, "-o", inputs["out"], "--preview"]
     before = sorted(inputs["folder"].iterdir())
     child = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

@@ -157,7 +157,7 @@ def test_a_signal_that_is_dropped_on_its_way_is_sent_again(lost: str) -> None:
         main.run = run
         main.main()
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "Interrupted by SIGTERM; nothing was left behind.\n" and done.stderr == ""
     assert done.returncode == 128 + signal.SIGTERM
 

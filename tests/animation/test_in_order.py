@@ -101,4 +101,4 @@ def test_an_interruption_waits_for_one_frame_at_most() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - start < 2 and not threads()
+    assert time.monotonic() - start < 8 and not threads()  # all of them would take 15 s
