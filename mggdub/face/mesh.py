@@ -33,7 +33,6 @@ JAW_CORNERS = (172, 397)
 EAR_LOBES = (132, 361)  # of the outline, as low as they are
 PIVOT = (np.float32(0), np.float32(10), np.float32(9))  # cm, head space: where the skull sits on the spine
 INNER_UPPER_LIP, INNER_LOWER_LIP = 13, 14
-MOUTH_CORNERS = (61, 291)
 # (upper, lower) lid, inner corner to outer. The subject's left eye is at x > 0, in the same order as BLINKS.
 LIDS = (
     ((398, 382), (384, 381), (385, 380), (386, 374), (387, 373), (388, 390), (466, 249)),

@@ -1,4 +1,4 @@
-"""Numbers read off landmarks: lip aperture, its correlation, stability, and what a sample of them is worth."""
+"""Numbers read off landmarks: lip aperture, its correlation, blinks, stability."""
 
 from __future__ import annotations
 
@@ -30,15 +30,6 @@ def correlation(a: Array, b: Array, lag: int = 0) -> float:
 def best_lag(a: Array, b: Array, reach: int = 10) -> int:
     """The lag in frames (a later than b is positive), at most `reach`, at which two curves [T] correlate best."""
     return max(range(-reach, reach + 1), key=lambda lag: correlation(a, b, lag))
-
-
-def interval(values: Array, statistic: str = "median", draws: int = 4000, seed: int = 0) -> tuple[float, float, float]:
-    """(statistic, low, high) of values [N] with the bootstrap's 95 % interval; statistic is 'median' or 'mean'."""
-    values = np.asarray(values, np.float64)
-    of = np.median if statistic == "median" else np.mean
-    picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    low, high = np.percentile(of(values[picks], axis=1), [2.5, 97.5])
-    return float(of(values)), float(low), float(high)
 
 
 SHUT, OPEN = 0.5, 0.7  # of the usual opening: a blink falls below the first and ends above the second

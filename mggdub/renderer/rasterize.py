@@ -88,15 +88,6 @@ def render_placed(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
         return _draw(_splats(fields, camera, _ready(places)), camera, kernels.PLACED_CHANNELS)
 
 
-def warm_up() -> None:
-    """Compile (or load from the disk cache) everything that a render needs."""
-    ones = torch.ones(1, 3)
-    tensors = [torch.tensor([[0.0, 0, 9]]), torch.ones(1, 4), ones, torch.ones(1), ones]
-    camera = Camera(np.diag([9, 9, 1]).astype(np.float32), np.eye(4, dtype=np.float32), 8, 8)
-    gaussians = Gaussians(*(tensor.requires_grad_() for tensor in tensors))
-    rasterize(gaussians, camera, backend="numba").colors.sum().backward()
-
-
 def _entered() -> AbstractContextManager[object]:
     return nullcontext() if reentrant() else _ONE_AT_A_TIME
 

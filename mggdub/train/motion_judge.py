@@ -16,16 +16,15 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from mggdub.evaluation.motion import FIGURES, eyelids, gaze, head_speed, motion_figures
 from mggdub.face.expression import load_expression
-from mggdub.metrics.landmarks import interval
 from mggdub.motion.gestures import gestures, with_blinks
 from mggdub.motion.limits import bounded
 from mggdub.motion.torso import near_head
 from mggdub.networks.motion import MotionBank, from_tensors, load_motion, to_tensors
-from mggdub.train.common import held_out
+from mggdub.train.common import held_out, interval
 from mggdub.train.motion import make_bank
 from mggdub.train.motion_data import Take, read_takes
+from mggdub.train.motion_figures import FIGURES, eyelids, gaze, head_speed, motion_figures
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 WINDOW, HOP = 100, 25  # values: 4 s

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from mggdub.animation.retarget import EASE, LOWEST_UNIT, look_at_camera, on_top
-from mggdub.evaluation.motion import gaze
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.motion.gestures import LOOKS
 from mggdub.motion.selection import NAMES
+from mggdub.train.motion_figures import gaze
 from mggdub.types import ExpressionTrack
 
 

@@ -7,7 +7,6 @@ from mggdub.metrics.landmarks import (
     blinks,
     correlation,
     head_motion,
-    interval,
     jitter,
     landmark_distance,
     lip_aperture,
@@ -28,14 +27,6 @@ def test_a_moved_curve_is_found_where_it_was_moved_to() -> None:
     assert correlation(curve, curve) == pytest.approx(1)
     assert correlation(curve, -curve) == pytest.approx(-1)
     assert correlation(curve, np.ones(200)) == 0
-
-
-def test_the_interval_holds_the_statistic_and_shrinks_with_more_values() -> None:
-    values = np.random.default_rng(1).normal(size=400)
-    middle, low, high = interval(values)
-    assert low < middle < high
-    few = interval(values[:20])
-    assert high - low < few[2] - few[1]
 
 
 def test_landmark_distance_is_in_percent_of_the_eyes_and_blind_to_where_the_face_is() -> None:

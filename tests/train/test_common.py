@@ -65,3 +65,11 @@ def test_arrays_appear_whole(tmp_path: Path) -> None:
     with np.load(tmp_path / "a.npz") as file:
         assert file["x"].tolist() == [0, 1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_the_interval_holds_the_statistic_and_shrinks_with_more_values() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    middle, low, high = common.interval(values)
+    assert low < middle < high
+    few = common.interval(values[:20])
+    assert high - low < few[2] - few[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mggdub.evaluation.motion import RATE, blink_starts, eyelids, gaze, head_speed, motion_figures
+from mggdub.train.motion_figures import RATE, blink_starts, eyelids, gaze, head_speed, motion_figures
 from mggdub.types import BLENDSHAPES, ExpressionTrack
 
 
