@@ -216,7 +216,7 @@ def as_text(report: dict[str, Any]) -> str:
     if report["kind"] == "speech":
         measured = (
             f"{_span(report['seconds'])} s, {report['sample_rate']} Hz, {report['channels']}, "
-            f"peak {_told(report['peak_db'])}, RMS {_told(report['rms_db'])}, voice {report['voice']:.0%}, "
+            f"peak {_decibels(report['peak_db'])}, RMS {_decibels(report['rms_db'])}, voice {report['voice']:.0%}, "
             f"silent before {_span(report['leading'])} s"
         )
         measured += f", after {_span(report['trailing'])} s" if report["trailing"] is not None else ""
@@ -237,5 +237,5 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f}" if seconds >= 0.1 or seconds == 0 else plain(seconds)
 
 
-def _told(level: float | None) -> str:
+def _decibels(level: float | None) -> str:
     return "silent" if level is None else f"{level:.1f} dB"

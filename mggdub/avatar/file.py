@@ -56,11 +56,11 @@ def save_avatar(path: Path, avatar: HeadAvatar, about: dict[str, Any], force: bo
     """
     check_output(path, force, suffixes=(SUFFIX,))
     tensors = _tensors(avatar)
-    told = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint()}
-    told |= {"shapes": {name: list(array.shape) for name, array in tensors.items()}, "fields": _fields(avatar)}
+    header = {**about, "format": FORMAT, "mggdub": __version__, "weights": weights.fingerprint()}
+    header |= {"shapes": {name: list(array.shape) for name, array in tensors.items()}, "fields": _fields(avatar)}
     packed = {name: np.frombuffer(pack(name, array), np.uint8) for name, array in tensors.items()}
-    told["sha256"] = _digest(told, packed)
-    data = save(packed, {KEY: _json(told)})  # one key: the order of several is not fixed
+    header["sha256"] = _digest(header, packed)
+    data = save(packed, {KEY: _json(header)})  # one key: the order of several is not fixed
     with appearing_whole(path, force, private=True) as partial:  # it is a face
         partial.write_bytes(data)
 
@@ -303,9 +303,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     return about, load(data)
 
 
-def _digest(told: dict[str, Any], packed: Tensors) -> str:
+def _digest(header: dict[str, Any], packed: Tensors) -> str:
     """SHA-256 of everything in the file, so that a flipped bit is seen."""
-    sum_ = hashlib.sha256(_json(told).encode())
+    sum_ = hashlib.sha256(_json(header).encode())
     for name in sorted(packed):
         sum_.update(f"{name} {packed[name].dtype} {list(packed[name].shape)}".encode())
         sum_.update(packed[name].tobytes())

@@ -85,9 +85,9 @@ def unpack(name: str, data: bytes | memoryview, kind: str, shape: tuple[int, ...
     numbers = np.empty((count, codes.itemsize), np.uint8)
     for place, plane in enumerate(planes):
         numbers[:, place] = plane
-    kept = numbers.view(codes.newbyteorder("<")).astype(codes, copy=False)
-    kept = kept.reshape([shape[axis] for axis in _order(coding, len(shape))])
-    return _values(coding, _together(coding, kept), np.dtype(kind))
+    ordered = numbers.view(codes.newbyteorder("<")).astype(codes, copy=False)
+    ordered = ordered.reshape([shape[axis] for axis in _order(coding, len(shape))])
+    return _values(coding, _together(coding, ordered), np.dtype(kind))
 
 
 def _inflated(name: str, data: bytes | memoryview, size: int) -> bytes:

@@ -102,17 +102,17 @@ class _Workers:
     def __init__(self, address: str, say: Callable[[str], None]) -> None:
         self.address, self.say = address, say
         self.since: float | None = None
-        self.told = False
+        self.warned = False
 
     def look(self, client: Any) -> None:
         """Ask the scheduler, which may be about to vanish."""
         with suppress(Exception):
             if client.nthreads():
-                self.since, self.told = None, False
+                self.since, self.warned = None, False
                 return
             self.since = self.since or monotonic()
-            if not self.told and monotonic() - self.since > PATIENCE:
-                self.told = True
+            if not self.warned and monotonic() - self.since > PATIENCE:
+                self.warned = True
                 self.say(f"No worker is left; start one with dask worker {self.address}, the batch waits for it.")
 
 

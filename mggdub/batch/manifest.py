@@ -61,14 +61,14 @@ class Problem:
     output: str = ""
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The sentence, with the file in it."""
         escaped = self.file.encode("utf-8", "backslashreplace").decode()
         sentence = self.sentence.replace(escaped, self.file)
         return shown(sentence if self.file in sentence else f"{self.file}: {sentence}")
 
     def __str__(self) -> str:
-        return f"Row {self.number}: {self.told}"
+        return f"Row {self.number}: {self.message}"
 
 
 Entry = tuple[int, dict[str, str]]  # number and cells of a row

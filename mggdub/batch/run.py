@@ -168,7 +168,7 @@ def _as_result(problem: Problem) -> Result:
         "row": problem.number,
         "output": as_text(problem.output) if problem.output else "",
         "state": "failed",
-        "error": problem.told,
+        "error": problem.message,
         "exit_code": problem.exit_code,
     }
 

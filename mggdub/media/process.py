@@ -117,10 +117,10 @@ def _as_given(part: str) -> str:
 
 @dataclass(eq=False)
 class Running:
-    """A living ffmpeg. `said` holds its last lines on stderr, complete after `wait`: for people, not for decisions."""
+    """A living ffmpeg. `stderr` holds the last lines of that, complete after `wait`: for people, not for decisions."""
 
     process: subprocess.Popen[bytes]
-    said: deque[str]
+    stderr: deque[str]
     listener: Thread
 
     def wait(self) -> int:
@@ -134,7 +134,7 @@ class Running:
         """Why it stopped: the signal that ended it, or the line of stderr that tells most, the first error."""
         if self.process.returncode in ENDED:
             return ENDED[self.process.returncode]
-        lines = [line.split("] ", 1)[-1].strip() for line in self.said if line.strip()]
+        lines = [line.split("] ", 1)[-1].strip() for line in self.stderr if line.strip()]
         return lines[0].rstrip(".") if lines else "it did not say why"
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mggdub.metrics.landmarks import interval
+from mggdub.train.common import interval
 from mggdub.types import Array
 
 
@@ -74,7 +74,7 @@ def per_clip(each: list[dict[str, Any]], name: str) -> dict[str, float]:
     return {clip: float(np.mean(v)) for clip, v in values.items()}
 
 
-def told(values: Array, digits: int) -> str:
+def with_interval(values: Array, digits: int) -> str:
     """The mean of paired differences with the bootstrap's 95 %; a tie where that holds 0."""
     mean, low, high = (round(value, digits) + 0.0 for value in interval(values, "mean"))
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}){', tie' if low <= 0 <= high else ''}"
@@ -91,7 +91,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
             ours, full = per_clip(found[row], which + suffix), per_clip(found[FULL], "learned" + suffix)
             means.append(f"{np.mean(list(ours.values())):.{digits}f}")
             apart = np.array([ours[clip] - full[clip] for clip in ours if clip in full])
-            differences.append(told(apart, digits) if title != ROWS[FULL].title else "")
+            differences.append(with_interval(apart, digits) if title != ROWS[FULL].title else "")
         lines.append(f"| {' | '.join([title, *means, *differences])} |")
     return "\n".join(lines) + "\n"
 

@@ -40,7 +40,7 @@ from mggdub.evaluation.video import measure
 from mggdub.media.audio import read_audio
 from mggdub.media.image import resize
 from mggdub.media.video import probe, read_video, write_video
-from mggdub.metrics.landmarks import correlation, interval
+from mggdub.metrics.landmarks import correlation
 from mggdub.metrics.pixels import evenly, frechet_distance
 from mggdub.models import Models, load_models
 from mggdub.motion import speech
@@ -49,6 +49,7 @@ from mggdub.motion.track import resample
 from mggdub.networks.head import HeadNet
 from mggdub.options import RenderOptions
 from mggdub.renderer.fit import fit_clip
+from mggdub.train.common import interval
 from mggdub.types import Array, ExpressionTrack, Photo, Waveform
 from mggdub.version import __version__
 from mggdub.weights import cards
@@ -110,8 +111,8 @@ def evaluate_clip(
     rows = {name: row.numbers for name, row in found.items()}
     names = [name for name in LIP_METRICS if wrong and all(name in one for one in wrong)]
     rows["scrambled"] = {name: float(np.mean([one[name] for one in wrong])) for name in names}
-    kept = {name: row.features for name, row in found.items() if row.features is not None}
-    np.savez(folder / "features.npz", **kept)  # type: ignore[arg-type]
+    features = {name: row.features for name, row in found.items() if row.features is not None}
+    np.savez(folder / "features.npz", **features)  # type: ignore[arg-type]
     _strip(first, clip, folder / "ours_natural.mp4").save(folder / "strip.png")
     ours = found["ours, still"]
     curves = {"truth": ours.curves["true_lips"], "ours": ours.curves["lips"]}
@@ -205,8 +206,8 @@ def _alone(threads: int) -> None:
 def evaluate_folder(clips: list[Path], out: Path, others: int, pictures: int, apart: str, jobs: int = 1) -> None:
     """All clips and their report, `jobs` clips at a time. Raises MggdubError if the folder cannot be used."""
     weights = {card["file"]: card["sha256"] for card in cards()}
-    said = json.dumps([__version__, weights, others, pictures, [clip.name for clip in clips]])
-    state = hashlib.sha256(said.encode()).hexdigest()[:16]  # results of another state are made anew
+    settings = json.dumps([__version__, weights, others, pictures, [clip.name for clip in clips]])
+    state = hashlib.sha256(settings.encode()).hexdigest()[:16]  # results of another state are made anew
     for sentence in (_networks()[1] if jobs == 1 else load_judges()).missing.values():
         print(sentence, file=sys.stderr)
     rng, tasks = np.random.default_rng(SEED), []

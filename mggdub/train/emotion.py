@@ -151,8 +151,8 @@ def main() -> None:
     weights.save(given.out, "emotion", state, {}, CARD | {"people": people})
     for name, drivers in found.items():
         strongest = np.argsort(-np.abs(drivers[:UNITS]))[:5]
-        told = ", ".join(f"{NAMES[i]} {drivers[i]:+.2f}" for i in strongest)
-        print(f"{name} ({people[name]} people): {told}; lips {np.round(drivers[UNITS:], 1).tolist()}", flush=True)
+        largest = ", ".join(f"{NAMES[i]} {drivers[i]:+.2f}" for i in strongest)
+        print(f"{name} ({people[name]} people): {largest}; lips {np.round(drivers[UNITS:], 1).tolist()}", flush=True)
 
 
 if __name__ == "__main__":

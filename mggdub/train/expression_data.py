@@ -47,16 +47,16 @@ def read_talks(clips_dir: Path, tracks_dir: Path) -> list[Talk]:
         if row["split"] != "train" or not path.exists():
             continue
         track = load_track(path)
-        seen = track["presence"] > 0
+        tracked = track["presence"] > 0
         move, rest = displacement(track)
         rest_units = np.median(track["blendshapes"][calm_frames(track["mesh"], track["blendshapes"])], 0)
         if height(rest) > LARGEST_REST_GAP:
             print(f"{path.name}: lips never close ({height(rest):.2f} cm), left out")
             continue
-        landmarks = track["landmarks"][seen][::4]
+        landmarks = track["landmarks"][tracked][::4]
         poses = solve_pose(canonical, landmarks[:, list(RIGID), :2], crop_matrix())
         single = head_meshes(landmarks, *poses, crop_matrix())
-        talks.append(Talk(row["identity"], move[seen], rest, track["blendshapes"][seen], rest_units, single))
+        talks.append(Talk(row["identity"], move[tracked], rest, track["blendshapes"][tracked], rest_units, single))
     frames: dict[str, int] = {}
     for talk in talks:
         frames[talk.identity] = frames.get(talk.identity, 0) + len(talk.units)

@@ -34,18 +34,18 @@ def flows(net: head.HeadNet, one: Sample) -> Array:
         grids = net(one.inputs[None], one.own[None])
         for moment in range(len(one.states)):
             drawn, _, _ = head_losses.drawn(net, grids, one, moment)
-            seen, _ = head_losses.picture(drawn, one.camera, one.plates[moment])
+            rendered, _ = head_losses.picture(drawn, one.camera, one.plates[moment])
             at = on_screen(drawn.means[one.lead], one.camera).numpy()
-            pair = as_bytes(seen.permute(1, 2, 0)), as_bytes(one.pictures[moment])
+            pair = as_bytes(rendered.permute(1, 2, 0)), as_bytes(one.pictures[moment])
             found.append(_flow(*pair, at, one.heads[moment].numpy()))
     return np.stack(found).astype(np.float32)
 
 
-def _flow(seen: Array, true: Array, at: Array, inside: Array) -> Array:
+def _flow(rendered: Array, true: Array, at: Array, inside: Array) -> Array:
     """[P, 3] of points at [P, 2] px."""
     import cv2  # of the [train] extra; what only stores aims does without
 
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (seen, true)]
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (rendered, true)]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there, back = (search.calc(a, b, None) for a, b in (grey, grey[::-1]))  # type: ignore[call-overload]
     there = np.dstack([cv2.GaussianBlur(there[..., k], (0, 0), SMOOTH) for k in range(2)])

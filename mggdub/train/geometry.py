@@ -55,41 +55,41 @@ CARD = {
 }
 
 
-def kept(before: GeometryNet, batch: Batch) -> Batch:
+def with_earlier_depth(before: GeometryNet, batch: Batch) -> Batch:
     """The batch with the depth and normals that a network `before` gives its pictures, where it knows none."""
     if batch.exact:
         return batch
     with torch.no_grad():
-        seen = before(batch.image)
-    return replace(batch, depth=seen.depth.float(), normal=seen.normals.float(), exact=len(batch.image))
+        predicted = before(batch.image)
+    return replace(batch, depth=predicted.depth.float(), normal=predicted.normals.float(), exact=len(batch.image))
 
 
 def losses(net: GeometryNet, batch: Batch) -> dict[str, Tensor]:
     """Every term already weighed; their sum is minimised."""
-    seen = net(batch.image)
+    predicted = net(batch.image)
     count = batch.exact
     solid = ((batch.label[:count] > 0) & (batch.label[:count] < UNSURE))[:, None].float()
     area = solid.sum().clamp_min(1)
-    error = seen.depth[:count] - batch.depth[:count]
-    cosine = (seen.normals[:count] * batch.normal[:count]).sum(1, keepdim=True)
+    error = predicted.depth[:count] - batch.depth[:count]
+    cosine = (predicted.normals[:count] * batch.normal[:count]).sum(1, keepdim=True)
     known = (batch.label != OUTSIDE)[:, None].float()
     weights = torch.tensor(CLASS_WEIGHTS)
     terms = {
         "depth": 0.4
-        * (F.smooth_l1_loss(seen.depth[:count], batch.depth[:count], reduction="none", beta=0.5) * solid).sum()
+        * (F.smooth_l1_loss(predicted.depth[:count], batch.depth[:count], reduction="none", beta=0.5) * solid).sum()
         / area,
         "slope": 0.4 * _slope(error, solid),
         "normal": 1.5 * ((1 - cosine) * solid).sum() / area,
         "label": 0.6
-        * F.cross_entropy(seen.labels, batch.label.where(batch.label < UNSURE, -1), weights, ignore_index=-1),
-        "matte": _matte_loss(seen.matte, batch.alpha, known),
+        * F.cross_entropy(predicted.labels, batch.label.where(batch.label < UNSURE, -1), weights, ignore_index=-1),
+        "matte": _matte_loss(predicted.matte, batch.alpha, known),
     }
     if batch.real:
         points = batch.points[-batch.real :]
-        found = F.grid_sample(seen.depth[-batch.real :], points[:, None, :, :2], align_corners=False)[:, 0, 0]
+        found = F.grid_sample(predicted.depth[-batch.real :], points[:, None, :, :2], align_corners=False)[:, 0, 0]
         terms["points"] = 0.15 * F.smooth_l1_loss(found, points[..., 2], beta=0.5)
     if len(batch.fine_image):
-        terms["fine"] = _fine_loss(net, seen, batch)
+        terms["fine"] = _fine_loss(net, predicted, batch)
     return terms
 
 
@@ -105,15 +105,15 @@ def _matte_loss(logits: Tensor, alpha: Tensor, known: Tensor) -> Tensor:
     return ((0.5 * cross + (logits.sigmoid() - alpha).abs()) * known).sum() / known.sum().clamp_min(1)
 
 
-def _fine_loss(net: GeometryNet, seen: GeometryOutput, batch: Batch) -> Tensor:
+def _fine_loss(net: GeometryNet, predicted: GeometryOutput, batch: Batch) -> Tensor:
     """The fine head's matte inside the window, the U-Net's features cut to it."""
-    count, size = len(batch.fine_image), seen.matte.shape[2]
+    count, size = len(batch.fine_image), predicted.matte.shape[2]
     left, top = batch.window
     centre = torch.tensor([2 * left - 0.5, 2 * top - 0.5], dtype=torch.float32)
     part = torch.cat([0.5 * torch.eye(2), centre[:, None]], 1)[None].expand(count, -1, -1)
     grid = F.affine_grid(part, [count, 1, size // 2, size // 2], align_corners=False)
-    matte = F.grid_sample(seen.matte[-count:], grid, align_corners=False, padding_mode="border")
-    features = F.grid_sample(seen.features[-count:].float(), grid, align_corners=False, padding_mode="border")
+    matte = F.grid_sample(predicted.matte[-count:], grid, align_corners=False, padding_mode="border")
+    features = F.grid_sample(predicted.features[-count:].float(), grid, align_corners=False, padding_mode="border")
     logits = net.fine_matte(batch.fine_image, matte, features)
     edge = 1 + 4 * ((batch.fine_alpha > 0.05) & (batch.fine_alpha < 0.95)).float()
     return _matte_loss(logits, batch.fine_alpha, edge)
@@ -135,44 +135,46 @@ def validate(net: GeometryNet, synth: Pack | None, real: Pack | None, limit: int
         assert synth is not None
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         pack = synth.arrays
-        seen = net(pictures(synth, np.array([row]), "image", grid))
+        predicted = net(pictures(synth, np.array([row]), "image", grid))
         label = nearest(pack["label"][[row]][:, None], grid, OUTSIDE)[0, 0]
         depth = nearest(pack["depth"][[row]][:, None], grid)[0, 0]
         normal = turn(nearest(pack["normal_xy"][[row]], grid) / 127, matrix * MARGIN)[0]
         alpha = pictures(synth, np.array([row]), "alpha", grid)[0, 0]
         head, skin = (label >= 1) & (label <= 4), label == 1
-        angle = torch.rad2deg(torch.acos((seen.normals[0] * normal).sum(0).clamp(-1, 1)))
+        angle = torch.rad2deg(torch.acos((predicted.normals[0] * normal).sum(0).clamp(-1, 1)))
         known = label < UNSURE
-        off = (seen.depth[0, 0] - depth).abs()
+        off = (predicted.depth[0, 0] - depth).abs()
         note(depth_cm=off[head].mean(), depth_skin_cm=off[skin].mean(), normal_skin=angle[skin].mean())
-        note(normal_head=angle[head].mean(), label_synth=(seen.labels[0].argmax(0) == label)[known].float().mean())
-        note(**_overlap("synth", seen.matte[0, 0].sigmoid(), alpha, known))
+        note(normal_head=angle[head].mean(), label_synth=(predicted.labels[0].argmax(0) == label)[known].float().mean())
+        note(**_overlap("synth", predicted.matte[0, 0].sigmoid(), alpha, known))
     real_held = real.held[:: max(1, len(real.held) // limit)] if real is not None else ()
     for row in real_held:
         assert real is not None
         rows = np.array([row])
         grid = F.affine_grid(matrix, [1, 1, size, size], align_corners=False)
         wide = F.affine_grid(matrix, [1, 1, 512, 512], align_corners=False)
-        seen = net(pictures(real, rows, "image", grid))
-        fine = full_matte(net, pictures(real, rows, "fine_image", wide), seen)[0, 0]
+        predicted = net(pictures(real, rows, "image", grid))
+        fine = full_matte(net, pictures(real, rows, "fine_image", wide), predicted)[0, 0]
         label = nearest(real.arrays["label"][rows][:, None], grid, OUTSIDE)[0, 0]
         fine_known = nearest(real.arrays["label"][rows][:, None], wide, OUTSIDE)[0, 0] != OUTSIDE
         known = label < UNSURE
-        note(label_real=(seen.labels[0].argmax(0) == label)[known].float().mean())
+        note(label_real=(predicted.labels[0].argmax(0) == label)[known].float().mean())
         note(
-            **_overlap("real", seen.matte[0, 0].sigmoid(), pictures(real, rows, "alpha", grid)[0, 0], label != OUTSIDE)
+            **_overlap(
+                "real", predicted.matte[0, 0].sigmoid(), pictures(real, rows, "alpha", grid)[0, 0], label != OUTSIDE
+            )
         )
         note(**_overlap("real_fine", fine, pictures(real, rows, "fine_alpha", wide)[0, 0], fine_known))
         points = move_points(real.arrays["points"][rows], matrix)
-        found = F.grid_sample(seen.depth, points[:, None, :, :2], align_corners=False)[0, 0, 0]
+        found = F.grid_sample(predicted.depth, points[:, None, :, :2], align_corners=False)[0, 0, 0]
         note(points_cm=(found - points[0, :, 2]).abs().mean())
     net.train()
     return {name: round(float(np.nanmean(values)), 4) for name, values in sums.items()}
 
 
 def _overlap(name: str, matte: Tensor, alpha: Tensor, known: Tensor) -> dict[str, float]:
-    seen, true = (matte > 0.5) & known, (alpha > 0.5) & known
-    iou = float((seen & true).sum() / (seen | true).sum().clamp_min(1))
+    predicted, true = (matte > 0.5) & known, (alpha > 0.5) & known
+    iou = float((predicted & true).sum() / (predicted | true).sum().clamp_min(1))
     return {f"iou_{name}": iou, f"mae_{name}": float((matte - alpha).abs()[known].mean())}
 
 
@@ -219,7 +221,9 @@ def train(
         mean, first = state["mean"], state["step"]
     for step in range(first, min(steps, stop)):
         size = SMALL_SIZE if step < SMALL_SHARE * steps and not further else net.config.input_size
-        batch = kept(before, make_batch(synth, real, bank, step, size, further or step >= FINE_SHARE * steps))
+        batch = with_earlier_depth(
+            before, make_batch(synth, real, bank, step, size, further or step >= FINE_SHARE * steps)
+        )
         set_rate(optimizer, rate * cosine_rate(step, steps, WARM_UP, LEAST_RATE))
         with torch.autocast("cpu", torch.bfloat16):
             terms = losses(net, batch)

@@ -61,9 +61,9 @@ def real_frames(clips: Path, photos: Path) -> Iterator[FaceFrame]:
         person = f"london_{path.stem.split('_')[-1]}"
         yield from (FaceFrame(pixels, face.landmarks, person) for face in finder.find(pixels)[:1])
     rows = [row for row in prepared_clips(clips) if row["split"] == "train"]
-    own = Counter(row["identity"] for row in rows)
+    clips_of = Counter(row["identity"] for row in rows)
     for row in rows:
-        count = max(1, min(FRAMES_PER_CLIP, -(-FRAMES_PER_PERSON // own[row["identity"]])))
+        count = max(1, min(FRAMES_PER_CLIP, -(-FRAMES_PER_PERSON // clips_of[row["identity"]])))
         pictures = [pixels for _, pixels in read_video(clips / row["file"])]
         pictures = [pictures[i] for i in np.linspace(0, len(pictures) - 1, 3 * count).astype(int)]
         found = [(pixels, face.landmarks) for pixels in pictures for face in finder.find(pixels)[:1]]
@@ -75,10 +75,10 @@ def most_different(landmarks: list[Array], count: int) -> list[int]:
     if not landmarks:
         return []
     shapes = np.stack([((m - m.mean(0)) / np.ptp(m[:, 1])).ravel() for m in landmarks])
-    kept = [0]
-    while len(kept) < min(count, len(shapes)):
-        kept.append(int(np.linalg.norm(shapes[:, None] - shapes[kept], axis=-1).min(1).argmax()))
-    return kept
+    chosen = [0]
+    while len(chosen) < min(count, len(shapes)):
+        chosen.append(int(np.linalg.norm(shapes[:, None] - shapes[chosen], axis=-1).min(1).argmax()))
+    return chosen
 
 
 def canvas_crop(landmarks: Array, size: int) -> Crop:
@@ -127,13 +127,13 @@ def pack_real(frames: Iterable[FaceFrame], matting: Path, parser: Path, folder: 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     nets = [onnxruntime.InferenceSession(str(path), options) for path in (matting, parser)]
-    kept: dict[str, list[Array]] = {}
+    columns: dict[str, list[Array]] = {}
     identities = []
     for frame in tqdm(frames, "real"):
         for name, value in _teach(frame, *nets).items():
-            kept.setdefault(name, []).append(value)
+            columns.setdefault(name, []).append(value)
         identities.append(frame.identity)
-    for name, values in kept.items():
+    for name, values in columns.items():
         np.save(folder / f"{name}.npy", np.stack(values))
     (folder / "identity.json").write_text(json.dumps(identities), encoding="utf-8")
 

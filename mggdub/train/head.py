@@ -156,8 +156,10 @@ def train(
         move_mean(mean.state_dict(), net, step, AVERAGE, SLOW)
         last = step == steps - 1 or time.perf_counter() - began > seconds
         if step % 20 == 19 or last:
-            told = " ".join(f"{name} {value:.4f}" for name, value in log.items())
-            print(f"step {step + 1} {(time.perf_counter() - began) / (step + 1 - first):.2f} s/step {told}", flush=True)
+            means = " ".join(f"{name} {value:.4f}" for name, value in log.items())
+            print(
+                f"step {step + 1} {(time.perf_counter() - began) / (step + 1 - first):.2f} s/step {means}", flush=True
+            )
         if step % KEEP_EVERY == KEEP_EVERY - 1 or last:
             parts = {"net": net.state_dict(), "mean": mean.state_dict(), "adam": adam.state_dict()}
             save_state(state, parts | {"step": step + 1})
@@ -181,13 +183,13 @@ def judge(
         one = load_sample(data, stem, number, without)
         moments = range(1, len(one.states), 3)
         found: dict[str, list[float]] = {}
-        seen = {"photo": [one.pictures[0].permute(2, 0, 1)] * len(moments)}
+        columns = {"photo": [one.pictures[0].permute(2, 0, 1)] * len(moments)}
         for name, which in (("plain", plain), ("learned", net)):
             grids = grids_of(which, one)
             if one.aim is not None:
                 found[f"{name}_px"] = astray(which, grids, one, moments).tolist()
-            seen[name] = [picture(drawn(which, grids, one, m)[0], one.camera, one.plates[m])[0] for m in moments]
-        for name, pictures in seen.items():
+            columns[name] = [picture(drawn(which, grids, one, m)[0], one.camera, one.plates[m])[0] for m in moments]
+        for name, pictures in columns.items():
             found[name] = [head_psnr(p, one, m) for p, m in zip(pictures, moments, strict=True)]
             found[f"{name}_lpips"] = [
                 lpips.distance(as_bytes(p.permute(1, 2, 0)), as_bytes(one.pictures[m]))
@@ -206,10 +208,10 @@ def as_bytes(picture: Tensor) -> Array:
     return np.asarray((picture.clamp(0, 1) * 255).round().byte().numpy())
 
 
-def head_psnr(seen: Tensor, one: Sample, moment: int) -> float:
+def head_psnr(rendered: Tensor, one: Sample, moment: int) -> float:
     """dB inside the true head."""
     weight = one.heads[moment]
-    error = ((seen - one.pictures[moment].permute(2, 0, 1)) ** 2).mean(0)
+    error = ((rendered - one.pictures[moment].permute(2, 0, 1)) ** 2).mean(0)
     return float(-10 * torch.log10((error * weight).sum() / weight.sum() + 1e-10))
 
 

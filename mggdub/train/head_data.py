@@ -77,9 +77,9 @@ def prepare_head(
     for index, (_, frame) in enumerate(read_video(path)):
         if index in wanted:
             frames[index] = frame.copy()
-    seen = [_look(frames[int(i)], track, int(i), models) for i in pool]
-    pictures, scale, box, crop_px = framed(seen[0][0], [frames[int(i)] for i in pool], size)
-    heads = np.stack([sampling.sample_crop(_head(maps), crop_px) for _, maps in seen])
+    views = [_look(frames[int(i)], track, int(i), models) for i in pool]
+    pictures, scale, box, crop_px = framed(views[0][0], [frames[int(i)] for i in pool], size)
+    heads = np.stack([sampling.sample_crop(_head(maps), crop_px) for _, maps in views])
     found = [
         {
             "pictures": np.stack([in_box(picture, box) for picture in pictures]),
@@ -96,7 +96,7 @@ def prepare_head(
         at = pool[order]
         torsos = track["torso"] - track["torso"][pool[source]]  # of small motions
         played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at], torsos[at])
-        arrays = avatar_arrays(*seen[source], pictures[source], scale, box, played, models, overlap)
+        arrays = avatar_arrays(*views[source], pictures[source], scale, box, played, models, overlap)
         found.append(arrays | {"order": order})
     return found
 
@@ -138,8 +138,8 @@ def avatar_arrays(
 ) -> dict[str, Array]:
     """The avatar of a picture of `scale` px per photo px, and what it does in every moment of a track."""
     basis = models.expression
-    surface, own = visible.coarse_surface(head, maps), expression.photo_state(basis, head)
-    avatar = assemble(PhotoStudy(head, maps, surface, nothing_learned(), own, picture, scale, box), models, overlap)
+    surface, drivers = visible.coarse_surface(head, maps), expression.photo_state(basis, head)
+    avatar = assemble(PhotoStudy(head, maps, surface, nothing_learned(), drivers, picture, scale, box), models, overlap)
     compositor = Compositor.of(avatar)
     plates = [box.cut(compositor.behind(body)) for body in played.torso]
     now = list(animate.frame_poses(avatar, models, played, relative=True))

@@ -32,8 +32,8 @@ MOUTH_BOX = [61, 291, 0, 17, 37, 267, 84, 314]  # landmarks around the lips
 def on_screen(means: Tensor, camera: Camera) -> Tensor:
     """[N, 2] px of means [N, 3]."""
     view, K = torch.from_numpy(camera.viewmat), torch.from_numpy(camera.K)
-    seen = means @ view[:3, :3].T + view[:3, 3]
-    return seen[:, :2] / seen[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+    in_camera = means @ view[:3, :3].T + view[:3, 3]
+    return in_camera[:, :2] / in_camera[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
 
 
 def astray(net: HeadNet, grids: Grids, one: Sample, moments: range) -> Tensor:
@@ -61,13 +61,13 @@ def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussia
     hidden = one.hidden
     colors = one.colors[:solid]
     if "sym" in one.without:
-        told = torch.zeros(len(one.twin), 4)
+        predicted = torch.zeros(len(one.twin), 4)
     else:
         near, twin = sample_grid(features, one.place[hidden]), sample_grid(features, one.twin)
-        told = net.color_hidden(near, twin, one.twin_color, colors[hidden], one.means[hidden])
-    first = torch.cat([colors[: hidden.start], (colors[hidden] + told[:, :3]).clamp(0, 1)])
+        predicted = net.color_hidden(near, twin, one.twin_color, colors[hidden], one.means[hidden])
+    first = torch.cat([colors[: hidden.start], (colors[hidden] + predicted[:, :3]).clamp(0, 1)])
     colors = (first + sample_grid(shade, one.place[:solid])).clamp(0, 1)
-    opacities = torch.cat([opacities[: hidden.start], (SOLID + told[:, 3]).clamp(0.02, 0.98), opacities[solid:]])
+    opacities = torch.cat([opacities[: hidden.start], (SOLID + predicted[:, 3]).clamp(0.02, 0.98), opacities[solid:]])
     mouth, radii = one.mouth_colors[moment], one.mouth_radii[moment][:, None].expand(-1, 3)
     colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])
     scales = torch.cat([scales[:solid], radii, scales[one.mouth.stop :]])
@@ -94,8 +94,8 @@ def coarse(head: Gaussians, one: Sample) -> Gaussians:
 
 def picture(head: Gaussians, camera: Camera, plate: Tensor) -> tuple[Tensor, Tensor]:
     """[3, h, w] over the plate [h, w, 3], and alpha [h, w]."""
-    seen = rasterize(head, camera)
-    return (seen.colors + (1 - seen.alphas[..., None]) * plate).permute(2, 0, 1), seen.alphas
+    image = rasterize(head, camera)
+    return (image.colors + (1 - image.alphas[..., None]) * plate).permute(2, 0, 1), image.alphas
 
 
 def weight_map(one: Sample, moment: int) -> Tensor:
@@ -112,23 +112,25 @@ def weight_map(one: Sample, moment: int) -> Tensor:
     return weight
 
 
-def likeness(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+def likeness(rendered: Tensor, true: Tensor, weight: Tensor) -> Tensor:
     """L1 + 0.2 (1 - SSIM) of [3, h, w], weighed [h, w]; SSIM in windows of 7 px, every other one."""
-    local = F.avg_pool2d(torch.cat([seen, true, seen * seen, true * true, seen * true, weight[None]])[None], 7, 2)[0]
+    local = F.avg_pool2d(
+        torch.cat([rendered, true, rendered * rendered, true * true, rendered * true, weight[None]])[None], 7, 2
+    )[0]
     similar = ssim_of_moments(*local[:-1].split(3))
-    apart = ((seen - true).abs().mean(0) * weight).sum() / weight.sum()
+    apart = ((rendered - true).abs().mean(0) * weight).sum() / weight.sum()
     return apart + SSIM_SHARE * ((1 - similar.mean(0)) * local[-1]).sum() / local[-1].sum()
 
 
-def perceived(vgg: Vgg, seen: Tensor, true: Tensor, landmarks: Array) -> Tensor:
+def perceived(vgg: Vgg, rendered: Tensor, true: Tensor, landmarks: Array) -> Tensor:
     """Mean absolute difference of VGG16's features in a window around the face."""
-    height, width = seen.shape[1:]
+    height, width = rendered.shape[1:]
     x, y = (landmarks.min(0) + landmarks.max(0)) / 2
     size = min(LOOK_SIZE, height, width)
     left = int(np.clip(x - size / 2, 0, width - size))
     top = int(np.clip(y - size / 2, 0, height - size))
     shift, scale = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    pair = torch.stack([p[:, top : top + size, left : left + size] for p in (seen, true)])
+    pair = torch.stack([p[:, top : top + size, left : left + size] for p in (rendered, true)])
     x = (pair - shift[:, None, None]) / scale[:, None, None]
     total = torch.zeros(())
     for index, (kernel, bias) in enumerate(vgg.convolutions[: LOOK_LAYERS[-1]]):
@@ -164,18 +166,18 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int]) -> dict[str,
     for moment in moments:
         head, motion, shade = drawn(net, grids, one, moment)
         true, weight = one.pictures[moment].permute(2, 0, 1), weight_map(one, moment)
-        seen, alpha = picture(head, one.camera, one.plates[moment])
-        add("fine", likeness(seen, true, weight))
+        rendered, alpha = picture(head, one.camera, one.plates[moment])
+        add("fine", likeness(rendered, true, weight))
         outer = (one.heads[moment] - alpha).abs() * (1 - one.heads[moment])
         add("matte", MATTE_SHARE * outer.mean())
         if moment == moments[0]:  # once an avatar: these are dear
-            terms["look"] = LOOK_SHARE * perceived(vgg, seen, true, one.landmarks[moment])
+            terms["look"] = LOOK_SHARE * perceived(vgg, rendered, true, one.landmarks[moment])
             halves = (true, weight[None], one.plates[moment].permute(2, 0, 1))
             size = (small.height, small.width)
             true, weight, behind = (F.interpolate(p[None], size, mode="area")[0] for p in halves)
             few = head if "densify" in one.without else coarse(head, one)
-            seen, _ = picture(few, small, behind.permute(1, 2, 0))
-            terms["coarse"] = COARSE_SHARE * likeness(seen, true, weight[0])
+            rendered, _ = picture(few, small, behind.permute(1, 2, 0))
+            terms["coarse"] = COARSE_SHARE * likeness(rendered, true, weight[0])
         add("uneven", UNEVEN * unevenness(motion * GRID / 8))
         add("motion", MOTION_COST * motion.abs().mean())
         add("shade", SHADE_COST * (shade.abs().mean() + unevenness(shade)))

@@ -56,16 +56,16 @@ def prepare_views(
     mattes = [np.where(render["label"] == CLOTHES_LABEL, 0, render["alpha"])[..., None] for render in renders]
     heads, *_ = framed(found, [matte.repeat(3, 2) for matte in mattes], SIZE)
     mesh = head_mesh(found.landmarks, found.camera)
-    seen = project_with(mesh @ rotations.transpose(0, 2, 1) + translations[:, None], found.camera.K)  # [T, 478, 2]
+    projected = project_with(mesh @ rotations.transpose(0, 2, 1) + translations[:, None], found.camera.K)  # [T, 478, 2]
     pool = {
         "pictures": np.stack([in_box(picture, box) for picture in small]),
         "heads": np.stack([in_box(matte, box)[..., 0] for matte in heads]),
-        "landmarks": box_px(seen, crop_px),
+        "landmarks": box_px(projected, crop_px),
         "frames": np.arange(len(paths)),
     }
     count = len(paths)
-    own = expression.photo_state(models.expression, found)[-LIP_MODES:]
-    still = np.zeros((count, len(BLENDSHAPES)), np.float32), np.tile(own, (count, 1))
+    at_rest = expression.photo_state(models.expression, found)[-LIP_MODES:]
+    still = np.zeros((count, len(BLENDSHAPES)), np.float32), np.tile(at_rest, (count, 1))
     played = ExpressionTrack(np.arange(count) * FAR, *still, *relative_pose(rotations, translations, 0))
     avatar = avatar_arrays(found, maps, small[0], scale, box, played, models)
     return found, pool, avatar | {"order": np.arange(count)}
@@ -105,10 +105,10 @@ def true_aim(one: head_sample.Sample, crop: Crop, renders: list[dict[str, Array]
     """
     grids = nothing_learned()
     still = torch.zeros(grids.motion.shape[1])
-    own = head_losses.on_screen(head_sample.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
+    points = head_losses.on_screen(head_sample.moved(still, grids, one, 0, one.lead)[0], one.camera).numpy()  # [P, 2]
     first, K = renders[0], one.camera.K
     per_px, centre = np.array([K[0, 0], K[1, 1]]) / FOCAL, K[:2, 2]  # of the crop
-    at = crop.to_picture((own - centre) / per_px + CROP_SIZE / 2)
+    at = crop.to_picture((points - centre) / per_px + CROP_SIZE / 2)
     columns, rows = np.clip(at.astype(int), 0, np.array(first["label"].shape[::-1]) - 1).T
     near = first["depth"].astype(np.float64)
     flat = ndimage.maximum_filter(near, 3) - ndimage.minimum_filter(near, 3) < STEEP

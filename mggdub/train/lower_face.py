@@ -106,19 +106,19 @@ def generator_losses(
 ) -> dict[str, Tensor]:
     """Every term already weighed; their sum is minimised."""
     between = "inside" not in without
-    seen, true = inner(batch.judged(batch.changed(change), between)), inner(batch.judged(batch.true, between))
+    output, true = inner(batch.judged(batch.changed(change), between)), inner(batch.judged(batch.true, between))
     lips = inner(batch.lips)
     weight = (1 + LIPS_WEIGHT * lips) * (1 - (1 - INSIDE_WEIGHT) * inner(batch.inside))
-    terms = {"l1": ((seen - true).abs() * weight).mean()}
+    terms = {"l1": ((output - true).abs() * weight).mean()}
     if "vgg" not in without:
         with torch.no_grad():
             goal = looks(vgg, true)
-        pairs = zip(looks(vgg, seen), goal, strict=True)
+        pairs = zip(looks(vgg, output), goal, strict=True)
         terms["vgg"] = VGG_SHARE * torch.stack([(a - b).square().sum(1).mean() for a, b in pairs]).sum()
     if "gan" not in without and step >= CRITIC_FROM:
         critic.requires_grad_(False)
         where = torch.cat([lips, inner(batch.inside)], 1)
-        fake, real = critic(torch.cat([seen, where], 1)), critic(torch.cat([true, where], 1))
+        fake, real = critic(torch.cat([output, where], 1)), critic(torch.cat([true, where], 1))
         critic.requires_grad_(True)
         terms["gan"] = -GAN_SHARE * fake[-1].float().mean()
         apart = [(a - b.detach()).float().abs().mean() for a, b in zip(fake[:-1], real[:-1], strict=True)]
@@ -130,8 +130,8 @@ def critic_loss(batch: Windows, change: Tensor, critic: Critic, between: bool) -
     """Hinge loss of true and changed windows."""
     where = torch.cat([inner(batch.lips), inner(batch.inside)], 1)
     pictures = (batch.changed(change.detach()), batch.true)
-    seen, true = (inner(batch.judged(picture, between)) for picture in pictures)
-    real, fake = (critic(torch.cat([x, where], 1))[-1].float() for x in (true, seen))
+    output, true = (inner(batch.judged(picture, between)) for picture in pictures)
+    real, fake = (critic(torch.cat([x, where], 1))[-1].float() for x in (true, output))
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
@@ -162,8 +162,8 @@ def train(
         net.load_state_dict(earlier["net"])
         critic.load_state_dict(earlier["critic"])
         mean, first = {name: value.to(device) for name, value in earlier["mean"].items()}, earlier["step"]
-        for adam, kept in zip(adams, earlier["adams"], strict=True):
-            adam.load_state_dict(kept)
+        for adam, saved in zip(adams, earlier["adams"], strict=True):
+            adam.load_state_dict(saved)
     began, log = time.perf_counter(), dict[str, Tensor]()
     for step in range(first, steps):
         batch = blinded(bank.batch(step, size), without)
@@ -205,19 +205,19 @@ def judge(net: LowerFaceNet, data: Data, without: frozenset[str] = frozenset()) 
     """Of people held out: how far drawn and changed windows are from the true ones, and how sharp both are to it."""
     lpips, vgg = load_lpips(), load_vgg()
     rows = []
-    for own in data.avatars.values():
-        for avatar in own:
+    for avatars in data.avatars.values():
+        for avatar in avatars:
             batch = blinded(windows_of([(avatar, k) for k in range(0, len(avatar["true"]), 3)]), without)
             changed = batch.changed(changes(net, batch, without))
             true = batch.judged(batch.true, "inside" not in without)
             for before, after, aim in zip(inner(batch.whole), inner(changed), inner(true), strict=True):
                 row = []
-                for seen in (before, after):
-                    pair = zip(looks(vgg, seen[None]), looks(vgg, aim[None]), strict=True)
+                for output in (before, after):
+                    pair = zip(looks(vgg, output[None]), looks(vgg, aim[None]), strict=True)
                     row += [
-                        float((seen - aim).abs().mean()),
+                        float((output - aim).abs().mean()),
                         float(sum((a - b).square().sum(1).mean() for a, b in pair)),
-                        lpips.distance(*(_bytes(p) for p in (seen, aim))),
+                        lpips.distance(*(_bytes(p) for p in (output, aim))),
                     ]
                 rows.append(row)
     means = np.mean(rows, 0)

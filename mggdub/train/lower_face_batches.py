@@ -67,7 +67,7 @@ class Data:
 
     def part(self, held: bool) -> Data:
         """The people who are held out, or the others."""
-        return Data({name: own for name, own in self.avatars.items() if held_out(name) is held})
+        return Data({name: avatars for name, avatars in self.avatars.items() if held_out(name) is held})
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ class Bank:
         """Everything is kept there: a thousand windows take 0.4 GB."""
         parts: list[Windows] = []
         people, count = [], 0
-        for own in data.avatars.values():
+        for avatars in data.avatars.values():
             spans = []
-            for avatar in own:
+            for avatar in avatars:
                 frames = len(avatar["true"])
                 batch = Windows(*(x.to(device) for x in windows_of([(avatar, k) for k in range(frames)])))
                 batch = batch._replace(true=laid_over(batch))
@@ -140,9 +140,9 @@ def laid_over(batch: Windows) -> Tensor:
     aim, true = (gray - blurred(gray, FLOW_SMOOTH) for gray in grays)
     trust, flow = 1 - F.max_pool2d(inside, 3, 1, 1), torch.zeros_like(true).expand(-1, 2, -1, -1)
     for _ in range(FLOW_ROUNDS):
-        seen = moved(true, flow)
-        across, down = (torch.gradient(seen, dim=axis)[0] for axis in (3, 2))
-        products = [across * across, across * down, down * down, across * (aim - seen), down * (aim - seen)]
+        warped = moved(true, flow)
+        across, down = (torch.gradient(warped, dim=axis)[0] for axis in (3, 2))
+        products = [across * across, across * down, down * down, across * (aim - warped), down * (aim - warped)]
         xx, xy, yy, xd, yd = blurred(torch.cat(products, 1) * trust, FLOW_SMOOTH / 2).unbind(1)
         xx, yy = xx + FLOW_FLAT, yy + FLOW_FLAT
         area = xx * yy - xy * xy
@@ -163,11 +163,11 @@ def varied(batch: Windows, rng: np.random.Generator) -> Windows:
     """In other light, laid a little otherwise, and half of them as in a mirror."""
     count, device = len(batch.inputs), batch.inputs.device
     light, tint = rng.uniform(*LIGHT, (count, 1, 1, 1)), rng.uniform(*TINT, (count, 3, 1, 1))
-    kept = rng.random(count) < 0.5  # as sharp as they are
-    tilt, size = np.radians(rng.uniform(-TILT, TILT, count)) * ~kept, np.where(kept, 1, rng.uniform(*SIZES, count))
+    sharp = rng.random(count) < 0.5  # as sharp as they are
+    tilt, size = np.radians(rng.uniform(-TILT, TILT, count)) * ~sharp, np.where(sharp, 1, rng.uniform(*SIZES, count))
     mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0)
     turn = np.stack([np.cos(tilt) * mirror, -np.sin(tilt), np.sin(tilt) * mirror, np.cos(tilt)], 1).reshape(-1, 2, 2)
-    shift = rng.uniform(-SHIFT, SHIFT, (count, 2, 1)) * 2 / SIZE * ~kept[:, None, None]
+    shift = rng.uniform(-SHIFT, SHIFT, (count, 2, 1)) * 2 / SIZE * ~sharp[:, None, None]
     gain, there, back = (
         torch.from_numpy(x.astype(np.float32)).to(device)
         for x in (light * tint, np.concatenate([turn / size[:, None, None], shift], 2), turn * size[:, None, None])

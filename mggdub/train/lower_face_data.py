@@ -144,10 +144,10 @@ def main() -> None:
     for source in SOURCES:
         for row in usable(given.clips, given.split):
             stem = Path(row["file"]).stem
-            kept, target = given.tracks / given.split / f"{stem}.npz", given.out / f"{stem}_{source}.npz"
-            if target.exists() or not kept.exists():
+            tracked, target = given.tracks / given.split / f"{stem}.npz", given.out / f"{stem}_{source}.npz"
+            if target.exists() or not tracked.exists():
                 continue
-            track = load_track(kept)
+            track = load_track(tracked)
             if len(track["times"]) < SHORTEST:
                 continue
             try:

@@ -54,7 +54,7 @@ CARD = {
 
 def collect(clips: Path, work: Path) -> list[Path]:
     """One file of mouths for every usable training clip; those that are there already are kept."""
-    finder, kept = FaceFinder(1), []
+    finder, made = FaceFinder(1), []
     for row in usable_clips(clips):
         target = work / f"{Path(row['file']).stem}.npz"
         if not target.exists():
@@ -63,8 +63,8 @@ def collect(clips: Path, work: Path) -> list[Path]:
             except MggdubError as error:
                 print(f"dropped {row['file']}: {error}", flush=True)
                 continue
-        kept.append(target)
-    return kept
+        made.append(target)
+    return made
 
 
 def usable_clips(clips: Path) -> list[dict[str, str]]:
@@ -154,8 +154,8 @@ def people(files: list[Path]) -> dict[str, Frames]:
         count = len(whole["pictures"])
         if count < FEWEST_FRAMES or (lip_gap(whole["mesh"]) > WIDE).sum() < FEWEST_WIDE:
             continue
-        kept = np.sort(np.random.default_rng(0).permutation(count)[:MOST_FRAMES])
-        found[name] = Frames(*(whole[key][kept] for key in ("pictures", "mesh", "rest", "skin")))
+        chosen = np.sort(np.random.default_rng(0).permutation(count)[:MOST_FRAMES])
+        found[name] = Frames(*(whole[key][chosen] for key in ("pictures", "mesh", "rest", "skin")))
     return found
 
 
@@ -180,14 +180,14 @@ def best(atlas: MouthAtlas, trial: Trial, count: int) -> tuple[MouthAtlas, list[
 def measure(atlas: MouthAtlas, everybody: list[list[Sample]], lpips: Lpips) -> dict[str, float]:
     """How the atlas serves people who are not in it, each painted with whom an avatar would choose."""
     trial = tried(atlas, everybody, lpips)
-    told = []
+    rows = []
     for q, mouths in enumerate(everybody):
         if mouths:
             p = people_costs(atlas, mouths[0].skin).argmin()
-            told.append([trial.lpips[p, q], *trial.inside[p, q]])
-    middle = np.nanmedian(np.array(told), 0)
+            rows.append([trial.lpips[p, q], *trial.inside[p, q]])
+    middle = np.nanmedian(np.array(rows), 0)
     named = dict(zip(("lpips", "inner_spread", "inner_level", "inner_sharpness"), middle, strict=True))
-    return {"people": len(told)} | {name: round(float(value), 4) for name, value in named.items()}
+    return {"people": len(rows)} | {name: round(float(value), 4) for name, value in named.items()}
 
 
 def main() -> None:
@@ -207,8 +207,8 @@ def main() -> None:
     lpips = load_lpips()
     served = list(known)[::SERVED]
     trial = tried(atlas, [samples(known[name]) for name in served], lpips)
-    own = np.array([[name == other for other in served] for name in names])  # nobody serves themselves
-    trial.lpips[own] = trial.inside[own] = np.nan
+    same = np.array([[name == other for other in served] for name in names])  # nobody serves themselves
+    trial.lpips[same] = trial.inside[same] = np.nan
     chosen, order = best(atlas, trial, given.people)
     others = [samples(frames) for name, frames in everybody.items() if held_out(name)]
     metrics = measure(chosen, others, lpips)

@@ -91,8 +91,8 @@ def tried(atlas: MouthAtlas, everybody: list[list[Sample]], lpips: Lpips) -> Tri
             pictures = [painted(atlas, p, one) for one in mouths]
             apart[p, q] = np.mean([lpips.distance(a, one.picture) for a, one in zip(pictures, mouths, strict=True)])
             numbers = [inner_numbers(a, one) for a, one in zip(pictures, mouths, strict=True)]
-            if seen := [n for n in numbers if n is not None]:
-                inside[p, q] = np.median(seen, 0)
+            if measured := [n for n in numbers if n is not None]:
+                inside[p, q] = np.median(measured, 0)
     return Trial(apart, inside)
 
 

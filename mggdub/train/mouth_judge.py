@@ -25,12 +25,12 @@ from mggdub.face.mesh import INNER_LIPS, LIP_LANDMARKS, inside
 from mggdub.geometry.camera import OUTER_EYES
 from mggdub.media.video import probe, read_video
 from mggdub.metrics import pixels
-from mggdub.metrics.landmarks import interval, lip_aperture
+from mggdub.metrics.landmarks import lip_aperture
 from mggdub.models import Models, load_models
 from mggdub.motion.driving import read_drive
 from mggdub.motion.track import resample
 from mggdub.options import RenderOptions
-from mggdub.train.common import save_arrays
+from mggdub.train.common import interval, save_arrays
 from mggdub.types import Array, ExpressionTrack, Face, Photo
 
 PAIRS = 10  # of neighbouring frames that are drawn of a clip
@@ -50,13 +50,13 @@ class Judges:
     recogniser: perceptual.Recogniser
 
 
-def drive_of(clip: Path, models: Models, kept: Path) -> ExpressionTrack:
+def drive_of(clip: Path, models: Models, cache: Path) -> ExpressionTrack:
     """The clip's own track; read once and kept."""
     names = [f.name for f in fields(ExpressionTrack)]
-    if not kept.exists():
+    if not cache.exists():
         track = resample(read_drive(clip, models.eyes), float(probe(clip).fps))
-        save_arrays(kept, {name: getattr(track, name) for name in names})
-    with np.load(kept) as file:
+        save_arrays(cache, {name: getattr(track, name) for name in names})
+    with np.load(cache) as file:
         return ExpressionTrack(**{name: file[name] for name in names})
 
 
@@ -128,18 +128,18 @@ def judge_clip(clip: Path, out: Path, models: Models, judges: Judges) -> dict[st
         ours = [next(draw), next(draw)]
         true = [face for face in faces[k : k + 2] if face]
         found = [models.faces.track(frame, face) for frame, face in zip(ours, true, strict=True)]
-        seen = [face for face in found if face]
-        if len(seen) < 2:
+        our_faces = [face for face in found if face]
+        if len(our_faces) < 2:
             continue
-        row, boxes = judge_pair(ours, [truth[k], truth[k + 1]], seen, true, judges)
+        row, boxes = judge_pair(ours, [truth[k], truth[k + 1]], our_faces, true, judges)
         rows.append(row)
         for name, box in zip(("ours", "truth"), boxes, strict=True):
             features[name].append(judges.vgg.features(box))
         tiles.append(np.concatenate(boxes[::-1]))
     save_arrays(out / f"{clip.stem}.features.npz", {name: np.array(v) for name, v in features.items()})
     Image.fromarray(np.concatenate(tiles, 1)).save(out / f"{clip.stem}.png")
-    told = {name: np.array([row[name] for row in rows]) for name in METRICS}
-    return {name: float(np.nanmedian(v)) for name, v in told.items() if np.isfinite(v).any()} | {"frames": len(rows)}
+    columns = {name: np.array([row[name] for row in rows]) for name in METRICS}
+    return {name: float(np.nanmedian(v)) for name, v in columns.items() if np.isfinite(v).any()} | {"frames": len(rows)}
 
 
 def follow(frames: dict[int, Array], models: Models) -> list[Face | None]:
@@ -153,22 +153,22 @@ def follow(frames: dict[int, Array], models: Models) -> list[Face | None]:
 
 
 def judge_pair(
-    ours: list[Array], truth: list[Array], seen: list[Face], true: list[Face], judges: Judges
+    ours: list[Array], truth: list[Array], our_faces: list[Face], true: list[Face], judges: Judges
 ) -> tuple[dict[str, float], tuple[Array, Array]]:
     """One frame's numbers, with what changes to the next, and the two mouths' squares."""
-    a, b = mouth_numbers(ours[0], seen[0].landmarks), mouth_numbers(truth[0], true[0].landmarks)
+    a, b = mouth_numbers(ours[0], our_faces[0].landmarks), mouth_numbers(truth[0], true[0].landmarks)
     row = {name: a[name] / max(b[name], 1e-6) for name in a}
     squares = [[cut_square(f, t.landmarks) for f, t in zip(fs, true, strict=True)] for fs in (ours, truth)]
     row["lpips"] = judges.lpips.distance(squares[0][0], squares[1][0])
     changes = []
-    for pair, sides in zip(squares, (seen, true), strict=True):
+    for pair, sides in zip(squares, (our_faces, true), strict=True):
         marks = [_in_square(f.landmarks, t.landmarks) for f, t in zip(sides, true, strict=True)]
         mask = inner_mask(marks[0], (BOX, BOX)) & inner_mask(marks[1], (BOX, BOX))
         apart = np.abs(pixels.grey(pair[0]) - pixels.grey(pair[1]))[mask]
         changes.append(float(apart.mean()) if len(apart) > FEWEST else float("nan"))
     row["change"] = changes[0] / max(changes[1], 1e-6)
     row["csim"] = perceptual.cosine(
-        judges.recogniser.descriptor(ours[0], seen[0].landmarks),
+        judges.recogniser.descriptor(ours[0], our_faces[0].landmarks),
         judges.recogniser.descriptor(truth[0], true[0].landmarks),
     )
     return row, (squares[0][0], squares[1][0])
@@ -183,22 +183,22 @@ def _in_square(landmarks: Array, beside: Array) -> Array:
 def report(out: Path, against: Path | None) -> dict[str, Any]:
     """Medians over clips with intervals, FD-VGG, and what changed against an earlier version."""
     rows = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*.json"))}
-    told: dict[str, Any] = {"clips": len(rows)}
+    summary: dict[str, Any] = {"clips": len(rows)}
     for name in METRICS:
-        told[name] = interval(np.array([row[name] for row in rows.values() if name in row]))
-    told["fd_vgg"] = fd_vgg(out, sorted(rows))
+        summary[name] = interval(np.array([row[name] for row in rows.values() if name in row]))
+    summary["fd_vgg"] = fd_vgg(out, sorted(rows))
     if against is None:
-        return told
+        return summary
     before = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(against.glob("*.json"))}
     both = sorted(rows.keys() & before.keys())
-    told["clips in both"] = len(both)
+    summary["clips in both"] = len(both)
     for name in METRICS:
         apart = [rows[c][name] - before[c][name] for c in both if name in rows[c] and name in before[c]]
-        told[f"{name} - before"] = interval(np.array(apart), "mean")
+        summary[f"{name} - before"] = interval(np.array(apart), "mean")
     shares = [rows[c]["lpips"] / before[c]["lpips"] - 1 for c in both]
-    told["lpips, share of before"] = interval(np.array(shares), "mean")
-    told["fd_vgg before"], told["fd_vgg of both"] = fd_vgg(against, both), fd_vgg(out, both)
-    return told
+    summary["lpips, share of before"] = interval(np.array(shares), "mean")
+    summary["fd_vgg before"], summary["fd_vgg of both"] = fd_vgg(against, both), fd_vgg(out, both)
+    return summary
 
 
 def fd_vgg(out: Path, names: list[str]) -> float:
@@ -222,14 +222,14 @@ def main() -> None:
     models = load_models()
     judges = Judges(perceptual.load_lpips(), perceptual.load_vgg(), perceptual.load_recogniser())
     for clip in sorted(given.clips.glob("*.mp4")):
-        kept = given.out / f"{clip.stem}.json"
-        if kept.exists() or (given.only and clip.stem not in given.only):
+        result = given.out / f"{clip.stem}.json"
+        if result.exists() or (given.only and clip.stem not in given.only):
             continue
         numbers = judge_clip(clip, given.out, models, judges)
         if numbers is None:
             print(f"{clip.stem}: no open mouth", flush=True)
             continue
-        kept.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+        result.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
         print(clip.stem, {name: round(value, 3) for name, value in numbers.items()}, flush=True)
     for name, value in report(given.out, given.against).items():
         print(name, np.round(value, 4).tolist())

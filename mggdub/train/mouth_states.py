@@ -103,10 +103,10 @@ def aligned(luma: Array, masks: Array, lips: Array, guess: Array, open_by: Array
     pictures, zones = pictures[:, band, TEETH].astype(np.float32), zones[:, band, TEETH]
     trusted = (np.minimum(open_by, 1) * (open_by > SHOWS))[:, None, None]
     for number in range(ROUNDS):
-        now, seen = (np.array([_moved(p, s) for p, s in zip(x, shifts, strict=True)]) for x in (pictures, zones))
-        mean, weight = _mean(now, seen * trusted)
+        now, visible = (np.array([_moved(p, s) for p, s in zip(x, shifts, strict=True)]) for x in (pictures, zones))
+        mean, weight = _mean(now, visible * trusted)
         if number:
-            mean, weight = _mean(now, seen * trusted * np.exp(-((now - mean) ** 2) / (2 * ALIKE**2)))
+            mean, weight = _mean(now, visible * trusted * np.exp(-((now - mean) ** 2) / (2 * ALIKE**2)))
         share = np.minimum(weight / 2, 1)
         shifts = best_shifts(pictures, zones, mean, share)
     return np.asarray((start + shifts)[:, ::-1] * PITCH)
@@ -196,8 +196,8 @@ def fit_state(placed: Placed, centre: Array, skin: Array, config: MouthConfig) -
     span, edges = lip_edges(lips, config.columns, config.margin)
     places = picture_places(span, edges, config.rows, config.margin)
     down = np.clip((places[..., 1] - edges[0]) / (edges[1] - edges[0]), 0, 1)
-    seen = [sampled(placed, int(f), places, lower_share(down)[..., None], low, skin) for f in near]
-    colours, shown = (np.array(x) for x in zip(*seen, strict=True))  # [M, R, C, 3], [M, R, C]
+    samples = [sampled(placed, int(f), places, lower_share(down)[..., None], low, skin) for f in near]
+    colours, shown = (np.array(x) for x in zip(*samples, strict=True))  # [M, R, C, 3], [M, R, C]
     usual = max(float(np.median(apart)), 0.05)
     members, fallback = alike(colours @ LUMA, shown, apart / usual), np.exp(-apart / usual)
     weights = shown * (members + 1e-3 * fallback / fallback.sum())[:, None, None]

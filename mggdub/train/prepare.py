@@ -135,34 +135,34 @@ def clips(folder: Path) -> list[dict[str, str]]:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
         rows = [{"file": p.name, "split": "train", "identity": p.stem, "audio": "yes"} for p in found]
     order = {("train", "yes"): 0, ("val", "yes"): 1, ("extra", "yes"): 2}
-    seen: dict[str, int] = {}
+    count: dict[str, int] = {}
     ranked = []
     for row in rows:
-        seen[row["identity"]] = seen.get(row["identity"], 0) + 1
-        ranked.append((order.get((row["split"], row["audio"]), 3), seen[row["identity"]], row))
+        count[row["identity"]] = count.get(row["identity"], 0) + 1
+        ranked.append((order.get((row["split"], row["audio"]), 3), count[row["identity"]], row))
     return [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
 
 
 def first_of_each(rows: list[dict[str, str]], most: int) -> list[dict[str, str]]:
     """At most so many rows of every person, the first ones, in their order."""
     count: dict[str, int] = {}
-    kept = []
+    chosen = []
     for row in rows:
         count[row["identity"]] = count.get(row["identity"], 0) + 1
         if count[row["identity"]] <= most:
-            kept.append(row)
-    return kept
+            chosen.append(row)
+    return chosen
 
 
 def capped(rows: list[dict[str, str]], most: float) -> list[dict[str, str]]:
     """The first of every person's clips, `most` seconds together or one clip; without a manifest all of them."""
     taken: dict[str, float] = {}
-    kept = []
+    chosen = []
     for row in rows:
         if taken.get(row["identity"], 0.0) < most:
-            kept.append(row)
+            chosen.append(row)
         taken[row["identity"]] = taken.get(row["identity"], 0.0) + float(row.get("seconds", 0))
-    return kept
+    return chosen
 
 
 def main() -> None:

@@ -61,8 +61,8 @@ def fold_of(people: list[str]) -> dict[str, int]:
 
 def design(section: Section) -> Array:
     """[n, features * offsets + 1]: what the map sees of a section, and 1."""
-    seen = around(torch.from_numpy(section.features.astype(np.float32)), LipMapConfig().offsets)[MARGIN:-MARGIN]
-    return torch.cat([seen, torch.ones(len(seen), 1)], 1).numpy()
+    inputs = around(torch.from_numpy(section.features.astype(np.float32)), LipMapConfig().offsets)[MARGIN:-MARGIN]
+    return torch.cat([inputs, torch.ones(len(inputs), 1)], 1).numpy()
 
 
 def linear_maps(found: list[Section], basis: ExpressionBasis) -> list[Array]:
@@ -83,8 +83,8 @@ def linear_maps(found: list[Section], basis: ExpressionBasis) -> list[Array]:
         gram[fold] += x.T @ (share * x)
         side[fold] += x.T @ (share * wanted)
     ridge = RIDGE * np.trace(gram.sum(0)) / size * np.eye(size, dtype=np.float32)
-    kept = [*(1.0 - np.eye(FOLDS, dtype=np.float32)), np.ones(FOLDS, np.float32)]
-    return [np.linalg.solve(np.tensordot(k, gram, 1) + ridge, np.tensordot(k, side, 1)) for k in kept]
+    masks = [*(1.0 - np.eye(FOLDS, dtype=np.float32)), np.ones(FOLDS, np.float32)]
+    return [np.linalg.solve(np.tensordot(mask, gram, 1) + ridge, np.tensordot(mask, side, 1)) for mask in masks]
 
 
 def linear_gap(found: list[Section], maps: list[Array], basis: ExpressionBasis) -> list[Array]:
@@ -94,11 +94,11 @@ def linear_gap(found: list[Section], maps: list[Array], basis: ExpressionBasis) 
     return [design(section) @ (maps[folds[section.person]][:, :LIP_MODES] @ to_gap) for section in found]
 
 
-def lag_curve(heard: Array, seen: Array, reach: int = 10) -> Array:
+def lag_curve(heard: Array, true: Array, reach: int = 10) -> Array:
     """[2 reach + 1] correlation of the lips `lag` frames later with what is heard."""
     curve = []
     for lag in range(-reach, reach + 1):
-        a, b = heard[max(0, -lag) : len(heard) - max(0, lag)], seen[max(0, lag) : len(seen) - max(0, -lag)]
+        a, b = heard[max(0, -lag) : len(heard) - max(0, lag)], true[max(0, lag) : len(true) - max(0, -lag)]
         curve.append(correlation(a, b) if len(a) > 12 else 0.0)
     return np.array(curve)
 
@@ -114,9 +114,9 @@ def find_lags(found: list[Section], basis: ExpressionBasis) -> dict[str, float]:
         frames[section.clip] += len(section.gap)
     curves: dict[str, list[tuple[int, Array]]] = defaultdict(list)
     groups: dict[str, set[str]] = defaultdict(set)
-    for section, said in zip(found, heard, strict=True):
+    for section, predicted in zip(found, heard, strict=True):
         group = section.clip if frames[section.clip] >= OWN_LAG else section.person
-        curves[group].append((len(said), lag_curve(said, section.gap)))
+        curves[group].append((len(predicted), lag_curve(predicted, section.gap)))
         groups[group].add(section.clip)
     lags: dict[str, float] = {}
     for group, parts in curves.items():
@@ -130,7 +130,7 @@ def find_lags(found: list[Section], basis: ExpressionBasis) -> dict[str, float]:
     for section in found:
         if section.clip in lags and frames[section.clip] >= OWN_LAG:
             by_person[section.person].append(lags[section.clip])
-    usual = float(np.mean([np.mean(own) for own in by_person.values()]))
+    usual = float(np.mean([np.mean(lags) for lags in by_person.values()]))
     print(f"lips usually follow {usual:+.2f} frames later than the first map hears them", flush=True)
     return {clip: lag - usual for clip, lag in lags.items()}
 
@@ -146,19 +146,20 @@ def by_clip(found: list[Section], values: list[Array]) -> dict[str, Array]:
 def measure(found: list[Section], heard: list[Array]) -> dict[str, float]:
     """Opening of the lips, heard against seen, clip by clip; people count alike. Scrambled: others' sound."""
     rng = np.random.default_rng(0)
-    seen, said = by_clip(found, [s.gap for s in found]), by_clip(found, heard)
+    true, predicted = by_clip(found, [s.gap for s in found]), by_clip(found, heard)
     voice = by_clip(found, [s.voice for s in found])
     person = {section.clip: section.person for section in found}
     scores: dict[str, list[Array]] = defaultdict(list)
-    for clip, gap in seen.items():
+    for clip, gap in true.items():
         if len(gap) < 25 or voice[clip].sum() < 12:
             continue
-        others = [o for o in rng.permutation(sorted(said)) if person[o] != person[clip] and len(said[o]) >= 25][:12]
-        own = correlation(said[clip], gap)
-        scrambled = np.mean([correlation(said[o][: len(gap)], gap[: len(said[o])]) for o in others])
+        ours, strangers = predicted[clip], [o for o in rng.permutation(sorted(predicted)) if person[o] != person[clip]]
+        others = [o for o in strangers if len(predicted[o]) >= 25][:12]
+        matched = correlation(ours, gap)
+        scrambled = np.mean([correlation(predicted[o][: len(gap)], gap[: len(predicted[o])]) for o in others])
         speaking = voice[clip] > 0.5
-        spread = np.quantile([said[clip][speaking], gap[speaking]], QUANTILES, axis=1).T.ravel()
-        scores[person[clip]].append(np.array([own, scrambled, said[clip].std() / max(gap.std(), 1e-3), *spread]))
+        spread = np.quantile([ours[speaking], gap[speaking]], QUANTILES, axis=1).T.ravel()
+        scores[person[clip]].append(np.array([matched, scrambled, ours.std() / max(gap.std(), 1e-3), *spread]))
     table = np.array([np.mean(rows, axis=0) for rows in scores.values()])  # [P, 7]
     middle = np.median(table, 0)
     draws = [np.median(table[rng.integers(0, len(table), len(table)), 0]) for _ in range(1000)]

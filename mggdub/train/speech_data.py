@@ -106,8 +106,8 @@ def cache_features(rows: list[dict[str, str]], folder: Path, cache: Path, encode
 
 
 def save_sound(target: Path, encoder: WhisperEncoder, sound: Array, faster: float, voice: Array) -> None:
-    kept: dict[str, Any] = {f"x{token}": x.half().numpy() for token, x in token_windows(encoder, level(sound))}
-    np.savez(target, faster=faster, voice=voice, **kept)
+    windows: dict[str, Any] = {f"x{token}": x.half().numpy() for token, x in token_windows(encoder, level(sound))}
+    np.savez(target, faster=faster, voice=voice, **windows)
 
 
 def cache_noise(cache: Path, encoder: WhisperEncoder, count: int = 60) -> None:
@@ -168,9 +168,9 @@ def sections(
     people = {Path(row["file"]).stem: row["identity"] for row in rows}
     found: list[list[Section]] = [[] for _ in range(VARIANTS)]
     for variant in range(VARIANTS):
-        for stem, own in lips.items():
+        for stem, track in lips.items():
             path = cache / f"{stem}.{variant}.npz"
-            if not path.exists() or len(own["times"]) < 12:
+            if not path.exists() or len(track["times"]) < 12:
                 continue
             size = np.clip(middle / max(ordinary[people[stem]], 1e-3), 0.4, 2.5)
             share = min(1.0, PERSON_CAP / frames[people[stem]])
@@ -182,12 +182,12 @@ def sections(
                     start, count = int(name[1:]) // 2, len(features) // 2 - 2 * MARGIN
                     times = (start + np.arange(count) + 0.5) / RATE * faster
                     at = times + late
-                    seen = (at >= own["times"][0] - 0.02) & (at <= own["times"][-1] + 0.02)
-                    seen &= np.interp(at, own["times"], own["seen"]) > 0.99
-                    if seen.sum() < 8:
+                    tracked = (at >= track["times"][0] - 0.02) & (at <= track["times"][-1] + 0.02)
+                    tracked &= np.interp(at, track["times"], track["seen"]) > 0.99
+                    if tracked.sum() < 8:
                         continue
-                    modes = np.stack([np.interp(at, own["times"], mode) for mode in own["modes"].T], 1)
-                    gap = np.interp(at, own["times"], own["gap"])
+                    modes = np.stack([np.interp(at, track["times"], mode) for mode in track["modes"].T], 1)
+                    gap = np.interp(at, track["times"], track["gap"])
                     spoken = np.interp(times, (np.arange(len(voice)) + 0.5) / RATE, voice)
                     found[variant].append(
                         Section(
@@ -197,7 +197,7 @@ def sections(
                             (size * modes).astype(np.float32),
                             (size * gap).astype(np.float32),
                             (spoken > 0.5).astype(np.float32),
-                            seen.astype(np.float32),
+                            tracked.astype(np.float32),
                             share * count,
                         )
                     )

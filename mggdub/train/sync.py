@@ -89,20 +89,20 @@ def read_talks(
     return found
 
 
-def known_lags(rows: list[dict[str, str]], tracks: Path, cache: Path, kept: Path) -> dict[str, float]:
+def known_lags(rows: list[dict[str, str]], tracks: Path, cache: Path, file: Path) -> dict[str, float]:
     """Frames that each clip's lips are late, 0 for GRID; clips out of step are missing. Found once, kept in a file."""
-    if not kept.exists():
+    if not file.exists():
         basis = load_expression()
         lags = find_lags(sections(rows, tracks, cache, basis, None)[0], basis)
         studio = defaultdict(list)
         for row in rows:
             if (stem := Path(row["file"]).stem) in lags and stem.startswith(STUDIO):
                 studio[row["identity"]].append(lags[stem])
-        zero = float(np.mean([np.mean(own) for own in studio.values()]))
+        zero = float(np.mean([np.mean(late) for late in studio.values()]))
         print(f"the lips of {STUDIO}* are {zero:+.2f} frames later than most people's", flush=True)
         lags = {clip: 0.0 if clip.startswith(STUDIO) else lag - zero for clip, lag in lags.items()}
-        kept.write_text(json.dumps(lags), encoding="utf-8")
-    return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        file.write_text(json.dumps(lags), encoding="utf-8")
+    return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def mirrored() -> Array:
@@ -129,20 +129,23 @@ def make_batch(talks: list[Talk], chances: Array, step: int) -> tuple[Tensor, Te
         lips[row, :count] = part.reshape(count, -1)
         tokens[row, : 2 * count] = talk.tokens[2 * start : 2 * (start + count)]
         known[row, :count] = talk.known[start : start + LENGTH]
-        for kept in (lips[row], tokens[row]):  # a moment is missing
+        for part in (lips[row], tokens[row]):  # a moment is missing
             if rng.random() < 0.3:
-                at, long = int(rng.integers(0, len(kept))), int(rng.integers(1, len(kept) // 12))
-                kept[at : at + long] = kept[max(at - 1, 0)]
+                at, long = int(rng.integers(0, len(part))), int(rng.integers(1, len(part) // 12))
+                part[at : at + long] = part[max(at - 1, 0)]
     return torch.from_numpy(lips), torch.from_numpy(tokens), torch.from_numpy(known)
 
 
 def shift_losses(judge: Judge, sharpness: Tensor, lips: Tensor, tokens: Tensor, known: Tensor) -> dict[str, Tensor]:
     """Cross entropies of the true shift, for single frames and for WINDOW frames together."""
-    seen, heard = judge.see(lips), judge.hear(judge.keep(tokens))
+    lip_vectors, sound_vectors = judge.see(lips), judge.hear(judge.keep(tokens))
     shifts = torch.arange(-REACH, REACH + 1)
     target = torch.softmax(-0.5 * (shifts / IN_STEP) ** 2, 0)
     losses = {}
-    for name, far in (("sound moves", distances(seen, heard)), ("lips move", distances(heard, seen))):
+    for name, far in (
+        ("sound moves", distances(lip_vectors, sound_vectors)),
+        ("lips move", distances(sound_vectors, lip_vectors)),
+    ):
         other = functional.pad(known, (REACH, REACH)).unfold(1, 2 * REACH + 1, 1)
         both = known[..., None] & other
         far = torch.where(both, far, 0.0)
@@ -185,7 +188,7 @@ def examine(judge: Judge, talks: list[Talk]) -> dict[str, float]:
                 )
     found: dict[str, float] = {"people": len(scores)}
     for name in ("1 s", "4 s", "clip"):
-        table = np.array([np.mean(own[name], 0) for own in scores.values() if own[name]])
+        table = np.array([np.mean(rows[name], 0) for rows in scores.values() if rows[name]])
         near, two, least, margin = table.mean(0)
         found |= {
             f"{name}: 1 of 31 within a frame": near,

@@ -107,7 +107,7 @@ def test_depth_and_normals_that_nothing_teaches_are_those_from_before() -> None:
     none, maps = torch.zeros(2, 1, 160, 160), torch.zeros(2, 3, 160, 160)
     label, points = torch.ones(2, 160, 160, dtype=torch.int64), torch.zeros(2, 478, 3)
     batch = geometry_batches.Batch(image, none, label, none, maps, points, image[:0], none[:0], (0.0, 0.0), 0, 2)
-    taught = geometry.kept(net, batch)
+    taught = geometry.with_earlier_depth(net, batch)
     with torch.no_grad():
         terms = geometry.losses(net, taught)
     assert (
