@@ -11,8 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from mggdub.motion.manner import MINUTE, Manner
 from mggdub.motion.prosody import Prosody
-from mggdub.motion.selection import NAMES, Piece, heard_of, joint_state, mirrored, next_piece, places_of
+from mggdub.motion.selection import (
+    LATELY,
+    NAMES,
+    SOON,
+    Piece,
+    heard_of,
+    joint_state,
+    mirrored,
+    next_piece,
+    places_of,
+)
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
@@ -33,8 +44,9 @@ class BodyMotion:
     pieces: tuple[Piece, ...]
 
 
-def body_motion(bank: MotionBank, prosody: Prosody, seed: int) -> BodyMotion:
-    """Motion that fits how something is said; the same seed gives the same."""
+def body_motion(bank: MotionBank, prosody: Prosody, seed: int, person: Manner | None = None) -> BodyMotion:
+    """Motion of a `person` that fits how something is said; the same seed gives the same."""
+    person = person or Manner()
     heard, places, count = heard_of(prosody), places_of(bank), len(prosody)
     rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
@@ -43,13 +55,20 @@ def body_motion(bank: MotionBank, prosody: Prosody, seed: int) -> BodyMotion:
     held, moving, face = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
     while not pieces or pieces[-1].end < count:
         now = pieces[-1].end if pieces else 0
-        piece = next_piece(places, heard, now, joint_state(held, face, moving), played, rng)
+        due = blinks_due(blinks, now, person.blinks)
+        piece = next_piece(places, heard, now, joint_state(held, face, moving), played, due, rng)
         own_pose, own_units = joined(*_until(bank, piece), held, moving, face)
         pose[now : piece.end], units[now : piece.end] = own_pose[:-2], own_units[:-2]
         held, moving, face = own_pose[-2], own_pose[-1] - own_pose[-2], own_units[-2]
         blinks += _blinks(bank, piece)
         pieces.append(piece)
     return BodyMotion(pose, units, np.array(blinks).reshape(-1, 2), tuple(pieces))
+
+
+def blinks_due(blinks: list[tuple[float, float]], now: int, rate: float) -> float:
+    """How many blinks should come within SOON values, after those [(s, which), ...] of late, at so many a minute."""
+    lately = sum(moment * VOICE_RATE > now - LATELY for moment, _ in blinks)
+    return rate / MINUTE * (SOON + min(now, LATELY)) - lately
 
 
 def joined(pose: Array, units: Array, held: Array, moving: Array, face: Array) -> tuple[Array, Array]:

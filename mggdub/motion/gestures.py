@@ -6,6 +6,7 @@ Everything is drawn from one seed and evaluated in seconds, so the frame rate on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, lasting, sampled
 from mggdub.motion.lids import LIDS, apart, lid_motion, resting
+from mggdub.motion.manner import BLINKS, Manner, manner
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
 from mggdub.networks.motion import MotionBank
@@ -39,8 +41,16 @@ class BlinkStyle:
     first: float = 0.35  # none is closed before
     shortest_interval: float = 0.22
     patience: float = 0.98  # quantile of people's intervals, after which a blink is added
+    most: tuple[float, float] = (6.0, 1.7)  # in so many s come as many as usual and so many more, not one beyond
     snap: float = 0.6  # an added blink goes to the quickest motion of the head or to a phrase's end that near
     usual: tuple[float, float] = (0.08, 0.2)  # from half to half, of those that are added
+
+    def earliest(self, blinks: Sequence[tuple[float, float]], rate: float) -> float:
+        """When the next may come, after these [(s, which), ...] of a person who blinks so often a minute."""
+        over, more = self.most
+        fit = int(rate * over / 60 + more)
+        crowded = blinks[-fit][0] + over if len(blinks) >= fit else -np.inf
+        return max(blinks[-1][0] + self.shortest_interval, crowded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +72,9 @@ def gestures(
     `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural'.
     """
     rested, closing = apart(bank)
-    body = body_motion(rested, prosody, seed)
-    lids = lid_motion(closing, bank.blinks[:, 1], fill_blinks(bank, body, prosody, seed), times)
+    person = manner(bank, seed)
+    body = body_motion(rested, prosody, seed, person)
+    lids = lid_motion(closing, bank.blinks[:, 1], fill_blinks(bank, body, prosody, seed, person), times)
     pose, units = amount * sampled(nearer(body.pose), times), sampled(body.units, times)
     units = look(units, pose, amount, gaze)
     units[:, LIDS] = sampled(resting(amount * body.units[:, LIDS]), times)
@@ -108,26 +119,28 @@ def _looks(up: Array, aside: Array) -> Array:
 
 
 def fill_blinks(
-    bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, style: BlinkStyle | None = None
+    bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, person: Manner, style: BlinkStyle | None = None
 ) -> Array:
-    """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces, and more where they are too few."""
+    """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces but for bursts, and more where few are."""
     style = style or BlinkStyle()
     usual = np.flatnonzero((bank.blinks[:, 1] >= style.usual[0]) & (bank.blinks[:, 1] <= style.usual[1]))
     rng = np.random.default_rng([seed, 1])
-    seconds, blinks, last = len(prosody) / VOICE_RATE, [], 0.0
-    patience = float(np.quantile(bank.intervals, style.patience))
+    seconds, blinks, last = len(prosody) / VOICE_RATE, [(-np.inf, 0.0)], 0.0
+    slower = max(1.0, BLINKS / person.blinks)
+    patience = float(np.quantile(bank.intervals, style.patience)) * slower
     for moment, which in [*body.blinks, (seconds + patience / 2, 0.0)]:
         while len(usual) and moment - last > patience:
-            wait = max(float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
-            added = max(_fitting(body, prosody, last + min(wait, patience), style), last + style.shortest_interval)
+            wait = max(slower * float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
+            added = _fitting(body, prosody, last + min(wait, patience), style)
+            added = max(added, style.earliest(blinks, person.blinks), last + style.shortest_interval)
             if moment - added < style.shortest_interval:
                 break
             blinks.append((added, float(usual[int(rng.integers(len(usual)))])))
             last = added
-        if moment - last >= style.shortest_interval and style.first < moment < seconds:
+        if max(style.first, style.earliest(blinks, person.blinks)) < moment < seconds:
             last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
             blinks.append((last, float(which)))
-    return np.array([blink for blink in blinks if blink[0] < seconds]).reshape(-1, 2)
+    return np.array([blink for blink in blinks if 0 <= blink[0] < seconds]).reshape(-1, 2)
 
 
 def _fitting(body: BodyMotion, prosody: Prosody, moment: float, style: BlinkStyle) -> float:

@@ -30,6 +30,8 @@ FEW = 10  # others must fit better
 JOIN = 0.1  # how much the state at a join counts
 USED, FORGOTTEN = 6.0, 15000.0  # cost of what was played just now; values (ten minutes) until it is as new
 SURPRISE = 0.3  # spread of the chance in a choice
+BLINKING = 0.1  # cost of a blink too many or too few, squared
+SOON, LATELY = 60, 150  # values in which blinks are counted ahead and back
 MIRROR_POSE = np.array([1, -1, -1, -1, 1, 1, -1, 1, -1, 1], np.float32)
 NAMES = [BLENDSHAPES[k] for k in DRIVING_UNITS]
 SWAPPED = np.array(
@@ -60,6 +62,7 @@ class Places:
     known: Array  # [K, 13, 4] weights; 0 where a take has not begun or has ended
     unheard: Array  # [K] cost of what is not known
     state: Array  # [2, K, S], as it is and mirrored
+    blinks: Array  # [K] within SOON
 
 
 def heard_of(prosody: Prosody) -> Array:
@@ -112,7 +115,8 @@ def places_of(bank: MotionBank) -> Places:
     states = [joint_state(bank.pose[at], bank.units[at], speed)]
     states.append(joint_state(*mirrored(bank.pose[at], bank.units[at]), speed * MIRROR_POSE))
     weight = (known / total[:, None, None]).astype(np.float32)
-    return Places(at, ends[at] - at, sound, weight, unheard / total, np.stack(states))
+    blinks = np.diff(np.searchsorted(bank.blinks[:, 0], [at, np.minimum(at + SOON, ends[at])]), axis=0)[0]
+    return Places(at, ends[at] - at, sound, weight, unheard / total, np.stack(states), blinks)
 
 
 def sound_cost(places: Places, heard: Array, now: int) -> Array:
@@ -121,13 +125,15 @@ def sound_cost(places: Places, heard: Array, now: int) -> Array:
     return (np.square(places.sound - wanted) * places.known).sum((1, 2)) + places.unheard
 
 
-def next_piece(places: Places, heard: Array, now: int, state: Array, played: Array, rng: np.random.Generator) -> Piece:
+def next_piece(
+    places: Places, heard: Array, now: int, state: Array, played: Array, due: float, rng: np.random.Generator
+) -> Piece:
     """The piece that is played from value `now` on, after a head that is in `state`.
 
     heard [n, 4] is what is said; `played` [N] when each value of the bank was last played, -inf if never, is brought up
-    to date.
+    to date; `due` is how many blinks should come within SOON.
     """
-    cost = sound_cost(places, heard, now) + _reuse(places, played, now)
+    cost = sound_cost(places, heard, now) + _reuse(places, played, now) + BLINKING * np.square(places.blinks - due)
     cost = cost + SHORT * np.clip(1 - places.left / LEFT, 0, 1)
     both = JOIN * np.square(places.state - state).mean(-1) + cost
     both = both + SURPRISE * rng.gumbel(size=both.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mggdub.motion.gestures import (
     without_lids,
 )
 from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting
+from mggdub.motion.manner import RATES, Manner, blink_rates, manner
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.speech import VOICE_RATE
@@ -149,7 +151,7 @@ def test_a_mirrored_piece_turns_to_the_other_side(bank: MotionBank) -> None:
 def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) -> None:
     rested, closing = apart(bank)
     found = body.body_motion(rested, said(60), 0)
-    blinks = fill_blinks(bank, found, said(60), 0)
+    blinks = fill_blinks(bank, found, said(60), 0, Manner())
     shown = lid_motion(closing, bank.blinks[:, 1], blinks, moments(60, fps))
     for moment, _ in blinks[blinks[:, 0] < 59]:
         assert shown[np.abs(moments(60, fps) - moment) < 0.06].max() > 0.93
@@ -159,16 +161,55 @@ def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) ->
 def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -> None:
     prosody = said(60)
     found = body.body_motion(bank, prosody, 0)
-    blinks = fill_blinks(bank, found, prosody, 0)
+    blinks = fill_blinks(bank, found, prosody, 0, Manner())
     style = BlinkStyle()
     assert (np.abs(found.blinks[1:-1, :1] - blinks[:, 0]).min(1) < 0.021).mean() > 0.8
     silent = body.BodyMotion(found.pose, found.units, np.zeros((0, 2)), found.pieces)
-    alone = fill_blinks(bank, silent, prosody, 0)
+    alone = fill_blinks(bank, silent, prosody, 0, Manner())
     waits = np.diff(alone[:, 0])
     assert 10 < len(alone) < 40
     assert waits.min() >= style.shortest_interval - 1e-6
     assert waits.max() < np.quantile(bank.intervals, style.patience) + 2 * style.snap
     assert alone[0, 0] > style.first
+
+
+def test_a_burst_of_blinks_in_a_piece_is_thinned_out_and_double_blinks_stay(bank: MotionBank) -> None:
+    prosody = said(20)
+    found = body.body_motion(bank, prosody, 0)
+    burst = np.stack([np.arange(2.0, 18.0, 0.4), np.zeros(40)], 1)
+    crowded = body.BodyMotion(found.pose, found.units, burst, found.pieces)
+    for rate, most in ((12.0, 2), (24.0, 4), (36.0, 5)):
+        shown = fill_blinks(bank, crowded, prosody, 0, Manner(rate))[:, 0]
+        within = [int(((shown >= start) & (shown < start + 5.9)).sum()) for start in shown]
+        assert max(within) == most
+        assert np.diff(shown).min() < 0.5
+
+
+def test_blinks_of_the_shipped_bank_are_as_frequent_as_people_s_in_every_first_ten_seconds() -> None:
+    """Over seeds 25 a minute, at most six in any six seconds; people who are held out have up to six."""
+    shipped, prosody = load_motion(), said(10)
+    counts = []
+    for seed in range(20):
+        person = manner(shipped, seed)
+        found = body.body_motion(shipped, prosody, seed, person)
+        moments_ = fill_blinks(shipped, found, prosody, seed, person)[:, 0]
+        counts.append(len(moments_))
+        assert max(((moments_ >= m) & (moments_ < m + 6)).sum() for m in moments_) <= 6
+    assert 20 < 6 * np.mean(counts) < 30
+    assert np.std(counts) > 0.8 and min(counts) >= 1
+
+
+def test_a_person_who_blinks_seldom_plays_pieces_with_few_blinks(bank: MotionBank) -> None:
+    starts, half = bank.starts, len(bank.sounds) // 2
+    seldom = bank.blinks[bank.blinks[:, 0] >= starts[half]]  # none in half of the takes
+    uneven = replace(bank, blinks=seldom)
+    few, many = (len(body.body_motion(uneven, said(60), 0, Manner(rate)).blinks) for rate in (9.0, 36.0))
+    assert few < 0.6 * many
+    rates = blink_rates(uneven)
+    assert len(rates) == len(bank.sounds) and not rates[:half].any() and rates[half:].min() > 20
+    drawn = [manner(uneven, seed).blinks for seed in range(30)]
+    assert min(drawn) == RATES[0] and max(drawn) > 20
+    assert manner(uneven, 3) == manner(uneven, 3)
 
 
 def a_blink(shape: Array, held: float = 0.12, seed: int = 0) -> tuple[MotionBank, Array]:
