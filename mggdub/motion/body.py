@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from mggdub.motion.manner import MINUTE, Manner
+from mggdub.motion.manner import MINUTE, Manner, unlikeness
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import (
     LATELY,
@@ -47,7 +47,8 @@ class BodyMotion:
 def body_motion(bank: MotionBank, prosody: Prosody, seed: int, person: Manner | None = None) -> BodyMotion:
     """Motion of a `person` that fits how something is said; the same seed gives the same."""
     person = person or Manner()
-    heard, places, count = heard_of(prosody), places_of(bank), len(prosody)
+    heard, count = heard_of(prosody), len(prosody)
+    places = places_of(bank, unlikeness(bank, person.person))
     rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
     blinks: list[tuple[float, float]] = []

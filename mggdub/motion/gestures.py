@@ -14,7 +14,7 @@ import numpy as np
 from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, lasting, sampled
 from mggdub.motion.lids import LIDS, apart, lid_motion, resting
-from mggdub.motion.manner import BLINKS, Manner, manner
+from mggdub.motion.manner import BLINKS, BROWS, Manner, manner
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
 from mggdub.networks.motion import MotionBank
@@ -75,7 +75,8 @@ def gestures(
     person = manner(bank, seed)
     body = body_motion(rested, prosody, seed, person)
     lids = lid_motion(closing, bank.blinks[:, 1], fill_blinks(bank, body, prosody, seed, person), times)
-    pose, units = amount * sampled(nearer(body.pose), times), sampled(body.units, times)
+    face = np.where(np.isin(np.arange(len(NAMES)), BROWS), person.face, 1.0)
+    pose, units = amount * person.head * sampled(nearer(body.pose), times), sampled(body.units * face, times)
     units = look(units, pose, amount, gaze)
     units[:, LIDS] = sampled(resting(amount * body.units[:, LIDS]), times)
     return Gestures(_spread(units), lids, *(part.astype(np.float32) for part in np.split(pose, [3, 6], 1)))
@@ -121,7 +122,7 @@ def _looks(up: Array, aside: Array) -> Array:
 def fill_blinks(
     bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, person: Manner, style: BlinkStyle | None = None
 ) -> Array:
-    """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces but for bursts, and more where few are."""
+    """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces but for bursts, more where few are."""
     style = style or BlinkStyle()
     usual = np.flatnonzero((bank.blinks[:, 1] >= style.usual[0]) & (bank.blinks[:, 1] <= style.usual[1]))
     rng = np.random.default_rng([seed, 1])

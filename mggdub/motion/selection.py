@@ -30,6 +30,7 @@ FEW = 10  # others must fit better
 JOIN = 0.1  # how much the state at a join counts
 USED, FORGOTTEN = 6.0, 15000.0  # cost of what was played just now; values (ten minutes) until it is as new
 SURPRISE = 0.3  # spread of the chance in a choice
+LIKENESS = 0.3  # cost of somebody else's liveliness
 BLINKING = 0.1  # cost of a blink too many or too few, squared
 SOON, LATELY = 60, 150  # values in which blinks are counted ahead and back
 MIRROR_POSE = np.array([1, -1, -1, -1, 1, 1, -1, 1, -1, 1], np.float32)
@@ -63,6 +64,7 @@ class Places:
     unheard: Array  # [K] cost of what is not known
     state: Array  # [2, K, S], as it is and mirrored
     blinks: Array  # [K] within SOON
+    unlike: Array  # [K] cost of whom it is of
 
 
 def heard_of(prosody: Prosody) -> Array:
@@ -96,8 +98,8 @@ def _mean(units: Array, *names: str) -> Array:
     return np.mean([units[..., NAMES.index(name)] for name in names], 0)
 
 
-def places_of(bank: MotionBank) -> Places:
-    """Every STRIDE-th value that has at least SHORTEST values of its take left."""
+def places_of(bank: MotionBank, unlike: Array) -> Places:
+    """Every STRIDE-th value that has at least SHORTEST values of its take left; takes are `unlike` [C] a person."""
     ends = np.repeat(bank.starts[1:], np.diff(bank.starts))
     begins = np.repeat(bank.starts[:-1], np.diff(bank.starts))
     index = np.arange(len(bank.pose))
@@ -116,7 +118,9 @@ def places_of(bank: MotionBank) -> Places:
     states.append(joint_state(*mirrored(bank.pose[at], bank.units[at]), speed * MIRROR_POSE))
     weight = (known / total[:, None, None]).astype(np.float32)
     blinks = np.diff(np.searchsorted(bank.blinks[:, 0], [at, np.minimum(at + SOON, ends[at])]), axis=0)[0]
-    return Places(at, ends[at] - at, sound, weight, unheard / total, np.stack(states), blinks)
+    return Places(
+        at, ends[at] - at, sound, weight, unheard / total, np.stack(states), blinks, LIKENESS * unlike[bank.take_of[at]]
+    )
 
 
 def sound_cost(places: Places, heard: Array, now: int) -> Array:
@@ -134,7 +138,7 @@ def next_piece(
     to date; `due` is how many blinks should come within SOON.
     """
     cost = sound_cost(places, heard, now) + _reuse(places, played, now) + BLINKING * np.square(places.blinks - due)
-    cost = cost + SHORT * np.clip(1 - places.left / LEFT, 0, 1)
+    cost = cost + places.unlike + SHORT * np.clip(1 - places.left / LEFT, 0, 1)
     both = JOIN * np.square(places.state - state).mean(-1) + cost
     both = both + SURPRISE * rng.gumbel(size=both.shape)
     side, place = (int(k) for k in np.unravel_index(both.argmin(), both.shape))

@@ -22,7 +22,7 @@ from mggdub.motion.gestures import (
     without_lids,
 )
 from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting
-from mggdub.motion.manner import RATES, Manner, blink_rates, manner
+from mggdub.motion.manner import LEVELS, MIDDLE, RATES, Manner, blink_rates, manner, unlikeness
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.speech import VOICE_RATE
@@ -210,6 +210,33 @@ def test_a_person_who_blinks_seldom_plays_pieces_with_few_blinks(bank: MotionBan
     drawn = [manner(uneven, seed).blinks for seed in range(30)]
     assert min(drawn) == RATES[0] and max(drawn) > 20
     assert manner(uneven, 3) == manner(uneven, 3)
+
+
+def test_a_seed_is_a_person_calmer_or_livelier_than_others() -> None:
+    shipped = load_motion()
+    people = [manner(shipped, seed) for seed in range(200)]
+    heads, faces = np.array([p.head for p in people]), np.array([p.face for p in people])
+    assert np.median(heads) == pytest.approx(MIDDLE, abs=0.08) and np.median(faces) == pytest.approx(1.0, abs=0.15)
+    for levels in (heads, faces):
+        assert LEVELS[0] <= levels.min() < 0.7 and 1.2 < levels.max() <= LEVELS[1]
+    assert len({p.person for p in people}) > 80
+    assert 15 < np.median([p.blinks for p in people]) < 27
+
+
+def test_lively_people_play_lively_pieces_and_move_farther(bank: MotionBank) -> None:
+    lively = np.arange(len(bank.sounds)) >= len(bank.sounds) // 2
+    size = np.repeat(np.where(lively, 1.5, 0.7), TAKE)[:, None].astype(np.float32)
+    uneven = replace(bank, pose=bank.pose * size, units=bank.units * size)
+    apart_by = unlikeness(uneven, 0)
+    assert apart_by[~lively].max() < apart_by[lively].min()
+    for person, wanted in ((0, False), (len(lively) - 1, True)):
+        pieces = body.body_motion(uneven, said(60), 0, Manner(person=person)).pieces
+        fitting = sum(p.end - p.start for p in pieces if lively[p.source // TAKE] == wanted)
+        assert fitting > 0.75 * 1500
+    drawn = {seed: manner(uneven, seed) for seed in range(20)}
+    calm, wild = min(drawn, key=lambda s: drawn[s].head), max(drawn, key=lambda s: drawn[s].head)
+    heads = [gestures.gestures(uneven, said(20), moments(20), seed).rotation for seed in (calm, wild)]
+    assert np.diff(heads[1], axis=0).std() > 1.5 * np.diff(heads[0], axis=0).std()
 
 
 def a_blink(shape: Array, held: float = 0.12, seed: int = 0) -> tuple[MotionBank, Array]:
