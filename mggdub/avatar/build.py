@@ -156,7 +156,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
-    mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh)
+    mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)
     visible, colors = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
 
@@ -169,7 +169,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         visible, hidden = _veiled(study, visible, pixels, hidden)
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
-    behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray])
+    behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
     layers = [
         beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),

@@ -29,13 +29,13 @@ BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, th
 GAPS = 0.5  # cm along the parting between what was found, that are not the lips' either
 LEAST = 0.04  # cm: less beside the parting is nothing
 INNER = 0.12  # cm inside the inner lips: teeth there are mixed with the lip's edge
-CORNER = 0.5  # cm
-SOFT = 0.14  # cm beyond what was found, that is mixed with it
+SOFT, MIXED = 0.14, 1.0  # cm beyond what was found, or splats, if that is more: their colours are mixed with it
 LINE, LINE_WIDTH = 0.5, 0.09  # how much darker lips are where they touch each other, and over how many cm
+SMOOTH, FEW = 0.12, 0.1  # cm over which a lip's colours are smoothed, least share of what is known there
 STEPS = 16  # along a side of an outline
 BORDER = 3  # px of the crop around the lips
 BEHIND = 0.12  # cm
-ROUND = 0.75  # px of the crop, standard deviation of a splat
+ROUND = 0.75  # standard deviation of a splat, of the distance between two
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,13 @@ class Parting:
         )
 
 
-def find_parting(head: Portrait, mesh: Array) -> Parting:
+def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     """What on the lips is much darker than they are there, or as pale as teeth, and hangs together with the parting.
 
-    mesh [478, 3] cm is the photo's own.
+    mesh [478, 3] cm is the photo's own, splats are `splat` cm apart.
     """
-    px, gap = 1 / cm_per_px(head.camera), float(np.linalg.norm(mesh[INNER_UPPER_LIP] - mesh[INNER_LOWER_LIP]))
+    px, soft = 1 / cm_per_px(head.camera), max(SOFT, MIXED * splat)
+    gap = float(np.linalg.norm(mesh[INNER_UPPER_LIP] - mesh[INNER_LOWER_LIP]))
     corner, image = _lips_of(head)
     edge, ring = (head.landmarks[list(lips), :2] - corner for lips in (OUTER_LIPS, INNER_LIPS))
     shape = image.shape[:2]
@@ -75,19 +76,26 @@ def find_parting(head: Portrait, mesh: Array) -> Parting:
     share = line / np.maximum(line + ndimage.distance_transform_edt(outer), 1e-6)
     own = between & (gap > SEEN_GAP)
     lip = push_pull(image, (outer & ~between & (share > MOST_OF_LIP) & (share < 1)).astype(np.float32))
-    dark = _dark(image, lip) & (gap > PARTED) & ((gap < SEEN_GAP) | _at_corners(ring, shape, px))
-    pale = _pale(image, lip)
-    odd = outer & ~own & (line < REACH * px) & (share < MOST_OF_LIP) & (dark | pale)
+    dark, pale = _dark(image, lip), _pale(image, lip)
+    stays = dark & ~own & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, the shadow in an open mouth
+    odd = outer & ~own & (line < REACH * px) & (share < MOST_OF_LIP) & (dark | pale) & ~stays
     beside = outer & (line < NEAR * px)
     parts, _ = ndimage.label(odd | between | beside)
     odd &= np.isin(parts, np.unique(parts[beside]))
     odd |= own & pale & (ndimage.distance_transform_edt(between) < INNER * px)
-    mask = own | _up_to(odd, np.maximum(line, LEAST * px * own), ring, px)
-    soft = max(1, round(SOFT * px))
-    mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * soft) & ~own & (line < soft) & (gap < SEEN_GAP))
+    mask = own | ~stays & _up_to(odd, np.maximum(line, LEAST * px * own), ring, px, soft)
+    near = max(1, round(soft * px))
+    mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * near) & ~own & (line < near) & (gap < SEEN_GAP))
     known = outer & ~between & ~ndimage.binary_dilation(mask)
-    touch = 1 - LINE * np.exp(-((line / (LINE_WIDTH * px)) ** 2))
-    return Parting(corner, mask, push_pull(image, known.astype(np.float32)) * touch[..., None].astype(np.float32))
+    touch = 1 - LINE * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((line / (LINE_WIDTH * px)) ** 2))
+    return Parting(corner, mask, _continued(image, known, SMOOTH * px) * touch[..., None].astype(np.float32))
+
+
+def _continued(image: Array, known: Array, reach: float) -> Array:
+    """[H, W, 3] float32: what is known of a picture, smooth over `reach` px, and how it goes on beyond."""
+    weight = ndimage.gaussian_filter(known.astype(np.float32), reach)
+    summed = ndimage.gaussian_filter(image * known[..., None], (reach, reach, 0))
+    return push_pull(summed / np.maximum(weight, 1e-3)[..., None], (weight > FEW).astype(np.float32))
 
 
 def _lips_of(head: Portrait) -> tuple[Array, Array]:
@@ -110,26 +118,19 @@ def _pale(image: Array, lip: Array) -> Array:
     return np.asarray((grey(image) > BRIGHT * grey(lip)) & (red < PALE * usually))
 
 
-def _at_corners(ring: Array, shape: tuple[int, ...], px: float) -> Array:
-    """[H, W] bool: beside the corners of the inner lips, ring [20, 2]; there a smile is dark."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
-    ends = ring[[ring[:, 0].argmin(), ring[:, 0].argmax()]]
-    return np.asarray(np.minimum(*(np.hypot(columns - x, rows - y) for x, y in ends)) < CORNER * px)
-
-
 def _within(outline: Array, shape: tuple[int, ...]) -> Array:
     """[H, W] bool."""
     at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., ::-1].reshape(-1, 2) + 0.5
     return inside(at, outline).reshape(shape)
 
 
-def _up_to(odd: Array, line: Array, ring: Array, px: float) -> Array:
-    """[H, W] bool: all that is as near to a ring [20, 2] as what is odd beside it, `line` px away; px of a cm.
+def _up_to(odd: Array, line: Array, ring: Array, px: float, soft: float) -> Array:
+    """[H, W] bool: all that is as near to a ring [20, 2] as what is odd beside it, and `soft` cm; `line` px away.
 
     Where that is hardly anything there is nothing.
     """
     points = _along(ring)
-    rows, columns = np.nonzero(line < (REACH + SOFT) * px)
+    rows, columns = np.nonzero(line < (REACH + soft) * px)
     beside = KDTree(points).query(np.stack([columns, rows], 1) + 0.5)[1]
     widths = np.zeros(len(points))
     found = odd[rows, columns]
@@ -138,7 +139,7 @@ def _up_to(odd: Array, line: Array, ring: Array, px: float) -> Array:
     widths = ndimage.maximum_filter1d(widths, 1 + 2 * round(GAPS * px / step), mode="wrap")
     widths = ndimage.gaussian_filter1d(widths, GAPS * px / step / 2, mode="wrap")
     filled = np.zeros_like(odd)
-    filled[rows, columns] = (line[rows, columns] < widths[beside] + SOFT * px) & (widths[beside] >= LEAST / 2 * px)
+    filled[rows, columns] = (line[rows, columns] < widths[beside] + soft * px) & (widths[beside] >= LEAST / 2 * px)
     return filled
 
 
@@ -157,12 +158,14 @@ def _passed(outline: Array, shape: tuple[int, ...]) -> Array:
     return passed
 
 
-def lips_behind(head: Portrait, surface: Array, parting: Parting, pixels: Array, skin: sparse.csr_matrix) -> PointLayer:
+def lips_behind(
+    head: Portrait, surface: Array, parting: Parting, pixels: Array, skin: sparse.csr_matrix, splat: float
+) -> PointLayer:
     """The lips behind pixels [M, 2] crop px of a parting, which follow the mesh as `skin` [M, 478] says.
 
-    surface [512, 512] is camera z, cm.
+    surface [512, 512] is camera z, cm; splats are `splat` cm apart.
     """
     means = unproject(pixels, sample_crop(surface, pixels), head.camera) + np.array([0, 0, BEHIND], np.float32)
-    radius = np.full(len(pixels), ROUND * cm_per_px(head.camera), np.float32)
+    radius = np.full(len(pixels), ROUND * splat, np.float32)
     ones = np.ones(len(pixels), np.float32)
     return PointLayer(means, parting.lip_colors(pixels), radius, skin, ones, ones)

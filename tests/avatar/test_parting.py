@@ -56,7 +56,7 @@ def held(found: Parting) -> Array:
 
 @pytest.mark.parametrize("inside", [TEETH, DARK])
 def test_what_lies_above_a_narrow_parting_is_not_the_lips(inside: Array) -> None:
-    found = find_parting(*mouth(inside, high=1.5, shown=2.5, up=2.5))
+    found = find_parting(*mouth(inside, high=1.5, shown=2.5, up=2.5), 0.07)
     mask = held(found)
     stray = ellipse(22, 2.5, -2.5) & ~ellipse(24, 1.5)
     assert mask[stray].mean() > 0.95
@@ -71,7 +71,7 @@ def test_what_lies_above_a_narrow_parting_is_not_the_lips(inside: Array) -> None
 
 def test_teeth_on_the_edge_of_an_open_mouth_are_found_and_its_shadow_is_kept() -> None:
     """The dark under the upper lip of an open mouth is the lip's own shadow; teeth on the lip are not."""
-    teeth, shadow = (held(find_parting(*mouth(inside, high=6, shown=8, up=2))) for inside in (TEETH, DARK))
+    teeth, shadow = (held(find_parting(*mouth(inside, high=6, shown=8, up=2), 0.07)) for inside in (TEETH, DARK))
     stray = ellipse(8, 8, -2) & ~ellipse(25, 7) & (MIDDLE[1] > ROWS)
     assert teeth[stray].mean() > 0.95
     assert not shadow[stray].any()
@@ -80,8 +80,8 @@ def test_teeth_on_the_edge_of_an_open_mouth_are_found_and_its_shadow_is_kept() -
 
 def test_closed_lips_keep_their_line() -> None:
     """Also lips without a thing between them have nothing that is not theirs."""
-    assert not held(find_parting(*mouth(DARK, high=0.2, shown=1.5, up=0.5))).any()
-    assert not held(find_parting(*mouth(LIP, high=1.5, shown=2.5, up=2.5))).any()
+    assert not held(find_parting(*mouth(DARK, high=0.2, shown=1.5, up=0.5), 0.07)).any()
+    assert not held(find_parting(*mouth(LIP, high=1.5, shown=2.5, up=2.5), 0.07)).any()
 
 
 def test_a_mouth_at_the_edge_of_the_crop_is_looked_at_too() -> None:
@@ -89,15 +89,15 @@ def test_a_mouth_at_the_edge_of_the_crop_is_looked_at_too() -> None:
     for away in ([-MIDDLE[0], 0], [CROP_SIZE, 0], [0, CROP_SIZE]):
         moved = head.landmarks.copy()
         moved[:, :2] += away
-        find_parting(Portrait(head.image, head.crop, moved, head.blendshapes, head.camera), mesh)
+        find_parting(Portrait(head.image, head.crop, moved, head.blendshapes, head.camera), mesh, 0.07)
 
 
 def test_lips_lie_behind_what_is_not_theirs() -> None:
     head, mesh = mouth(TEETH, high=1.5, shown=2.5, up=2.5)
-    found = find_parting(head, mesh)
+    found = find_parting(head, mesh, 0.07)
     pixels = np.array([[250.0, 297.0], [260.0, 297.0]])
     surface = np.full((CROP_SIZE, CROP_SIZE), DISTANCE, np.float32)
-    layer = lips_behind(head, surface, found, pixels, sparse.csr_matrix(np.eye(2, 478, dtype=np.float32)))
+    layer = lips_behind(head, surface, found, pixels, sparse.csr_matrix(np.eye(2, 478, dtype=np.float32)), 0.07)
     assert (layer.means[:, 2] > 0).all()
     assert np.abs(layer.colors / layer.colors[:, :1] - LIP / LIP[0]).max() < 0.03
     assert not layer.photo.any()
@@ -108,7 +108,7 @@ def test_an_avatar_counts_it_as_the_photos_mouth(
 ) -> None:
     """It vanishes with the photo's mouth; that of these closed lips is empty."""
 
-    def patch(head: Portrait, _: Array) -> Parting:
+    def patch(head: Portrait, *_: object) -> Parting:
         corner = head.landmarks[CHIN_SIDE, :2].astype(int) - 2
         return Parting(corner, np.ones((4, 4), bool), np.full((4, 4, 3), 0.25, np.float32))
 
