@@ -15,9 +15,9 @@ from mggdub.types import Array
 MINUTE = 60 * VOICE_RATE  # values
 # A tracker counts 36 blinks a minute in the middle of people who talk, with glances down and lids that only twitch;
 # of those that close more than halfway and open within half a second there are fewer.
-BLINKS = 24.0  # a minute, of a person in the middle
+BLINKS = 30.0  # a minute, of a person in the middle
 ALIKE = 0.5  # as a power: takes of seven seconds make people's rates look more different than they are
-RATES = (9.0, 36.0)  # a minute
+RATES = (11.0, 45.0)  # a minute
 MOMENT = 100  # values: what is slower is how somebody sits, not how he moves
 # By which power of what is left of a person's own level in a bank, where people were brought nearer to each other, all
 # that he plays is livelier; the head's and the brows'.

@@ -120,7 +120,8 @@ def test_ten_minutes_of_the_shipped_bank_neither_repeat_nor_leap() -> None:
     assert alike[apart_by & moving[:, None] & moving].max() < 0.94
     joins = np.array([piece.start for piece in found.pieces[1:]])
     steps = np.abs(np.diff(found.pose[:, :3], axis=0)).max(1)
-    assert steps[np.concatenate([joins - 2, joins - 1, joins])].max() < 6.3
+    at = np.concatenate([joins - 2, joins - 1, joins])
+    assert steps[at[at < len(steps)]].max() < 6.3
 
 
 def test_a_seed_is_a_performance(bank: MotionBank) -> None:
@@ -186,7 +187,7 @@ def test_a_burst_of_blinks_in_a_piece_is_thinned_out_and_double_blinks_stay(bank
 
 
 def test_blinks_of_the_shipped_bank_are_as_frequent_as_people_s_in_every_first_ten_seconds() -> None:
-    """Over seeds 25 a minute, at most six in any six seconds; people who are held out have up to six."""
+    """Over seeds 30 a minute, at most six in any six seconds; people who are held out have up to six."""
     shipped, prosody = load_motion(), said(10)
     counts = []
     for seed in range(20):
@@ -195,7 +196,7 @@ def test_blinks_of_the_shipped_bank_are_as_frequent_as_people_s_in_every_first_t
         moments_ = fill_blinks(shipped, found, prosody, seed, person)[:, 0]
         counts.append(len(moments_))
         assert max(((moments_ >= m) & (moments_ < m + 6)).sum() for m in moments_) <= 6
-    assert 20 < 6 * np.mean(counts) < 30
+    assert 22 < 6 * np.mean(counts) < 36
     assert np.std(counts) > 0.8 and min(counts) >= 1
 
 
@@ -220,7 +221,7 @@ def test_a_seed_is_a_person_calmer_or_livelier_than_others() -> None:
     for levels in (heads, faces):
         assert LEVELS[0] <= levels.min() < 0.7 and 1.2 < levels.max() <= LEVELS[1]
     assert len({p.person for p in people}) > 80
-    assert 15 < np.median([p.blinks for p in people]) < 27
+    assert 24 < np.median([p.blinks for p in people]) < 36
 
 
 def test_lively_people_play_lively_pieces_and_move_farther(bank: MotionBank) -> None:
@@ -232,7 +233,7 @@ def test_lively_people_play_lively_pieces_and_move_farther(bank: MotionBank) -> 
     for person, wanted in ((0, False), (len(lively) - 1, True)):
         pieces = body.body_motion(uneven, said(60), 0, Manner(person=person)).pieces
         fitting = sum(p.end - p.start for p in pieces if lively[p.source // TAKE] == wanted)
-        assert fitting > 0.75 * 1500
+        assert fitting > 0.7 * 1500
     drawn = {seed: manner(uneven, seed) for seed in range(20)}
     calm, wild = min(drawn, key=lambda s: drawn[s].head), max(drawn, key=lambda s: drawn[s].head)
     heads = [gestures.gestures(uneven, said(20), moments(20), seed).rotation for seed in (calm, wild)]
