@@ -11,7 +11,7 @@ demo: $(VENV)/.demo-ready
 	@echo "The video is $(CURDIR)/demo/demo.mp4"
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .

@@ -135,7 +135,7 @@ def _up_to(odd: Array, line: Array, ring: Array, px: float, soft: float) -> Arra
     widths = np.zeros(len(points))
     found = odd[rows, columns]
     np.maximum.at(widths, beside[found], line[rows, columns][found])
-    step = float(np.linalg.norm(np.diff(points, axis=0), axis=1).mean())
+    step = max(float(np.linalg.norm(np.diff(points, axis=0), axis=1).mean()), 0.01)
     widths = ndimage.maximum_filter1d(widths, 1 + 2 * round(GAPS * px / step), mode="wrap")
     widths = ndimage.gaussian_filter1d(widths, GAPS * px / step / 2, mode="wrap")
     filled = np.zeros_like(odd)

@@ -212,6 +212,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.slow
 def test_a_killed_batch_goes_on(folder: Path, heads: Path) -> None:
     """Two processes, the parent killed, then one process, interrupted, then another one; pairs differ in name only."""
     manifest(folder, *(f"p.png,s{k // 2}.wav,{k}.mp4," for k in range(6)))
@@ -251,6 +252,7 @@ def scheduler(folder: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 @pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
+@pytest.mark.slow
 def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path, heads: Path) -> None:
     manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
     running, address = scheduler(folder)
@@ -269,6 +271,7 @@ def test_a_scheduler_that_is_killed_is_one_sentence(folder: Path, heads: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix" or not find_spec("distributed"), reason="needs Dask and signals")
+@pytest.mark.slow
 def test_a_cluster_renders_every_row_once_though_a_worker_is_killed(folder: Path, heads: Path) -> None:
     manifest(folder, *(f"p.png,s{k}.wav,{k}.mp4," for k in range(6)))
     first, address = scheduler(folder)

@@ -18,6 +18,7 @@ from mggdub.models import Models
 UNUSED = ("av", "ai_edge_litert", "ffmpeg", "imageio_ffmpeg", "librosa", "soundfile", "jinja2", "click")
 
 
+@pytest.mark.slow
 def test_kernels_are_compared_with_themselves(
     models: Models, avatar: HeadAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_the_command_prints_numbers_and_what_is_missing(
     assert main.run() == 2
 
 
+@pytest.mark.slow
 def test_a_folder_of_clips(
     folder: Path, talking: Path, models: Models, judges: Judges, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ if __name__ == "__main__":  # before numba is imported; what is compiled so must
     sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `forging`
 
 import numpy as np
+import pytest
 import torch
 from forging import About, Tensors, as_stream, packed, read_parts, shapes_of, write_parts
 
@@ -349,6 +350,7 @@ def run(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
     return outcomes, problems
 
 
+@pytest.mark.slow
 def test_forged_avatars_end_in_a_sentence_or_in_frames(tmp_path: Path) -> None:
     write_parts(tmp_path / "honest.mgg", *honest())
     assert outcome(tmp_path / "honest.mgg") == ("played", "")

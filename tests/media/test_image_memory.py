@@ -39,6 +39,7 @@ def run(paths: list[Path]) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux' /proc")
+@pytest.mark.slow
 def test_long_and_narrow_pictures_stay_within_memory(tmp_path: Path, head_png: Path) -> None:
     refused, taken = [], []
     for size in ((256, 65_000), (256, 20_000), (65_000, 256)):

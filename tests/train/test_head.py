@@ -98,6 +98,7 @@ def test_a_resumed_run_equals_an_unbroken_one(data: Path, tmp_path: Path, withou
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_it_learns_what_pose_does_to_colour(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "LEARNING_RATE", 1e-2)
     monkeypatch.setattr(head_losses, "SHADE_COST", 0.0)

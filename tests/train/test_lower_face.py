@@ -62,6 +62,7 @@ def test_a_run_that_was_interrupted_ends_as_an_unbroken_one(
     )
 
 
+@pytest.mark.slow
 def test_training_finds_what_is_wrong_with_a_drawing(data: lower_face_batches.Data, tmp_path: Path) -> None:
     net = lower_face.train(data.part(False), tmp_path, 100, frozenset({"gan", "vgg"}), config=SMALL, size=2)
     own = next(iter(data.part(True).avatars.values()))[0]
