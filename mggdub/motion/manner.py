@@ -48,8 +48,7 @@ def manner(bank: MotionBank, seed: int) -> Manner:
 
 def blink_rates(bank: MotionBank) -> Array:
     """[P] blinks a minute of each of a bank's people, in the order of their numbers."""
-    person_of = np.repeat(bank.persons, np.diff(bank.starts))
-    person_of = np.unique(person_of, return_inverse=True)[1]
+    person_of = _person_of(bank)
     lasted = np.bincount(person_of)
     blinks = np.bincount(person_of[np.rint(bank.blinks[:, 0]).astype(int)], minlength=len(lasted))
     return blinks * MINUTE / lasted
@@ -57,7 +56,7 @@ def blink_rates(bank: MotionBank) -> Array:
 
 def person_levels(bank: MotionBank) -> Array:
     """[P, 2] how far each of a bank's people moves head and brows within some seconds, times the middle one."""
-    person_of = np.unique(np.repeat(bank.persons, np.diff(bank.starts)), return_inverse=True)[1]
+    person_of = _person_of(bank)
     squares = _spread(bank, bank.pose[:, :3]), _spread(bank, bank.units[:, BROWS])
     means = np.stack([np.bincount(person_of, values) for values in squares], 1) / np.bincount(person_of)[:, None]
     spreads = np.sqrt(np.maximum(means, 1e-12))
@@ -74,6 +73,11 @@ def unlikeness(bank: MotionBank, person: int | None) -> Array:
     apart = np.square(levels - levels[np.searchsorted(people, person)]).sum(1)
     found: Array = apart[np.searchsorted(people, bank.persons)]
     return found
+
+
+def _person_of(bank: MotionBank) -> Array:
+    """[N] whose each value is, counted through people in the order of their numbers."""
+    return np.asarray(np.unique(bank.persons, return_inverse=True)[1][bank.take_of])
 
 
 def _spread(bank: MotionBank, values: Array) -> Array:
