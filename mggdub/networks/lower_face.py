@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mggdub.networks.shaping import CELL, DECIDED, SMOOTH, fold, shape_change
+from mggdub.networks.shaping import BRIGHT, CELL, DECIDED, LIGHT, LUMA, SMOOTH, UNLIT, fold, shape_change
 from mggdub.weights import fitting, load, network
 
 NAME = "lower_face"
@@ -45,6 +45,19 @@ def _decided(change: Tensor) -> Tensor:
     size = _boxed(coarse.abs().amax(1, keepdim=True))
     share = ((size - DECIDED[0]) / (DECIDED[1] - DECIDED[0])).clamp(0, 1)
     return coarse + (change - coarse) * (share * share * (3 - 2 * share))
+
+
+def _lit(change: Tensor, drawn: Tensor, inside: Tensor) -> Tensor:
+    """A change whose coarse part between the lips is light on what is drawn there, and darkens teeth little.
+
+    Added, it would take the red of a dark mouth from white teeth and leave them blue.
+    """
+    smooth, coarse = _boxed(_boxed(drawn)), _boxed(_boxed(change))
+    luma = (smooth * smooth.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    kept = ((luma - BRIGHT[0]) / (BRIGHT[1] - BRIGHT[0])).clamp(0, 1)
+    light = (1 + coarse / (smooth + UNLIT)).clamp(0, LIGHT[1])
+    light = light + kept * (LIGHT[0] - light).clamp(0)
+    return change + (drawn * (light - 1) - coarse) * F.avg_pool2d(inside, 3, 1, 1)
 
 
 class _Block(nn.Module):
@@ -91,7 +104,7 @@ class LowerFaceNet(nn.Module):
             return self._quickly(x)
         y = F.pixel_unshuffle(x, CELL).to(self.enter.weight.dtype, memory_format=torch.channels_last)
         change = MOST * torch.tanh(F.pixel_shuffle(self.leave(self._levels(y)), CELL).float())
-        return self._shaped(change, x[:, 7:8])
+        return self._shaped(change, x)
 
     def _quickly(self, x: Tensor) -> Tensor:
         """`forward` of one window on a processor."""
@@ -101,15 +114,16 @@ class LowerFaceNet(nn.Module):
         y = folded.permute(2, 0, 1)[None].to(self.enter.weight.dtype)
         cells = torch.tanh(self.leave(self._levels(y))[0].float()).permute(1, 2, 0).reshape(size, size, 3, CELL, CELL)
         change = MOST * cells.permute(2, 0, 3, 1, 4).reshape(3, SIZE, SIZE)
-        shape_change(change.numpy(), x[7].numpy())
+        shape_change(change.numpy(), x[:3].numpy(), x[7].numpy(), x[8].numpy())
         return change[None]
 
-    def _shaped(self, change: Tensor, lips: Tensor) -> Tensor:
-        """A change [B, 3, SIZE, SIZE] whose fine part stays at lips [B, 1, SIZE, SIZE] and where it is decided."""
+    def _shaped(self, change: Tensor, x: Tensor) -> Tensor:
+        """A change [B, 3, SIZE, SIZE] whose fine part stays at the lips and where it is decided; x the inputs."""
+        lips = x[:, 7:8]
         smooth = F.conv2d(F.pad(change, (2, 2, 2, 2), mode="replicate"), self.kernel, groups=3)
         wide = F.max_pool2d(lips, (1, 7), 1, (0, 3))  # then down: the same as 7 x 7 at once, for less
         near = F.avg_pool2d(F.max_pool2d(wide, (7, 1), 1, (3, 0)), 5, 1, 2)
-        return _decided(smooth + (change - smooth) * near)
+        return _lit(_decided(smooth + (change - smooth) * near), x[:, :3], x[:, 8:9])
 
     def _levels(self, x: Tensor) -> Tensor:
         y, levels = _active(self.enter(x)), []

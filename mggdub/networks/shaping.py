@@ -17,6 +17,10 @@ from mggdub.compiled import compiled
 CELL = 2  # px, side of what is one pixel to the network
 SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips
 DECIDED = (0.04, 0.14)  # of 0..1, coarse change: none and all of the fine one
+LUMA = (0.299, 0.587, 0.114)
+BRIGHT = (0.3, 0.5)  # luma of teeth: between the lips, none and all of what is kept light
+LIGHT = (0.9, 2.5)  # least and most times as bright: what is bright there, and anything
+UNLIT = 0.03  # of 0..1, that is added to colours before their ratio is taken
 f4 = np.float32
 _LINE = tuple(f4(weight / sum(SMOOTH)) for weight in SMOOTH)
 _kernel: Any = compiled(boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"}, error_model="numpy")
@@ -35,8 +39,11 @@ def fold(x, folded):
 
 
 @_kernel
-def shape_change(change, lips):
-    """Keep of a change [3, S, S] its fine part only where it belongs; lips [S, S] 0..1."""
+def shape_change(change, drawn, lips, inside):
+    """Keep of a change [3, S, S] its fine part only where it belongs; lips and inside [S, S] 0..1.
+
+    Between the lips its coarse part becomes light on what is drawn [3, S, S].
+    """
     size, low, span = lips.shape[0], f4(DECIDED[0]), f4(DECIDED[1] - DECIDED[0])
     coarse, largest = np.empty_like(change), np.zeros((size, size), f4)
     near, spare = np.empty((size, size), f4), np.empty((size, size), f4)
@@ -56,6 +63,34 @@ def shape_change(change, lips):
             near[i, j] = share * share * (f4(3) - f4(2) * share)
     for k in range(3):
         _lead(change[k], coarse[k], near)
+    _light(change, drawn, inside, coarse, spare)
+
+
+@_kernel
+def _light(change, drawn, inside, coarse, spare):
+    """`lower_face._lit`, in place; coarse [3, S, S] and spare [S, S] are overwritten."""
+    size, low, span, unlit = inside.shape[0], f4(BRIGHT[0]), f4(BRIGHT[1] - BRIGHT[0]), f4(UNLIT)
+    least, most = f4(LIGHT[0]), f4(LIGHT[1])
+    smooth = np.empty_like(coarse)
+    for k in range(3):
+        _mean(change[k], coarse[k], spare)
+        _mean(coarse[k], coarse[k], spare)
+        _mean(drawn[k], smooth[k], spare)
+        _mean(smooth[k], smooth[k], spare)
+    for i in range(size):
+        for j in range(size):
+            total = f4(0)
+            for y in range(max(i - 1, 0), min(i + 2, size)):
+                for x in range(max(j - 1, 0), min(j + 2, size)):
+                    total += inside[y, x]
+            if total <= 0:
+                continue
+            luma = f4(LUMA[0]) * smooth[0, i, j] + f4(LUMA[1]) * smooth[1, i, j] + f4(LUMA[2]) * smooth[2, i, j]
+            kept = min(max((luma - low) / span, f4(0)), f4(1))
+            for k in range(3):
+                light = min(max(f4(1) + coarse[k, i, j] / (smooth[k, i, j] + unlit), f4(0)), most)
+                light += kept * max(least - light, f4(0)) - f4(1)
+                change[k, i, j] += (drawn[k, i, j] * light - coarse[k, i, j]) * total * f4(1 / 9)
 
 
 @_kernel
