@@ -15,18 +15,17 @@ from mggdub.networks.geometry import GeometryNet, load_geometry
 from mggdub.networks.head import HeadNet, load_head
 from mggdub.networks.lower_face import LowerFaceNet, load_lower_face
 from mggdub.networks.motion import MotionBank, load_motion
-from mggdub.networks.mouth import MouthAtlas, load_mouth
 from mggdub.networks.speech import SpeechModel, load_speech
 
 if TYPE_CHECKING:
     from mggdub.face.detector import FaceFinder
 
 # What parts of the work use, by the names of `Models`.
-BUILDING = ("faces", "geometry", "expression", "mouth", "head")  # a photo's avatar
+BUILDING = ("faces", "geometry", "expression", "head")  # a photo's avatar
 HEARING = ("speech", "motion", "expression")  # a track of a recording
 WATCHING = ("faces", "geometry", "expression")  # a track of a video
 PLAYING = ("expression",)  # a track of a file
-DRAWING = ("expression", "mouth", "lower_face", "head")  # frames of an avatar and a track
+DRAWING = ("expression", "lower_face", "head")  # frames of an avatar and a track
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +74,6 @@ class Models:
     def expression(self) -> ExpressionBasis:
         """How drivers move the mesh of a face."""
         return load_expression()
-
-    @cached_property
-    def mouth(self) -> MouthAtlas:
-        """People's mouths."""
-        return load_mouth()
 
     @cached_property
     def lower_face(self) -> LowerFaceNet:

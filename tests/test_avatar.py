@@ -140,8 +140,8 @@ FORGED: dict[str, Spoil] = {
     "one tensor more": lambda t, _: t.update({"more": torch.zeros(1)}),
     "ranges that overlap": lambda _, a: a["fields"]["of"]["hidden"]["of"].__setitem__(1, 5),
     "an option of text": lambda _, a: a["options"].update(preview="yes"),
-    "nobody's mouth": lambda _, a: a["fields"]["of"]["mouth_layer"]["of"].update(person=-1),
-    "somebody beyond": lambda _, a: a["fields"]["of"]["mouth_layer"]["of"].update(person=99),
+    "teeth like lamps": lambda t, _: t["mouth_layer.tone"].mul_(50),
+    "teeth of a darkness": lambda t, _: t["mouth_layer.tone"].neg_(),
     "a giant's mouth": lambda _, a: a["fields"]["of"]["mouth_layer"]["of"].update(size=1e9),
     "a fine mouth": lambda t, _: t.update({"mouth_layer.own_share": torch.zeros(900, 900)}),
     "a missing field": lambda t, _: t.update({"other": t.pop("head_share")}),
@@ -224,7 +224,7 @@ def test_faces_are_for_their_owner_alone(avatar: HeadAvatar, tmp_path: Path) -> 
 
 
 def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
-    for name in ("speech.safetensors", "mouth.safetensors"):
+    for name in ("speech.safetensors", "head.safetensors"):
         shutil.copy(weights.locate(name), tmp_path / "x.mgg")
         with pytest.raises(InputError, match="no avatar"):
             load_avatar(tmp_path / "x.mgg")

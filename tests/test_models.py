@@ -57,17 +57,17 @@ JOBS: dict[str, tuple[Job, set[str]]] = {
     ),
     "avatar and speech": (
         lambda of: jobs.render_file(of["head.mgg"], of["s.wav"], of["o.mp4"], PLAIN, silent),
-        {"speech", "motion", "expression", "mouth", "lower_face", "head"},
+        {"speech", "motion", "expression", "lower_face", "head"},
     ),
     "avatar and track": (
         lambda of: jobs.render_file(
             of["head.mgg"], None, of["o.mp4"], RenderOptions(force=True, drive=of["t.csv"]), silent
         ),
-        {"expression", "mouth", "lower_face", "head"},
+        {"expression", "lower_face", "head"},
     ),
     "avatar": (
         lambda of: jobs.avatar_file(of["head.png"], of["o.mgg"], None, SMALL, silent),
-        {"faces", "geometry", "expression", "mouth", "head"},
+        {"faces", "geometry", "expression", "head"},
     ),
     "track": (
         lambda of: jobs.track_file(of["s.wav"], of["o.csv"], PLAIN, silent),

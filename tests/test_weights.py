@@ -16,7 +16,7 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.expression import load_expression
 from mggdub.face.mesh import canonical_face
 from mggdub.face.task import LARGEST_PART
-from mggdub.networks import head, mouth, speech, sync, whisper
+from mggdub.networks import head, speech, sync, whisper
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 MIB = 2**20
@@ -103,11 +103,11 @@ def test_a_config_is_made_of_what_a_file_says() -> None:
     assert weights.fitting(Sizes, {"width": 4, "share": 1, "levels": [3, 4]}, "thing") == Sizes(4, 1, (3, 4))
 
 
-@pytest.mark.parametrize("name", ["mouth", "head", "whisper", "speech", "sync", "expression"])
+@pytest.mark.parametrize("name", ["head", "whisper", "speech", "sync", "expression"])
 def test_other_sizes_than_the_tensors_are_refused_before_anything_is_allocated(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = {"mouth": mouth.load_mouth, "head": head.load_head, "whisper": whisper.load_whisper,
+    load = {"head": head.load_head, "whisper": whisper.load_whisper,
             "speech": speech.load_speech, "sync": sync.load_judge, "expression": load_expression}[name]  # fmt: skip
     tensors, config = weights.load(name)
     monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path))

@@ -85,7 +85,7 @@ def frame_poses(
         for part, share in zip(parts, now.shown, strict=True):
             shown[part] *= share
         growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
-        mouth = paint_mouth(models.mouth, avatar.mouth_layer, now.displacement)
+        mouth = paint_mouth(avatar.mouth_layer, now.displacement)
         yield FramePose(**vars(now), growth=growth, opacities=shown, mouth=mouth)
 
 

@@ -126,17 +126,17 @@ class CardHead:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
         return cls(Skin.of(avatar, triangles, device), mouth=avatar.mouth, **tensors)
 
-    def pose(self, given: dict[str, Tensor], mouth: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    def pose(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Means, quats, scales, opacities and what splats carry, for `gsplat.placed_splatter`, of B frames.
 
-        `given` are `inputs` and weights [B, K] and [B, K'] of the bases, `mouth` colours [B, M, 3] and radii [B, M].
+        `given` are `inputs`, weights [B, K] and [B, K'] of the bases, the mouth's colours [B, M, 3] and radii [B, M].
         """
         follows = self.skin.follow(given["displacement"])
         means = self._moved(given, follows)
         scales = self.scales * (1 + follows[..., 3:])
-        scales[:, self.mouth] = mouth[1][..., None]
+        scales[:, self.mouth] = given["mouth_radii"][..., None]
         colors = torch.addmm(self.colors, given["shade"], self.shade).unflatten(1, (-1, 3))
-        colors[:, self.mouth] = mouth[0]
+        colors[:, self.mouth] = given["mouth_colors"]
         opacities = self.opacities * given["shown"][:, self.part]
         count = len(means)
         quats = torch.baddbmm(self.quats.expand(count, -1, -1), self.turning.expand(count, -1, -1), given["turn"])

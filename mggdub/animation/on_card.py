@@ -14,8 +14,8 @@ from torch import Tensor
 from mggdub.animation import card_head
 from mggdub.animation.card_head import CardHead
 from mggdub.animation.card_lower_face import CardLowerFace
-from mggdub.animation.card_mouth import CardMouth
 from mggdub.animation.compositor import Compositor
+from mggdub.avatar.mouth import paint_mouth
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import mesh
 from mggdub.models import Models
@@ -43,7 +43,6 @@ class Animator:
     net: HeadNet  # on the CPU
     compositor: Compositor
     head: CardHead
-    mouth: CardMouth
     lower_face: CardLowerFace
     picture: CardPicture
     draw: Draw
@@ -60,7 +59,6 @@ class Animator:
             models.head,
             compositor,
             CardHead.of(avatar, mesh.open_triangles(models.expression.triangles), device),
-            CardMouth.of(models.mouth, avatar.mouth_layer, device),
             CardLowerFace.of(avatar, models.lower_face, device),
             card_picture(compositor, device),
             draw,
@@ -78,7 +76,8 @@ class Animator:
         motion, shade = self.net.weights(*(torch.from_numpy(x) for x in self._states(state)))
         given = card_head.inputs(displacement, rotation, translation, sway, shown)
         given |= {"motion": motion.numpy(), "shade": shade.numpy()}
-        given |= self.mouth.inputs(displacement, shown[:, 0])
+        mouths = [paint_mouth(self.avatar.mouth_layer, now) for now in displacement]
+        given |= {"mouth_colors": np.stack([c for c, _ in mouths]), "mouth_radii": np.stack([r for _, r in mouths])}
         given |= self.lower_face.inputs(displacement, rotation, translation)
         if bodies.any():
             given["picture_sway"] = np.stack([self.compositor.sway(body) for body in bodies])
@@ -92,7 +91,7 @@ class Animator:
     def render(self, given: dict[str, Tensor], clock: Stopwatch, planes: bool) -> Tensor:
         """Frames [B, ...] uint8 on the card, as `animate` yields them, of what was uploaded."""
         with clock("deform"):
-            splats = self.head.pose(given, self.mouth.paint(given))
+            splats = self.head.pose(given)
         with clock("rasterise"):
             drawn = self.draw(*splats)
             on_card.settle(drawn)

@@ -17,7 +17,6 @@ from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, pain
 from mggdub.avatar.values import HeadAvatar, MouthLayer
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.networks import head
-from mggdub.networks.mouth import MouthAtlas
 from mggdub.options import INPAINTERS, SIZE_RANGE, AvatarOptions
 from mggdub.types import DRIVERS, LANDMARKS, Array
 
@@ -58,7 +57,7 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "mouth_layer.skin.indptr": ("int32", ("M+1",), 0, MOST_FOLLOWED * MOST_GAUSSIANS),
     "mouth_layer.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
     "mouth_layer.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
-    "mouth_layer.light": ("float32", (3,), 0, 100),
+    "mouth_layer.tone": ("float32", (3,), 0, 2),
     "mouth_layer.own": ("float32", (3, OWN_ROWS, OWN_COLUMNS), 0, 1),
     "mouth_layer.own_share": ("float32", (OWN_ROWS, OWN_COLUMNS), 0, 1),
     "camera.K": ("float32", (3, 3), -1e6, 1e6),
@@ -128,7 +127,7 @@ def _check_rows(name: str, starts: Array, data: Array) -> None:
     _want(bool(heavy.max() <= MOST_SHARE), f"{name} has weights that are too large")
 
 
-def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
+def check_avatar(avatar: HeadAvatar) -> None:
     """Raises ValueError where fields of an avatar, whose tensors are checked, do not fit together."""
     count = len(avatar.gaussians)
     _want(isinstance(avatar.mouth_layer, MouthLayer), "mouth_layer is none")
@@ -146,10 +145,9 @@ def check_avatar(avatar: HeadAvatar, atlas: MouthAtlas) -> None:
     _check_mesh(avatar)
     _check_splats(avatar)
     layer = avatar.mouth_layer
-    _want(0 <= layer.person < atlas.config.people, "mouth_layer.person is nobody of the atlas")
     _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
     still = np.zeros((LANDMARKS, 3), np.float32)
-    colors, radius = paint_mouth(atlas, avatar.mouth_layer, still)
+    colors, radius = paint_mouth(avatar.mouth_layer, still)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")
 

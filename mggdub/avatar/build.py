@@ -162,7 +162,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
 
     at_rest = mesh - vertex_motion(basis, study.drivers)
     on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
-    mouth = build_mouth(models.mouth, head, mesh, at_rest, float(on_surface[list(INNER_LIPS), 2].max()))
+    mouth = build_mouth(head, mesh, at_rest, float(on_surface[list(INNER_LIPS), 2].max()))
     hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:
@@ -174,7 +174,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),
         join_layers([hidden, behind]),
-        mouth_points(models.mouth, mouth),
+        mouth_points(mouth),
         *eyelid_layers(head, study.surface),
     ]
     rest = join_layers(layers)

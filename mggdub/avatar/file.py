@@ -26,13 +26,12 @@ from mggdub.avatar.packing import pack, rounded, unpack
 from mggdub.avatar.values import Bases, HeadAvatar, MouthLayer, RenderBox
 from mggdub.errors import InputError, MggdubError, UsageError, excerpt
 from mggdub.media.files import appearing_whole, check_input, check_output
-from mggdub.networks.mouth import load_mouth
 from mggdub.options import AVATAR_OPTIONS
 from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 6
+FORMAT = 7
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
@@ -106,7 +105,7 @@ def _checked(about: dict[str, Any], packed: Tensors) -> HeadAvatar:
     tensors = _unpacked(packed, check_shapes(about.pop("shapes")))
     check_tensors(tensors)
     avatar = _avatar(about.pop("fields"), tensors)
-    check_avatar(avatar, load_mouth())
+    check_avatar(avatar)
     return avatar
 
 
@@ -177,7 +176,7 @@ def _tensors(avatar: HeadAvatar) -> Tensors:
 def _fields(avatar: HeadAvatar) -> Node:
     """What a file says of an avatar beside its tensors: the numbers, and of what kind every field is."""
     camera, box, mouth = avatar.camera, avatar.box, avatar.mouth_layer
-    own = {"person": mouth.person, "size": mouth.size, "skin": _matrix(mouth.skin)}
+    own = {"size": mouth.size, "skin": _matrix(mouth.skin)}
     sides = {name: getattr(box, name) for name in SIDES}
     parts = {
         "gaussians": _object("Gaussians", {name: {"is": "tensor"} for name in CLOUD}),
@@ -241,9 +240,8 @@ def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
             skin=_as_matrix("mouth_layer.skin", mouth["skin"], array),
             mesh=array["mouth_layer.mesh"],
             rest=array["mouth_layer.rest"],
-            person=_whole(mouth["person"]),
             size=_number(mouth["size"]),
-            light=array["mouth_layer.light"],
+            tone=array["mouth_layer.tone"],
             own=array["mouth_layer.own"],
             own_share=array["mouth_layer.own_share"],
         ),

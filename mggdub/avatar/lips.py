@@ -1,11 +1,9 @@
-"""Inner lips as the mouth's inside needs them: where points hang between them, their shape, pictures laid out by them.
+"""Inner lips as the mouth's inside needs them: where points hang between them, pictures laid out by them.
 
 Places are cm in head space; those of lips are counted from the middle of the same person's closed lips.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -15,12 +13,8 @@ from mggdub.geometry.sampling import smoothstep
 from mggdub.types import LANDMARKS, Array
 
 LOWER_FROM, LOWER_TO = 0.35, 0.8  # of the way from the upper to the lower lip, where the lower teeth's motion sets in
-# Of middle, side and outer gap, width, how low the corners are and how far lips are put forward.
-SHAPE_WEIGHTS = (1.0, 0.7, 0.5, 0.7, 0.5, 0.3)
-WIDTH = 3  # its place among them
 USUAL_WIDTH = 4.7  # cm
 MIDDLE = len(UPPER_LIP) // 2
-LIP_TIP = 0  # landmark
 
 
 def chord_weights(along: Array) -> Array:
@@ -56,13 +50,9 @@ def closed_width(rest: Array) -> float:
     return float(np.linalg.norm(rest[UPPER_LIP[-1]] - rest[UPPER_LIP[0]]))
 
 
-def lip_shape(lips: Array, out: Array | float) -> Array:
-    """[..., SHAPE] cm: what states are compared by, of lips [..., 2, 11, 2] put forward by `out` [...] cm."""
-    upper, lower = lips[..., 0, :, :], lips[..., 1, :, :]
-    gaps = [(lower[..., list(at), 1] - upper[..., list(at), 1]).mean(-1) for at in ((MIDDLE,), (3, 7), (2, 8))]
-    wide = upper[..., -1, 0] - upper[..., 0, 0] - USUAL_WIDTH
-    smile = upper[..., [0, -1], 1].mean(-1) - (upper[..., MIDDLE, 1] + lower[..., MIDDLE, 1]) / 2
-    return np.stack([*gaps, wide, smile, np.asarray(out)], -1) * np.array(SHAPE_WEIGHTS, np.float32)
+def upper_level(lips: Array) -> Array:
+    """[...] cm: the middle of the upper lip of [..., 2, 11, 2]."""
+    return np.asarray(lips[..., 0, MIDDLE - 1 : MIDDLE + 2, 1].mean(-1))
 
 
 def lower_level(lips: Array) -> Array:
@@ -70,9 +60,12 @@ def lower_level(lips: Array) -> Array:
     return np.asarray(lips[..., 1, MIDDLE - 1 : MIDDLE + 2, 1].mean(-1))
 
 
-def lip_edges(lips: Array, columns: int, margin: float) -> tuple[Array, Array]:
-    """Span [2] and edges [2, columns] of a picture of lips [2, 11, 2], as in `MouthAtlas`."""
-    left, right = lips[:, 0, 0].mean() - margin, lips[:, -1, 0].mean() + margin
+def lip_edges(lips: Array, columns: int) -> tuple[Array, Array]:
+    """Span [2] and edges [2, columns] of a picture of lips [2, 11, 2].
+
+    Its columns run over the span, its rows over the edges there.
+    """
+    left, right = lips[:, 0, 0].mean(), lips[:, -1, 0].mean()
     x = left + (np.arange(columns) + 0.5) / columns * (right - left)
     edges = [np.interp(x, lip[order, 0], lip[order, 1]) for lip in lips for order in [np.argsort(lip[:, 0])]]
     edges[1] = np.maximum(edges[1], edges[0] + 0.02)
@@ -84,29 +77,15 @@ def lips_of(mesh: Array, rest: Array) -> Array:
     return np.asarray(mesh[..., [UPPER_LIP, LOWER_LIP], :2] - closed_middle(rest)[:2])
 
 
-def picture_places(span: Array, edges: Array, rows: int, margin: float) -> Array:
+def picture_places(span: Array, edges: Array, rows: int) -> Array:
     """[rows, columns, 2] cm: where the pixels of a picture lie."""
     columns = edges.shape[-1]
     x = span[0] + (np.arange(columns) + 0.5) / columns * (span[1] - span[0])
     down = ((np.arange(rows) + 0.5) / rows)[:, None]
-    y = edges[0] - margin + down * (edges[1] - edges[0] + 2 * margin)
+    y = edges[0] + down * (edges[1] - edges[0])
     return np.stack([np.broadcast_to(x, y.shape), y], -1)
 
 
 def lower_share(down: Array) -> Array:
     """[...]: how much of the lower teeth's motion is seen at `down` [...], 0 at the upper to 1 at the lower lip."""
     return smoothstep((down - LOWER_FROM) / (LOWER_TO - LOWER_FROM))
-
-
-@dataclass(frozen=True, eq=False)
-class Lips:
-    """The lips of somebody whose mouth is `size` times as large as an atlas person's."""
-
-    lips: Array  # [2, 11, 2] cm, upper and lower, from the closed lips' middle
-    out: float  # cm that they are put forward
-    size: float
-
-    @classmethod
-    def of(cls, mesh: Array, rest: Array, size: float) -> Lips:
-        """Of mesh [478, 3], which with closed lips is rest [478, 3]."""
-        return cls(lips_of(mesh, rest), float(mesh[LIP_TIP, 2] - rest[LIP_TIP, 2]), size)

@@ -51,7 +51,7 @@ CODINGS: dict[str, Coding] = {
     "mouth_layer.skin.indptr": Coding(None, LIST),
     "mouth_layer.mesh": EXACT,
     "mouth_layer.rest": EXACT,
-    "mouth_layer.light": EXACT,
+    "mouth_layer.tone": EXACT,
     "mouth_layer.own": Coding(12, GRID),
     "mouth_layer.own_share": Coding(12, GRID),
     "camera.K": EXACT,

@@ -54,10 +54,9 @@ class MouthLayer:
     skin: sparse.csr_matrix  # [N, 478]
     mesh: Array  # [478, 3] cm, the photo's own
     rest: Array  # [478, 3] cm, the same person's with closed lips
-    person: int  # of the atlas, whose mouth it is
-    size: float  # of this mouth over that person's
-    light: Array  # [3] what the atlas's colours are multiplied with
-    own: Array  # [3, rows, columns] float32 0..1, the photo's own mouth as a picture of the atlas's kind
+    size: float  # of this mouth's width over the usual one
+    tone: Array  # [3] float32 sRGB of front teeth in full light
+    own: Array  # [3, rows, columns] float32 0..1, the photo's own mouth, laid out by its lips
     own_share: Array  # [rows, columns] float32 0..1, where the photo shows it
 
 

@@ -14,7 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mggdub.networks.shaping import BRIGHT, CELL, DECIDED, LIGHT, LUMA, SMOOTH, UNLIT, fold, shape_change
+from mggdub.networks.shaping import (
+    BRIGHT,
+    CELL,
+    DECIDED,
+    LIGHT,
+    LUMA,
+    SMOOTH,
+    TEETH_LIGHT,
+    UNLIT,
+    fold,
+    shape_change,
+)
 from mggdub.weights import fitting, load, network
 
 NAME = "lower_face"
@@ -48,15 +59,15 @@ def _decided(change: Tensor) -> Tensor:
 
 
 def _lit(change: Tensor, drawn: Tensor, inside: Tensor) -> Tensor:
-    """A change whose coarse part between the lips is light on what is drawn there, and darkens teeth little.
+    """A change whose coarse part between the lips is light on what is drawn there, and hardly changes teeth.
 
     Added, it would take the red of a dark mouth from white teeth and leave them blue.
     """
     smooth, coarse = _boxed(_boxed(drawn)), _boxed(_boxed(change))
     luma = (smooth * smooth.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
     kept = ((luma - BRIGHT[0]) / (BRIGHT[1] - BRIGHT[0])).clamp(0, 1)
-    light = (1 + coarse / (smooth + UNLIT)).clamp(0, LIGHT[1])
-    light = light + kept * (LIGHT[0] - light).clamp(0)
+    light = (1 + coarse / (smooth + UNLIT)).clamp(*LIGHT)
+    light = light + kept * (light.clamp(*TEETH_LIGHT) - light)
     return change + (drawn * (light - 1) - coarse) * F.avg_pool2d(inside, 3, 1, 1)
 
 

@@ -19,7 +19,7 @@ SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips
 DECIDED = (0.04, 0.14)  # of 0..1, coarse change: none and all of the fine one
 LUMA = (0.299, 0.587, 0.114)
 BRIGHT = (0.3, 0.5)  # luma of teeth: between the lips, none and all of what is kept light
-LIGHT = (0.9, 2.5)  # least and most times as bright: what is bright there, and anything
+LIGHT, TEETH_LIGHT = (0.0, 2.5), (0.9, 1.05)  # least and most times as bright: anything there, and what is kept
 UNLIT = 0.03  # of 0..1, that is added to colours before their ratio is taken
 f4 = np.float32
 _LINE = tuple(f4(weight / sum(SMOOTH)) for weight in SMOOTH)
@@ -70,7 +70,6 @@ def shape_change(change, drawn, lips, inside):
 def _light(change, drawn, inside, coarse, spare):
     """`lower_face._lit`, in place; coarse [3, S, S] and spare [S, S] are overwritten."""
     size, low, span, unlit = inside.shape[0], f4(BRIGHT[0]), f4(BRIGHT[1] - BRIGHT[0]), f4(UNLIT)
-    least, most = f4(LIGHT[0]), f4(LIGHT[1])
     smooth = np.empty_like(coarse)
     for k in range(3):
         _mean(change[k], coarse[k], spare)
@@ -88,9 +87,10 @@ def _light(change, drawn, inside, coarse, spare):
             luma = f4(LUMA[0]) * smooth[0, i, j] + f4(LUMA[1]) * smooth[1, i, j] + f4(LUMA[2]) * smooth[2, i, j]
             kept = min(max((luma - low) / span, f4(0)), f4(1))
             for k in range(3):
-                light = min(max(f4(1) + coarse[k, i, j] / (smooth[k, i, j] + unlit), f4(0)), most)
-                light += kept * max(least - light, f4(0)) - f4(1)
-                change[k, i, j] += (drawn[k, i, j] * light - coarse[k, i, j]) * total * f4(1 / 9)
+                light = f4(1) + coarse[k, i, j] / (smooth[k, i, j] + unlit)
+                light = min(max(light, f4(LIGHT[0])), f4(LIGHT[1]))
+                light += kept * (min(max(light, f4(TEETH_LIGHT[0])), f4(TEETH_LIGHT[1])) - light)
+                change[k, i, j] += (drawn[k, i, j] * (light - f4(1)) - coarse[k, i, j]) * total * f4(1 / 9)
 
 
 @_kernel

@@ -90,7 +90,7 @@ def apart(ours: Array, theirs: Array) -> Array:
 def test_splats_lie_where_the_kernels_put_them(played: Played) -> None:
     given = played.given()
     with torch.inference_mode():
-        posed = played.animator.head.pose(given, played.animator.mouth.paint(given))
+        posed = played.animator.head.pose(given)
     for k, head in enumerate(posed_gaussians(played.avatar, played.models, played.track)):
         means, quats, scales, opacities, carried = (field[k].numpy() for field in posed)
         ours, bounds = (means, quats, scales, opacities, carried[:, :3]), (1e-4, 1e-5, 1e-5, 1e-6, 1e-3)
@@ -103,7 +103,7 @@ def test_splats_lie_where_the_kernels_put_them(played: Played) -> None:
 def test_lids_and_the_photos_own_mouth_show_as_they_should(played: Played) -> None:
     given, head = played.given(), played.avatar
     with torch.inference_mode():
-        opacities = played.animator.head.pose(given, played.animator.mouth.paint(given))[3].numpy()
+        opacities = played.animator.head.pose(given)[3].numpy()
     whole, (left, right) = head.gaussians.opacities.numpy(), head.lids
     assert not opacities[0, left].any() and not opacities[0, right].any()
     assert opacities[2, left] == pytest.approx(whole[left]) and not opacities[2, right].any()  # a wink
@@ -117,7 +117,7 @@ def test_what_splats_carry_is_drawn_as_places_are(played: Played) -> None:
     """Right, down and their square lead from where a splat is drawn to its place in the photo."""
     given = played.given()
     with torch.inference_mode():
-        posed = played.animator.head.pose(given, played.animator.mouth.paint(given))
+        posed = played.animator.head.pose(given)
     means, carried = posed[0][1].double().numpy(), posed[4][1].numpy()
     camera, places = played.avatar.camera, photo_places(played.avatar)
     seen = means @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]

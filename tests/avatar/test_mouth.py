@@ -2,22 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 
-from mggdub.avatar.lips import Lips, chord_rows, chords, closed_width, lip_edges, lip_shape, lips_of, picture_places
-from mggdub.avatar.mouth import (
-    BEHIND,
-    _paint,
-    build_mouth,
-    nearest_states,
-    not_burnt,
-    paint_mouth,
-    paint_places,
-    sample_states,
-)
+from mggdub.avatar import teeth
+from mggdub.avatar.lips import USUAL_WIDTH, chord_rows, chords, closed_middle, lips_of
+from mggdub.avatar.mouth import BEHIND, build_mouth, layer_grid, not_burnt, opening, paint_mouth
+from mggdub.avatar.values import MouthLayer
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
-from mggdub.networks.mouth import MouthAtlas, MouthConfig, load_mouth
 from mggdub.types import BLENDSHAPES, CROP_SIZE, Array, Crop, Portrait
 
 OPENING = 0.9  # cm
@@ -52,31 +43,17 @@ def head(mesh: Array, skin: Array) -> Portrait:
     )
 
 
-@pytest.fixture(scope="module")
-def atlas() -> MouthAtlas:
-    return load_mouth()
+def shut(skin: float = 0.7) -> MouthLayer:
+    """The mouth of a photo with closed lips."""
+    closed = lips(0)
+    return build_mouth(head(closed, np.full(3, skin)), closed, closed, float(closed[list(INNER_LIPS), 2].max()))
 
 
-def striped(skins: tuple[float, ...] = (0.7,)) -> MouthAtlas:
-    """People with two states, 0.8 and 1.4 cm open: white teeth of 0.4 cm each with a dark gap at x = 0.3, red below."""
-    config = MouthConfig(people=len(skins), states=2, rows=60, columns=120)
-    made = MouthAtlas(config)
-    for state, opening in enumerate((0.8, 1.4)):
-        own = lips_of(lips(opening), lips(0))
-        span, edges = lip_edges(own, config.columns, config.margin)
-        x, y = np.moveaxis(picture_places(span, edges, config.rows, config.margin), -1, 0)
-        tooth = (y < TEETH_END) & (np.abs(x - 0.3) > 0.06)
-        picture = np.where(tooth[..., None], [230, 230, 230], [90, 20, 20])
-        made.pictures[:, state] = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.uint8))
-        made.spans[:, state], made.edges[:, state] = torch.from_numpy(span), torch.from_numpy(edges)
-        made.lows[:, state] = float(own[1, 4:7, 1].mean())
-        made.shapes[:, state] = torch.from_numpy(lip_shape(own, 0.0))
-    made.skins[:] = torch.tensor(skins)[:, None]
-    made.widths[:] = closed_width(lips(0))
-    return made
-
-
-TEETH_END = 0.15  # cm below the closed lips
+def drawn(layer: MouthLayer, mesh: Array) -> tuple[Array, Array]:
+    """Places [N, 2] cm from the closed lips' middle and luma [N] of a layer's points on a mesh."""
+    along, down, beyond = layer_grid()
+    at = (chords(along, down, mesh) + beyond - closed_middle(layer.rest))[..., :2].reshape(-1, 2)
+    return at, paint_mouth(layer, mesh - layer.mesh)[0].mean(1)
 
 
 def test_chords_run_from_lip_to_lip() -> None:
@@ -89,75 +66,61 @@ def test_chords_run_from_lip_to_lip() -> None:
 
 
 def test_upper_teeth_stay_on_the_skull_while_lips_move() -> None:
-    atlas, rest = striped(), lips(0)
-    x, y = np.meshgrid(np.linspace(-0.5, 1, 151), np.array([0.0]))
-    places = np.stack([x, y], -1)
-    gaps = []
-    for opening in np.linspace(0.8, 1.4, 7):
-        own = Lips.of(lips(float(opening)), rest, 1.0)
-        upper, lower = own.lips[:, 5, 1]
-        down = (places[..., 1] - upper) / (lower - upper)
-        row = paint_places(atlas, 0, own, places, down)[0, :, 0]
-        gaps.append(float((x[0] * (1 - row)).sum() / (1 - row).sum()))
-    assert np.ptp(gaps) < 0.01  # cm
-    assert gaps[0] == pytest.approx(0.3, abs=0.05)
+    layer, ends, gaps = shut(), [], []
+    for opened in np.linspace(0.9, 1.6, 8):
+        at, luma = drawn(layer, lips(float(opened)))
+        tooth = (np.abs(at[:, 0] - 0.42) < 0.1) & (at[:, 1] > 0) & (at[:, 1] < 0.6)  # a first one, and dark below
+        order = np.argsort(at[tooth, 1])
+        falls = -np.diff(luma[tooth][order])
+        ends.append(float(at[tooth, 1][order][falls.argmax()]))
+        row = (np.abs(at[:, 0]) < 0.3) & (np.abs(at[:, 1] - 0.1) < 0.05)
+        gaps.append(float(at[row, 0][luma[row].argmin()]))
+    assert np.ptp(ends) < 0.09  # cm; points of an open mouth lie 0.05 apart
+    assert np.mean(ends) == pytest.approx(teeth.UPPER.level * layer.size, abs=0.06)
+    assert np.abs(gaps).max() < 0.06  # between the first two
 
 
 def test_lower_teeth_move_with_the_lower_lip() -> None:
-    atlas, rest = striped(), lips(0)
-    for state, opening in enumerate((0.8, 1.4)):
-        span, edges = lip_edges(lips_of(lips(opening), rest), atlas.config.columns, atlas.config.margin)
-        above = edges[1] - picture_places(span, edges, atlas.config.rows, atlas.config.margin)[..., 1]
-        bar = np.where((above > 0.05) & (above < 0.2), 240, 40).astype(np.uint8)
-        atlas.pictures[0, state] = torch.from_numpy(bar)
-    levels = []
-    for opening in (0.8, 1.0, 1.2, 1.4):
-        own = Lips.of(lips(opening), rest, 1.0)
-        y = np.linspace(0, 1.3, 261)[:, None]
-        upper, lower = own.lips[:, 5, 1]
-        column = paint_places(atlas, 0, own, np.stack([0 * y, y], -1), np.clip((y - upper) / (lower - upper), 0, 1))
-        bright = np.maximum(column[:, 0, 0] - 0.3, 0)
-        levels.append(float((y[:, 0] * bright).sum() / bright.sum() - lower))
-    assert np.ptp(levels) < 0.08  # cm
+    layer, above = shut(), []
+    for opened in (1.3, 1.6, 1.9):
+        mesh = lips(opened)
+        at, luma = drawn(layer, mesh)
+        low = lips_of(mesh, layer.rest)[1, 4:7, 1].mean()
+        tooth = (np.abs(at[:, 0] - 0.26) < 0.1) & (at[:, 1] > low - 0.4) & (at[:, 1] < low - 0.05)
+        order = np.argsort(at[tooth, 1])
+        rises = np.diff(luma[tooth][order])
+        above.append(float(low - at[tooth, 1][order][rises.argmax()]))
+    assert np.ptp(above) < 0.12
+    assert np.mean(above) == pytest.approx(-teeth.LOWER.level * layer.size, abs=0.1)
 
 
-def test_compiled_painting_is_the_sampling_of_states(atlas: MouthAtlas) -> None:
-    rng = np.random.default_rng(0)
-    parts = atlas.pictures[0, :4], atlas.spans[0, :4], atlas.edges[0, :4]
-    places = rng.normal(size=(30, 40, 2)).astype(np.float32) * [2.5, 1]  # some beyond the pictures
-    sinks, lower, light = rng.random((30, 40)), rng.normal(size=4) / 5, rng.random(4)
-    moved = np.repeat(places[None], 4, 0)
-    moved[..., 1] -= sinks * lower[:, None, None]
-    sampled = sample_states(parts[0].float(), *parts[1:], atlas.config.margin, torch.from_numpy(moved).float())
-    expected = np.einsum("k,kdrc->rcd", light, sampled.numpy())
-    painted = np.empty((30, 40, 3), np.float32)
-    given = (places, sinks, lower, light)
-    _paint(*(part.numpy() for part in parts), atlas.config.margin, *(x.astype(np.float32) for x in given), painted)
-    assert np.ptp(expected) > 100
-    assert np.abs(painted - expected).max() < 0.5  # of 255; the last thousandth of a pixel is left out
+def test_a_mouth_changes_without_a_leap() -> None:
+    layer = shut()
+    looks = np.array([paint_mouth(layer, lips(x) - layer.mesh)[0] for x in np.linspace(0, 1.5, 151)])
+    assert np.abs(np.diff(looks, axis=0)).mean((1, 2)).max() < 0.02
+    assert np.ptp(looks.mean((1, 2))) > 0.05
 
 
-def test_states_change_without_a_leap() -> None:
-    atlas = load_mouth()
-    shapes = np.linspace(atlas.shapes[0].numpy().min(0), atlas.shapes[0].numpy().max(0), 400)
-    shares = np.zeros((400, atlas.config.states))
-    for row, shape in zip(shares, shapes, strict=True):
-        states, weights = nearest_states(atlas, 0, shape)
-        row[states] = weights
-    assert np.allclose(shares.sum(1), 1) and shares.min() >= 0
-    assert np.abs(np.diff(shares, axis=0)).max() < 0.25
-    assert (shares.max(0) > 0.3).sum() > 3  # several states have their turn
+def test_open_and_wide_mouths_let_more_light_in() -> None:
+    own = lips_of(lips(0.8), lips(0))
+    wide = own * [1.2, 1]
+    assert opening(lips_of(lips(0.4), lips(0))) < opening(own) < opening(wide)
+    assert opening(own * [USUAL_WIDTH / np.ptp(own[..., 0]), 1]) == pytest.approx(0.8, abs=0.1)
+    layer = shut()
+    fronts = []
+    for opened in (0.3, 0.7, 1.2):
+        at, luma = drawn(layer, lips(opened))
+        fronts.append(luma[(np.abs(at[:, 0] - 0.42) < 0.2) & (np.abs(at[:, 1] - 0.1) < 0.08)].mean())
+    assert fronts[0] < 0.8 * fronts[1] < 0.8 * fronts[2]
 
 
-def test_smiles_show_more_light_than_round_mouths() -> None:
-    made, rest = striped(), lips(0)
-    levels = []
-    for stretch in (0.8, 1.0, 1.1):
-        own = lips_of(lips(0.8), rest)
-        own[..., 0] *= stretch
-        places = np.zeros((1, 1, 2))
-        levels.append(float(paint_places(made, 0, Lips(own, 0.0, 1.0), places, np.zeros((1, 1))).mean()))
-    assert levels[0] < levels[1] < levels[2] < 1.4 * levels[1]
+def test_teeth_are_lighter_and_less_coloured_than_skin_and_darker_beside_dark_skin() -> None:
+    pale, dark = np.array([0.85, 0.68, 0.58]), np.array([0.35, 0.22, 0.17])
+    for skin in (pale, dark):
+        tone = teeth.tooth_tone(skin)
+        assert tone.mean() > skin.mean()
+        assert tone[0] / tone[2] < skin[0] / skin[2]
+    assert teeth.tooth_tone(dark).mean() < 0.7 * teeth.tooth_tone(pale).mean()
 
 
 def test_teeth_in_bright_light_keep_their_shading() -> None:
@@ -166,11 +129,11 @@ def test_teeth_in_bright_light_keep_their_shading() -> None:
     assert (np.diff(colors) > 0.005).all() and colors.max() < 0.94
 
 
-def test_an_open_photo_keeps_its_own_mouth(atlas: MouthAtlas) -> None:
+def test_an_open_photo_keeps_its_own_mouth() -> None:
     mesh = lips(OPENING)
     portrait = head(mesh, np.full(3, 0.7))
-    layer = build_mouth(atlas, portrait, mesh, lips(0), float(mesh[list(INNER_LIPS), 2].max()))
-    colors, _ = paint_mouth(atlas, layer, np.zeros_like(mesh))
+    layer = build_mouth(portrait, mesh, lips(0), float(mesh[list(INNER_LIPS), 2].max()))
+    colors, _ = paint_mouth(layer, np.zeros_like(mesh))
     at = project(layer.means, portrait.camera)
     seen = inside(at, portrait.landmarks[list(INNER_LIPS), :2])
     at = at.astype(int)
@@ -178,31 +141,31 @@ def test_an_open_photo_keeps_its_own_mouth(atlas: MouthAtlas) -> None:
     assert seen.mean() > 0.4
     error = np.abs(colors - truth)[seen]
     assert np.median(error) < 0.02 and error.mean() < 0.05
-    elsewhere, _ = paint_mouth(atlas, layer, lips(0.3) - mesh)
+    elsewhere, _ = paint_mouth(layer, lips(0.3) - mesh)
     assert np.abs(elsewhere[seen] - truth[seen]).mean() > 0.03  # the photo's own is not smeared over other openings
 
 
-def test_a_closed_photo_gets_teeth_of_plausible_light(atlas: MouthAtlas) -> None:
+def test_a_closed_photo_gets_teeth_of_plausible_light() -> None:
     closed = lips(0)
     for level in (0.3, 0.8):
         skin = np.array([1.0, 0.75, 0.62]) * level
-        layer = build_mouth(atlas, head(closed, skin), closed, closed, float(closed[list(INNER_LIPS), 2].max()))
+        layer = build_mouth(head(closed, skin), closed, closed, float(closed[list(INNER_LIPS), 2].max()))
         assert not layer.own_share.any()
-        colors, _ = paint_mouth(atlas, layer, lips(OPENING) - closed)
+        colors, _ = paint_mouth(layer, lips(OPENING) - closed)
         light = colors.mean(1)
         assert np.percentile(light, 95) > 0.4 * skin.mean()  # something lit
         assert np.percentile(light, 5) < 0.6 * np.percentile(light, 95)  # something dark
         assert colors.min() >= 0 and colors.max() <= 1
 
 
-def test_points_lie_behind_the_lips_and_cover_the_opening(atlas: MouthAtlas) -> None:
+def test_points_lie_behind_the_lips_and_cover_the_opening() -> None:
     closed = lips(0)
     deepest = float(closed[list(INNER_LIPS), 2].max()) + 0.3
-    layer = build_mouth(atlas, head(closed, np.full(3, 0.6)), closed, closed, deepest)
+    layer = build_mouth(head(closed, np.full(3, 0.6)), closed, closed, deepest)
     middle = np.abs(layer.means[:, 0]) < 0.5
     assert layer.means[middle, 2].min() > closed[13, 2] + BEHIND
-    small = paint_mouth(atlas, layer, lips(0.2) - closed)[1]
-    large = paint_mouth(atlas, layer, lips(2.5) - closed)[1]
+    small = paint_mouth(layer, lips(0.2) - closed)[1]
+    large = paint_mouth(layer, lips(2.5) - closed)[1]
     assert large.max() > small.max()
     moved = layer.means + layer.skin @ (lips(2.5) - closed)
     near = np.abs(moved[:, 0]) < 0.1
@@ -211,12 +174,12 @@ def test_points_lie_behind_the_lips_and_cover_the_opening(atlas: MouthAtlas) -> 
     assert np.ptp(heights) > 2.5
 
 
-def test_whose_light_is_alike_is_taken() -> None:
-    made, closed = striped((0.2, 0.8)), lips(0)
-    for skin, person in ((0.2, 0), (0.8, 1)):
-        layer = build_mouth(made, head(closed, np.full(3, skin)), closed, closed, 0.0)
-        assert layer.person == person
-        np.testing.assert_allclose(layer.light, 1, atol=0.05)
-    alone = striped((0.2,))
-    layer = build_mouth(alone, head(closed, np.full(3, 0.8)), closed, closed, 0.0)
-    assert layer.light.min() > 1.5  # a darker person's mouth is lit up
+def test_teeth_that_the_photo_shows_say_what_tone_they_have() -> None:
+    mesh = lips(OPENING)
+    seen = head(mesh, np.full(3, 0.7))
+    yellow = np.rint(np.array([0.95, 0.9, 0.6]) * 255).astype(np.uint8)
+    seen.image[:, 186:326] = yellow
+    layer = build_mouth(seen, mesh, lips(0), 0.0)
+    assert layer.tone[2] / layer.tone[0] < 0.72 < shut().tone[2] / shut().tone[0]
+    seen.image[:, 186:326] = 20  # a dark mouth shows none
+    assert build_mouth(seen, mesh, lips(0), 0.0).tone == pytest.approx(shut().tone, abs=1e-3)

@@ -223,8 +223,8 @@ def splats(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  #
 
 
 def mouths(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
-    """Another mesh, rest, light or picture of the mouth."""
-    name = one_of(rng, ("mesh", "rest", "light", "own", "own_share"))
+    """Another mesh, rest, tone or picture of the mouth."""
+    name = one_of(rng, ("mesh", "rest", "tone", "own", "own_share"))
     tensors[f"mouth_layer.{name}"] *= float(one_of(rng, (0, 3, 30, 60, 1e4, -1)))
 
 

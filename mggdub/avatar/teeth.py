@@ -1,0 +1,174 @@
+"""What is drawn between lips: two rows of teeth, gums, tongue and dark, in the light that lips let in.
+
+How teeth are shaped is anatomy; where they stand to the lips and how light falls on them are medians of people. So it
+is nobody's mouth, and as sharp as it is drawn. Upper teeth keep their place on the skull, lower ones to the lower lip.
+All places are cm in a mouth of usual width, counted from the middle of the closed lips, y down.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mggdub.compiled import compiled
+from mggdub.types import Array
+
+LUMA = (0.299, 0.587, 0.114)
+SOFT = 0.03  # cm, width of an edge
+
+
+class Row(NamedTuple):
+    """Six teeth from the middle to either side; cm."""
+
+    widths: tuple[float, ...]  # as seen from the front
+    shorter: tuple[float, ...]  # than the first ones
+    tips: tuple[float, ...]  # how far they are pointed
+    corners: float  # how far they are round
+    level: float  # where the first ones end: upper teeth, from the closed lips; lower ones, from the lower lip
+    rise: float  # per cm² towards the sides
+
+
+UPPER = Row(
+    (0.84, 0.64, 0.60, 0.50, 0.42, 0.36),
+    (0.0, 0.05, 0.0, 0.03, 0.05, 0.07),
+    (0.0, 0.0, 0.1, 0.0, 0.0, 0.0),
+    corners=0.09,
+    level=0.28,
+    rise=0.03,
+)
+LOWER = Row(
+    (0.52, 0.56, 0.60, 0.50, 0.42, 0.36),
+    (0.0, 0.0, -0.04, 0.02, 0.04, 0.06),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    corners=0.05,
+    level=-0.2,
+    rise=0.03,
+)
+CROWN, SCALLOP = 1.0, 0.18  # cm of an upper tooth, and how much higher gums stand in its middle
+BETWEEN, THIN = 0.45, 0.03  # darkness between two teeth, and cm from its middle to where it is much less
+# Colours, of the luma of front teeth in full light.
+GUMS, DARK, TONGUE = (0.80, 0.50, 0.48), (0.21, 0.09, 0.09), (0.95, 0.56, 0.55)
+LOWER_LIGHT = 0.85  # of lower teeth
+TONGUE_HEIGHT, TONGUE_TOP = 0.7, 0.4  # cm, above the lower teeth in an open mouth, and its highest place
+SIDES = (0.6, 1.9, 0.7)  # cm from where and over how far upper teeth darken towards the cheeks, and how much
+BACK = (0.5, 1.5, 0.8)  # the same of lower ones
+LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
+HARDLY, WIDE = 0.45, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
+CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
+REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
+SKIN_LIGHT, SKIN_OFFSET = 0.75, 0.04  # exponent of skin's luma, and logarithm, that front teeth have
+SKIN_TINT, TINT = 0.55, (0.03, -0.02, -0.03)  # share of the skin's tint, and logarithms of their own
+
+
+f4 = np.float32
+_kernel: Any = compiled(boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"}, error_model="numpy")
+
+
+def tooth_tone(skin: Array) -> Array:
+    """[3] sRGB of front teeth in full light beside lit skin [3] sRGB 0..1."""
+    luma = np.array(LUMA)
+    level = skin @ luma + 0.02
+    colour = np.exp(SKIN_TINT * np.log((skin + 0.02) / level) + TINT)
+    return np.asarray(colour / (colour @ luma) * level**SKIN_LIGHT * np.exp(SKIN_OFFSET), np.float32)
+
+
+@_kernel
+def _smooth(x):
+    x = min(max(x, f4(0)), f4(1))
+    return x * x * (f4(3) - f4(2) * x)
+
+
+@_kernel
+def opening_light(opening):
+    """Of full light, what reaches teeth in a mouth of usual width that is so many cm open."""
+    return f4(HARDLY) + f4(1 - HARDLY) * _smooth(f4(opening) / f4(WIDE))
+
+
+@_kernel
+def draw_inside(at, lips, opening, low, tone):
+    """[N, 3] sRGB of the places at [N, 2]; all float32.
+
+    lips [N, 2] are the levels of the upper and the lower lip above and below each place, opening is how far the mouth
+    is open, low the level of the lower lip's middle, tone [3] of `tooth_tone`.
+    """
+    out, full = np.empty((len(at), 3), f4), opening_light(opening)
+    luma = f4(LUMA[0]) * tone[0] + f4(LUMA[1]) * tone[1] + f4(LUMA[2]) * tone[2]
+    narrow = max(f4(NARROW) * f4(opening), f4(0.12))
+    for k in range(len(at)):
+        aside, y = abs(at[k, 0]), at[k, 1]
+        tongue, tongue_light = _tongue(aside, y, f4(low))
+        below, below_light = _lower_tooth(aside, y, f4(low))
+        above, gums, above_light, gums_light = _upper_tooth(aside, y)
+        light = full * _between_lips(y, lips[k, 0], lips[k, 1], narrow)
+        for c in range(3):
+            colour = luma * (f4(DARK[c]) + (f4(TONGUE[c]) * tongue_light - f4(DARK[c])) * tongue)
+            colour += (tone[c] * below_light - colour) * below
+            tooth = tone[c] * above_light
+            tooth += (f4(GUMS[c]) * luma * gums_light - tooth) * gums
+            out[k, c] = (colour + (tooth - colour) * above) * light ** f4(REDDER[c])
+    return out
+
+
+@_kernel
+def _tooth(aside, row):
+    """Of a place so far aside: -1..1 across its tooth, cm that the row is shorter there, its light."""
+    tooth, end = 0, f4(row.widths[0])
+    while aside > end and tooth < 5:
+        tooth += 1
+        end += f4(row.widths[tooth])
+    width = f4(row.widths[tooth])
+    across = min(max(f4(1) - (end - aside) / width * f4(2), f4(-1.1)), f4(1.1))
+    out = abs(across)
+    less = f4(row.rise) * aside * aside + f4(row.shorter[tooth]) + f4(row.tips[tooth]) * out
+    beside = (f4(1) - out) * width * f4(0.5 / THIN)
+    light = (f4(1) - f4(0.1) * out * out) * (f4(1) - f4(BETWEEN) * np.exp(-beside * beside))
+    return across, less + f4(row.corners) * out**5, light
+
+
+@_kernel
+def _upper_tooth(aside, y):
+    """What a tooth covers of a place, what gums cover of the tooth, light of both."""
+    across, less, light = _tooth(aside, UPPER)
+    end = f4(UPPER.level) - less
+    top = f4(UPPER.level - CROWN) - f4(UPPER.rise) * aside * aside + f4(SCALLOP) * across * across
+    along = (y - top) / (end - top)
+    middle = (along - f4(0.55)) / f4(0.35)
+    light *= (f4(0.88) + f4(0.12) * np.exp(-middle * middle)) * (f4(1) - f4(0.1) * _smooth(f4(5) * along - f4(4)))
+    depth = _darker(aside, SIDES)
+    gums = _smooth((top - y) / f4(2 * SOFT) + f4(0.5))
+    return _smooth((end - y) / f4(SOFT) + f4(0.5)), gums, light * depth, depth
+
+
+@_kernel
+def _lower_tooth(aside, y, low):
+    """What a tooth covers of a place, and its light."""
+    _, less, light = _tooth(aside, LOWER)
+    cover = _smooth((y - low - f4(LOWER.level) - less) / f4(SOFT) + f4(0.5))
+    return cover, f4(LOWER_LIGHT) * light * _darker(aside, BACK)
+
+
+@_kernel
+def _tongue(aside, y, low):
+    """What the tongue covers of a place, and its light."""
+    raised = f4(TONGUE_HEIGHT) * min(max(low - f4(0.25), f4(0)), f4(1))
+    top = max(low + f4(LOWER.level) - raised, f4(TONGUE_TOP)) + f4(0.1) * aside * aside
+    furrow = aside / f4(0.12)
+    light = (f4(0.5) + f4(0.5) * _smooth((y - top) / f4(0.55))) * (f4(1) - f4(0.1) * np.exp(-furrow * furrow))
+    cover = _smooth((y - top) / f4(0.25)) * _smooth(f4(1.6) - aside / f4(1.3))
+    return cover, light * (f4(1) - f4(0.5) * _smooth((aside - f4(0.4)) / f4(1.4)))
+
+
+@_kernel
+def _between_lips(y, upper, lower, narrow):
+    """What lips leave of the light that the opening lets in."""
+    shadow = f4(1) - f4(LIP_SHADOW) * np.exp(-max(y - upper, f4(0)) / f4(LIP_REACH))
+    near = f4(1) - f4(0.15) * np.exp(-max(lower - y, f4(0)) / f4(0.08))
+    return shadow * near * (f4(CORNER) + f4(1 - CORNER) * _smooth(max(lower - upper, f4(0)) / narrow))
+
+
+@_kernel
+def _darker(aside, fall):
+    return f4(1) - f4(fall[2]) * _smooth((aside - f4(fall[0])) / f4(fall[1]))
