@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import unicodedata
 
+NO_MEMORY = "There is not enough memory; close other programs, or try --preview, --size 512 or a smaller input."
+# How libraries say that memory is short, where they do not raise MemoryError.
+SHORT_OF_MEMORY = (
+    *("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc"),
+    *("failed to map segment", "can't start new thread", "insufficient memory"),
+)
 LONGEST = 80  # characters of a foreign text in a sentence
 
 
@@ -18,6 +25,18 @@ class MggdubError(Exception):
 
     def __init__(self, sentence: str = "") -> None:
         super().__init__(printable(sentence))
+
+
+def short_of_memory(error: BaseException | None) -> bool:
+    """Whether it, or what it came from, says that the system has no more memory; damage to a file it is not, then."""
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    named = isinstance(error, (RuntimeError, ImportError, OSError)) and any(
+        words in str(error).lower() for words in SHORT_OF_MEMORY
+    )
+    return named or short_of_memory(error.__cause__ or error.__context__)
 
 
 def printable(text: str) -> str:

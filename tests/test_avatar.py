@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
@@ -65,6 +66,16 @@ def test_every_field_comes_back(avatar: HeadAvatar, head_mgg: Path) -> None:
 def test_a_file_is_a_fraction_of_what_it_holds(avatar: HeadAvatar, head_mgg: Path) -> None:
     kept = sum(leaf.nbytes for leaf in leaves(avatar) if isinstance(leaf, (np.ndarray, torch.Tensor)))
     assert head_mgg.stat().st_size < kept / 4
+
+
+def test_reading_asks_for_no_more_room_than_the_file_fills(head_mgg: Path) -> None:
+    tracemalloc.start()
+    try:
+        load_avatar(head_mgg)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 200 << 20, most
 
 
 def test_an_avatar_renders_like_its_photo(head_png: Path, head_mgg: Path, speech_wav: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 import mggdub
 from mggdub.cli import console, main
-from mggdub.errors import UsageError
+from mggdub.errors import InputError, UsageError
 from mggdub.media.image import read_image
 from mggdub.options import RenderOptions, parse_fps
 from mggdub.progress import Stage
@@ -362,6 +362,16 @@ def test_what_the_system_refuses_is_no_bug(
     told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
     assert told.code == code and told.err.startswith("Error: ") and told.out == "", told.err
     assert ("bug" in told.err) == (code == 1) and ("memory; close" in told.err) == (code == 3)
+
+
+def test_what_a_reader_takes_for_damage_is_no_damage_where_memory_is_short(
+    run: Run, inputs: dict[str, Path], fake_jobs: Any
+) -> None:
+    damaged = InputError("head.mgg is damaged; make it again.")
+    damaged.__cause__ = RuntimeError("mmap failed: Cannot allocate memory")
+    fake_jobs.problem = damaged
+    told = run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--quiet")
+    assert told.code == 3 and "memory; close" in told.err and "damaged" not in told.err
 
 
 def test_quiet_means_quiet(run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:

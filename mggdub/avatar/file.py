@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from operator import attrgetter
 from pathlib import Path
@@ -288,10 +289,11 @@ def _json(value: Node) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     """The header's JSON and the packed arrays: of bytes that are read once, so that what is checked is what is used."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
     with path.open("rb") as file:
-        data = file.read(LARGEST_FILE)
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
+        data = file.read(size)  # of LARGEST_FILE, Python would ask for all the room first
     size = int.from_bytes(data[:8], "little")
     if size > LARGEST_HEADER:
         raise ValueError("its header is too long")

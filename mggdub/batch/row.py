@@ -32,7 +32,7 @@ from mggdub.batch.locks import lock
 from mggdub.batch.manifest import STATE, Row
 from mggdub.batch.record import Record, read_record, write_record
 from mggdub.batch.text import as_text, shown
-from mggdub.errors import InputError, MggdubError, OutputError
+from mggdub.errors import NO_MEMORY, InputError, MggdubError, OutputError, short_of_memory
 from mggdub.media.files import check_output
 from mggdub.media.partial import appear
 from mggdub.media.private import append_private, check_private, folder_inside, private_folder, private_place
@@ -166,6 +166,8 @@ def failure(job: Job, error: Exception, seconds: float = 0.0) -> Result:
 
 def sentence(error: Exception) -> str:
     """What to tell of an error, ours or not."""
+    if short_of_memory(_origin(error)):
+        return NO_MEMORY
     if isinstance(error, MggdubError):
         return str(error)
     if isinstance(error, OSError):
@@ -173,8 +175,15 @@ def sentence(error: Exception) -> str:
     return f"This is a bug of mggdub, not yours ({type(error).__name__}: {error})."
 
 
+def _origin(error: Exception) -> BaseException | None:
+    """What is asked whether memory was short: what one of ours was raised from, or another's own."""
+    return error.__cause__ if isinstance(error, MggdubError) else error
+
+
 def code(error: Exception) -> int:
     """The exit code that a render of its own would have had."""
+    if short_of_memory(_origin(error)):
+        return InputError.exit_code
     return error.exit_code if isinstance(error, MggdubError) else 4 if isinstance(error, OSError) else 1
 
 

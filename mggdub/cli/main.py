@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import signal
@@ -19,15 +18,10 @@ import mggdub.cli.tools  # noqa: F401  these three register their commands
 from mggdub.cli import signals, streams
 from mggdub.cli.console import say
 from mggdub.cli.group import cli
-from mggdub.errors import InputError, MggdubError
+from mggdub.errors import NO_MEMORY, InputError, MggdubError, short_of_memory
 from mggdub.options import shortened
 
 LONGEST_COMPLAINT = 400  # characters
-# How libraries say that memory is short, where they do not raise MemoryError.
-SHORT_OF_MEMORY = (
-    *("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc"),
-    *("failed to map segment", "can't start new thread", "insufficient memory"),
-)
 
 
 def main() -> None:
@@ -60,8 +54,9 @@ def run() -> int:
         error.show()
         return 2
     except MggdubError as error:
-        say(f"Error: {error}")
-        return error.exit_code
+        short = short_of_memory(error.__cause__)  # whatever a reader took it for
+        say(f"Error: {NO_MEMORY if short else error}")
+        return InputError.exit_code if short else error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
     except Exception as error:
@@ -80,8 +75,8 @@ def _unexpected(error: Exception) -> int:
     """Tell of what no part of the program expects: what the system refused is no bug."""
     if os.environ.get("MGGDUB_DEBUG"):
         traceback.print_exc()
-    if _short_of_memory(error):
-        say("Error: There is not enough memory; close other programs, or try --preview, --size 512 or a smaller input.")
+    if short_of_memory(error):
+        say(f"Error: {NO_MEMORY}")
         return InputError.exit_code
     if isinstance(error, OSError) and error.errno:
         file = shortened(os.fsdecode(error.filename), 200) if isinstance(error.filename, (str, bytes)) else "A file"
@@ -90,17 +85,6 @@ def _unexpected(error: Exception) -> int:
     say(f"Error: this is a bug of mggdub, not yours ({type(error).__name__}: {error}).")
     say("MGGDUB_DEBUG=1 shows where; please report it with the command you ran.")
     return 1
-
-
-def _short_of_memory(error: BaseException | None) -> bool:
-    if error is None:
-        return False
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    named = isinstance(error, (RuntimeError, ImportError, OSError)) and any(
-        w in str(error).lower() for w in SHORT_OF_MEMORY
-    )
-    return named or _short_of_memory(error.__cause__ or error.__context__)
 
 
 def _deliver(code: int) -> int:

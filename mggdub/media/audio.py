@@ -25,6 +25,7 @@ FADE = 0.02  # s from the mix to a channel and back
 CANCELS = 0.5  # of the power that mixing independent channels would leave; a correlation of -0.5 is below it
 MIX = 2  # the column after left and right
 SILENT = 1e-3  # of full scale: -60 dB
+PLAYABLE = "if(isnan(val(ch)),0,clip(val(ch),-1,1))"  # as players have it
 UNNAMED = 2  # channels; more of them without names are laid left and right in turn
 
 
@@ -123,6 +124,8 @@ def _too_long(path: Path) -> InputError:
 def _mixable(path: Path, track: SoundTrack) -> Any:
     """The stream of a track; channels whose places are not known go left and right in turn."""
     stream = source(path, track.index)
+    if track.unbounded:  # one sample that is no number would silence the resampler and stop the encoder
+        stream = stream.filter("aeval", PLAYABLE, c="same")
     if track.layout.startswith("ambisonic"):
         return stream.filter("pan", "mono|c0=c0")  # what comes from everywhere
     if track.layout or track.channels <= UNNAMED:

@@ -39,6 +39,7 @@ FORMATS = (
 MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
 PATIENCE = 300  # packets in which the first picture must come
 SIMPLE = 1001  # the largest denominator of a rate that is taken as it is; others are measured, and NTSC's is meant
+FLOATS = ("pcm_f", "wavpack")  # codecs whose samples may be anything; of others a decoder makes what can be played
 ANY_BYTES = "latin-1"  # tags may hold anything; they are not looked at
 BUFFER = 1 << 20  # bytes that are read from a pipe at once
 
@@ -59,6 +60,7 @@ class SoundTrack:
     sample_rate: int  # Hz
     channels: int
     layout: str  # mono, stereo, 5.1 ...; empty if the file says of more than two channels only that they are there
+    unbounded: bool = False  # stored as floats, which may be above full scale or no numbers
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,8 @@ def _sound(stream: Any) -> SoundTrack:
         return SoundTrack(stream.index, 0, 0, "")
     name = codec.layout.name
     plain = {1: "mono", 2: "stereo"}.get(codec.channels, "")
-    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, plain if "channels" in name else name)
+    layout = plain if "channels" in name else name
+    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, layout, codec.name.startswith(FLOATS))
 
 
 def _rate(stream: Any) -> Fraction | None:

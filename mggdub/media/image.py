@@ -8,6 +8,7 @@ import warnings
 import zlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -28,6 +29,9 @@ MOST_PAGES = 100  # of a TIFF file, that are looked at for the largest one
 # Pillow hands EPS to Ghostscript, a program of its own; the others are no pictures, or not decoded by it.
 LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 STRIP = 64  # rows that are converted at a time
+COLORIMETRY = ("icc_profile", "gamma", "srgb")  # what Pillow notes of how colours are meant
+PHOTOMETRIC = 262  # TIFF's tag
+USUAL_GAMMA, GAMMA_TOLERANCE, SMALLEST_GAMMA = 1 / 2.2, 0.03, 0.2
 OPAQUE = 250  # alpha, from which on nothing shines through
 
 
@@ -81,8 +85,8 @@ def read_image(path: Path) -> Photo:
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
     except heif.NotHevcError as error:
         raise InputError(f"{path} is a HEIF picture coded as {error}, not HEVC; export it as JPEG or PNG.") from error
-    except MemoryError as error:
-        raise InputError(f"{path} needs more memory to decode than there is; make it smaller first.") from error
+    except MemoryError:
+        raise InputError(f"{path} needs more memory to decode than there is; make it smaller first.") from None
     except BROKEN as error:
         raise InputError(f"{path} is damaged and cannot be decoded ({error}); save it again.") from error
 
@@ -138,8 +142,8 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _as_photo(image: Image.Image) -> Photo:
     if image.mode.startswith(("I", "F")):
-        grey = _wide_grey(np.asarray(image))
-        return Photo(np.repeat(grey[..., None], 3, axis=2))
+        grey = Image.fromarray(_wide_grey(np.asarray(image), inverted=_zero_is_white(image)))
+        return Photo(np.array(_to_srgb(_with_profile(grey, image))))
     alpha = _alpha(image)
     if alpha is None:
         return Photo(np.array(_to_srgb(image if not image.has_transparency_data else _without_alpha(image))))
@@ -160,25 +164,31 @@ def _alpha(image: Image.Image) -> Array | None:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
+    if image.mode == "LA":
+        return _with_profile(image.getchannel("L"), image)  # a profile of grey is none of colours
     layered = image if image.mode == "RGBA" else image.convert("RGBA")
     return _with_profile(layered.convert("RGB"), image)
 
 
-def _wide_grey(values: Array) -> Array:
+def _zero_is_white(image: Image.Image) -> bool:
+    """Whether a TIFF file counts from white to black; Pillow turns that round for 8 bits alone."""
+    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+
+
+def _wide_grey(values: Array, inverted: bool = False) -> Array:
     """[H, W] of 16-bit, 32-bit or float grey to uint8; the range is guessed from what the values reach."""
     highest = float(np.max(values, initial=0, where=np.isfinite(values)))
-    tops = (255.0, 65535.0) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
-    top = next((top for top in tops if highest <= top), highest)
+    tops = (255.0, 4095.0, 65535.0) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
+    top = 65535.0 if inverted else next((top for top in tops if highest <= top), highest)
     grey = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), STRIP):  # floats of all of it would take ten times its bytes
         part = np.nan_to_num(values[row : row + STRIP].astype(np.float32), copy=False)
         grey[row : row + STRIP] = np.rint(np.clip(part / top, 0.0, 1.0) * 255.0)
-    return grey
+    return 255 - grey if inverted else grey
 
 
 def _with_profile(image: Image.Image, origin: Image.Image) -> Image.Image:
-    if "icc_profile" in origin.info:
-        image.info["icc_profile"] = origin.info["icc_profile"]
+    image.info |= {name: origin.info[name] for name in COLORIMETRY if name in origin.info}
     return image
 
 
@@ -187,10 +197,20 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGB", "CMYK", "L"):
         image = _with_profile(image.convert("RGB"), image)
     if not profile:
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return _with_gamma(image if image.mode == "RGB" else image.convert("RGB"), image.info)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):  # a profile for another colour model, or a broken one
         return image.convert("RGB")
     return converted if converted is not None else image.convert("RGB")
+
+
+def _with_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
+    """RGB to sRGB, where a PNG file says by its gamma alone that its values are to be shown otherwise."""
+    gamma = info.get("gamma", USUAL_GAMMA)
+    if "srgb" in info or not SMALLEST_GAMMA < gamma <= 1 or abs(gamma - USUAL_GAMMA) < GAMMA_TOLERANCE:
+        return image
+    light = (np.arange(256) / 255.0) ** (1 / gamma)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return image.point(np.rint(255 * curve).astype(int).tolist() * 3)

@@ -1,6 +1,8 @@
 """The same tone from any container, rate and channel count; what holds no sound says so."""
 
 import subprocess
+from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from mggdub.errors import InputError, UsageError
 from mggdub.media import audio, process
 from mggdub.media import audio as module
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio
-from mggdub.media.video import probe
+from mggdub.media.video import probe, write_video
 
 SECONDS = 0.7
 
@@ -150,3 +152,19 @@ def test_endless_recordings_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "LONGEST", 0.5)
     with pytest.raises(InputError, match="longer than"):
         read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_floats_beyond_full_scale_and_no_numbers_are_heard_and_muxed_as_players_have_them(
+    tmp_path: Path, channels: int
+) -> None:
+    plain = tone(48000)
+    wild = (4 * plain).astype(np.float32)
+    wild[[0, 5000, 9000]] = np.nan, np.inf, -np.inf
+    soundfile.write(tmp_path / "a.wav", np.stack([wild] * channels, 1), 48000, subtype="FLOAT")
+    frames = repeat(np.full((64, 64, 3), 90, np.uint8))
+    write_video(tmp_path / "a.mp4", frames, fps=Fraction(25), size=(64, 64), audio=tmp_path / "a.wav", duration=SECONDS)
+    clipped = np.clip(4 * tone(SAMPLE_RATE), -1, 1)
+    for name in ("a.wav", "a.mp4"):
+        heard = read_audio(tmp_path / name).samples[: len(clipped)]
+        assert np.corrcoef(heard, clipped)[0, 1] > 0.98 and np.abs(heard).max() <= 1

@@ -1,11 +1,13 @@
 """Every way a picture can be stored shows the same picture; what is no picture says so."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from mggdub.errors import InputError, UsageError
 from mggdub.media import image as module
@@ -150,3 +152,55 @@ def test_writing_and_resizing_keep_the_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
     back = resize(resize(COLOURS, (WIDTH * 3, HEIGHT * 3)), (WIDTH, HEIGHT))
     assert np.abs(back.astype(int) - COLOURS).max() <= 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_that_counts_from_white_to_black_is_no_negative(tmp_path: Path, bits: int) -> None:
+    stored = GREY if bits == 8 else (255 - GREY.astype(np.uint16)) * 257  # Pillow turns 8 bits round by itself
+    Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.tag_v2[262] == 0
+    assert np.abs(read_image(tmp_path / "a.tif").pixels.astype(int) - GREY[..., None]).max() <= 1
+
+
+def test_twelve_bits_in_sixteen_are_not_black(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.uint16) * 16).save(tmp_path / "a.png")
+    assert np.abs(read_image(tmp_path / "a.png").pixels.astype(int) - GREY[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["L", "LA", "I;16"])
+def test_a_profile_of_grey_is_applied_to_grey_of_every_kind(tmp_path: Path, kind: str) -> None:
+    light = (GREY / 255.0) ** 2.2
+    stored = Image.fromarray(np.rint(255 * light).astype(np.uint8))
+    if kind == "LA":
+        stored = Image.merge("LA", [stored, Image.fromarray(np.where(GRID[0] < 2, 0, 255).astype(np.uint8))])
+    elif kind == "I;16":
+        stored = Image.fromarray(np.rint(65535 * light).astype(np.uint16))
+    stored.save(tmp_path / "a.png", icc_profile=_linear_grey())
+    shown = read_image(tmp_path / "a.png").pixels[2:].astype(int)
+    assert np.abs(shown - GREY[2:, :, None]).max() <= 14  # eight bits of light are few for what is dark
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8, 1 / 2.2])
+def test_the_gamma_of_a_png_is_heeded(tmp_path: Path, gamma: float) -> None:
+    stored = np.rint(255 * (COLOURS / 255.0) ** (2.2 * gamma)).astype(np.uint8)
+    chunks = PngInfo()
+    chunks.add(b"gAMA", round(100_000 * gamma).to_bytes(4, "big"))
+    Image.fromarray(stored).save(tmp_path / "a.png", pnginfo=chunks)
+    assert np.abs(read_image(tmp_path / "a.png").pixels.astype(int) - COLOURS).max() <= 8
+
+
+def _linear_grey() -> bytes:
+    """An ICC profile of grey whose values are light itself."""
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(80),
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061),
+        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IH", 1, 256) + bytes(2),
+    }
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI12s", start + len(body), b"lcms", 0x02100000, b"mntrGRAYXYZ ") + bytes(12) + b"acsp"
+    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + body
