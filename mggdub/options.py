@@ -29,6 +29,7 @@ NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 1
 # Bounded, since Fraction works out 1e9999999 digit by digit.
 RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,12})?([eE][+-]?\d{1,2})?)", re.ASCII)
 AMOUNT = re.compile(r"[+-]?\d{1,6}([.,]\d{0,12})?|[.,]\d{1,12}", re.ASCII)
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 SHOWN = 60  # characters of a wrong value
 
 
@@ -129,7 +130,7 @@ AVATAR_OPTIONS = tuple(field.name for field in fields(AvatarOptions))
 
 def parse_fps(text: str) -> Fraction:
     """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
-    text = text.strip()
+    text = with_point(text.strip())
     if text in NTSC:
         return NTSC[text]
     if not RATE.fullmatch(text):
@@ -138,6 +139,11 @@ def parse_fps(text: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+
+
+def with_point(text: str) -> str:
+    """A number with its decimal comma, of which there is one at most, as a point."""
+    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
 
 
 def parse_motion(text: str) -> str:
@@ -189,7 +195,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _within(name: str, value: float | Fraction, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} is {_plain(value)}; choose from {low:g} to {high:g}.")
+        raise UsageError(f"{name} is {_plain(value)}; choose from {_plain(low)} to {_plain(high)}.")
 
 
 def _plain(value: Any) -> str:

@@ -135,6 +135,26 @@ def test_wrong_options_are_usage_errors(run: Run, inputs: dict[str, Path], fake_
     assert said.code == 2 and wrong[0].lstrip("-") in said.err and not fake_jobs.asked
 
 
+def test_numbers_may_have_a_decimal_comma(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
+    words = ("--mouth-scale", "0,5", "--orbit", "12,5", "--fps", "29,97", "--motion", "0,5")
+    assert run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], *words).code == 0
+    options = fake_jobs.asked[0][3]
+    assert (options.mouth_scale, options.orbit, options.fps) == (0.5, 12.5, Fraction(30000, 1001))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [("https://x.org/a.jpg", "https://x.org/a.jpg is an address"), ("-", "Standard input")]
+)
+def test_what_is_no_file_is_named_for_what_it_is(run: Run, inputs: dict[str, Path], given: str, words: str) -> None:
+    for photo, speech in ((given, inputs["short.wav"]), (inputs["head"], given)):
+        said = run("render", photo, speech, "-o", inputs["out"])
+        assert said.code == 2 and words in said.err
+
+
+def test_limits_are_told_in_full(run: Run, inputs: dict[str, Path]) -> None:
+    assert "2147483647" in run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], "--seed", "-1").err
+
+
 @pytest.mark.parametrize(
     ("text", "color"),
     [("#00FF00", "#00ff00"), ("00ff00", "#00ff00"), ("0f0", "#00ff00"), ("#0f0", "#00ff00"), ("lime", "#00ff00"),

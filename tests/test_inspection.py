@@ -184,6 +184,21 @@ def test_two_faces_are_numbered_and_the_better_one_is_named(head: Image.Image, t
     assert "face 1: " in as_text(report)
 
 
+def test_a_photo_of_several_says_whose_face_speaks(head: Image.Image, models: Models) -> None:
+    small = head.resize((220, 220))
+    group = Image.new("RGB", (900, 440), (120, 130, 140))
+    group.paste(head.resize((380, 380)), (10, 30))
+    group.paste(head, (470, 20))
+    photo = Photo(np.array(group))
+    options = RenderOptions(size=128, preview=True)
+    assert "2 faces" in (told := build.build_avatar(photo, models, options).advice[0]) and "on the right" in told
+    chosen = build.build_avatar(photo, models, replace(options, face="1"))
+    assert not any("faces" in line for line in chosen.advice)
+    group.paste((120, 130, 140), (0, 0, 460, 440))
+    group.paste(small, (10, 30))
+    assert not any("faces" in line for line in build.build_avatar(Photo(np.array(group)), models, options).advice)
+
+
 def test_a_face_too_small_for_render_is_unusable(
     head: Image.Image, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from mggdub.batch.text import as_path, brief
 from mggdub.errors import UsageError
-from mggdub.options import RenderOptions, parse_fps
+from mggdub.options import RenderOptions, parse_fps, with_point
 
 OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if name != "force"}
 LONGEST_VALUE = 40  # characters of what is no file's name
 LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
 LONGEST_PATH = 4000  # ... and of all of them together
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def as_file(name: str, cell: str, here: Path) -> Path:
@@ -51,14 +49,9 @@ def as_option(name: str, text: str, here: Path) -> Any:
         if bool in kinds:
             return YES_NO[text.lower()]
         if Fraction in kinds:
-            return parse_fps(_with_point(text))
+            return parse_fps(text)
         if float in kinds:
-            return float(_with_point(text))
+            return float(with_point(text))
         return int(text) if int in kinds else text
     except (ValueError, KeyError) as error:
         raise UsageError(f"{name} is {brief(text)}, which is no value for it; correct it.") from error
-
-
-def _with_point(text: str) -> str:
-    """A number with its decimal comma, of which there is one at most, as a point."""
-    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text

@@ -39,7 +39,7 @@ from mggdub.options import RenderOptions
 def batch(
     ctx: click.Context, /, source: Path, speech: Path | None, folder: Path, as_json: bool, quiet: bool, **choices: Any
 ) -> None:
-    """Render the rows of MANIFEST (.csv, .jsonl), or the pairs of two folders.
+    """Render the rows of MANIFEST (.csv, .tsv, .jsonl), or the pairs of two folders.
 
     A manifest has photo, speech and output, and any option of `mggdub render` in rows where it differs.
     """

@@ -53,7 +53,7 @@ def _suggest(args: list[str]) -> None:
     from shlex import quote
 
     rest = list(args) if {"-o", "--output"} & set(args) else [*args, "-o", "out.mp4"]
-    what = "batch" if words[0].lower().endswith((".csv", ".jsonl")) else "render"
+    what = "batch" if words[0].lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) else "render"
     command = " ".join(quote(word) for word in rest if what == "render" or word != "out.mp4")
     raise UsageError(f"The command is missing; write mggdub {what} {shortened(command, 300)}")
 

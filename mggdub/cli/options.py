@@ -12,7 +12,7 @@ import click
 
 from mggdub.cli.console import working_folder
 from mggdub.errors import InputError, UsageError
-from mggdub.options import MOTIONS, parse_fps, parse_motion, shortened
+from mggdub.options import MOTIONS, parse_fps, parse_motion, shortened, with_point
 
 LARGEST_CONFIG = 1 << 16  # bytes
 MOST_DOTS = 100  # in a line of it; keys of more parts keep the parser busy for minutes
@@ -46,6 +46,22 @@ class Rate(click.ParamType[Fraction]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:  # noqa: ARG002
         """`25`, `29.97` or `30000/1001`."""
         return value if isinstance(value, Fraction) else parse_fps(str(value))
+
+
+class Decimal(click.ParamType[float]):
+    """A number with a decimal point or a decimal comma."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """`1.2` or `1,2`."""
+        try:
+            return float(with_point(str(value)))
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+
+
+DECIMAL = Decimal()
 
 
 class Motion(click.ParamType[str]):

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, calm_threads, progress_bar, say
 from mggdub.cli.group import cli
-from mggdub.cli.options import CONFIG, PATH, Motion, Rate
+from mggdub.cli.options import CONFIG, DECIMAL, PATH, Motion, Rate
 from mggdub.errors import CheckError, UsageError
 from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, INPAINTERS, POSES, RenderOptions
 
@@ -34,14 +34,14 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 )
 @click.option("--gaze", type=click.Choice(GAZES), default="natural", show_default=True, help="Where the eyes look.")
 @click.option("--pose", type=click.Choice(POSES), default="natural", help="--pose still is --motion still.")
-@click.option("--orbit", type=float, default=0.0, metavar="DEGREES", help="Go round the head, so far to either side.")
+@click.option("--orbit", type=DECIMAL, default=0.0, metavar="DEGREES", help="Go round the head, so far to either side.")
 @click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
-@click.option("--mouth-scale", type=float, default=1.0, show_default=True, help="How far the mouth opens.")
-@click.option("--expression-scale", type=float, default=1.0, show_default=True, help="How much brows and eyes move.")
+@click.option("--mouth-scale", type=DECIMAL, default=1.0, show_default=True, help="How far the mouth opens.")
+@click.option("--expression-scale", type=DECIMAL, default=1.0, show_default=True, help="How much brows and eyes move.")
 @click.option(
     "--emotion", type=click.Choice(EMOTIONS), default="neutral", show_default=True, help="How it is said."
 )  # fmt: skip
-@click.option("--emotion-strength", type=float, default=1.0, show_default=True, help="How strongly, 0 to 1.")
+@click.option("--emotion-strength", type=DECIMAL, default=1.0, show_default=True, help="How strongly, 0 to 1.")
 @click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="0 is the largest.")
 @click.option(
     "--background", default="keep", show_default=True, metavar="keep|COLOR",

@@ -17,6 +17,7 @@ from mggdub.types import Array, Crop, Face, Photo, Portrait
 
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
+AS_LARGE = 0.7  # of the largest face's height: who is that large may be the one who was meant
 
 
 def choose_face(faces: list[Face], which: str = "largest") -> Face:
@@ -29,6 +30,17 @@ def choose_face(faces: list[Face], which: str = "largest") -> Face:
         known = "1 face (index 0)" if len(faces) == 1 else f"{len(faces)} faces (0 to {len(faces) - 1}, largest first)"
         raise UsageError(f"There is no face {which!r}: the picture has {known}.")
     return faces[int(which)]
+
+
+def company(faces: list[Face], which: str) -> tuple[str, ...]:
+    """What to say where others are about as large as the face that is dubbed, and nobody chose; largest first."""
+    heights = [face_height(face.landmarks) for face in faces]
+    count = sum(height >= AS_LARGE * heights[0] for height in heights)
+    if which != "largest" or count < 2:
+        return ()
+    places = [float(face.landmarks[:, 0].mean()) for face in faces[:count]]
+    where = {min(places): "on the left", max(places): "on the right"}.get(places[0], "in the middle")
+    return (f"{count} faces are about as large; the one {where} speaks, --face takes another.",)
 
 
 def check_face(face: Face) -> None:

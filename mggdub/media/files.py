@@ -14,6 +14,7 @@ from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.media.partial import Removal, appear, create_partial, hidden_sibling, remove_stale
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
+ADDRESS = re.compile(r"(https?|ftps?|s3|gs):/", re.IGNORECASE)
 SHOWN = 120  # characters of a name that is too long
 
 
@@ -21,7 +22,7 @@ def check_input(path: Path) -> Path:
     """The path, if it is a plain file with something in it. Raises UsageError (missing, folder) or InputError."""
     info = status(path)
     if info is None:
-        raise UsageError(f"{path} does not exist; check the path.")
+        raise UsageError(_missing(path))
     if stat.S_ISDIR(info.st_mode):
         raise UsageError(f"{path} is a folder; name a file.")
     if not stat.S_ISREG(info.st_mode) or is_descriptor(path):
@@ -31,6 +32,14 @@ def check_input(path: Path) -> Path:
     if info.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again from its source.")
     return path
+
+
+def _missing(path: Path) -> str:
+    if ADDRESS.match(str(path)):
+        return f"{str(path).replace(':/', '://', 1)} is an address, and only files are read; download it first."
+    if str(path) == "-":
+        return "Standard input (-) is not read; write it into a file first."
+    return f"{path} does not exist; check the path."
 
 
 def status(path: Path) -> os.stat_result | None:

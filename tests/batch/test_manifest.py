@@ -51,6 +51,13 @@ def test_a_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
     assert rows[1].inputs == (Path("/d/e.png"), tmp_path / "moves.csv") and rows[1].output == Path("y/z.m4v")
 
 
+def test_suffixes_of_other_programs_mean_the_same(tmp_path: Path) -> None:
+    cells = {"photo": "a.png", "speech": "b.wav", "output": "x.mp4"}
+    tabs = write(tmp_path / "a.TSV", "\t".join(cells), "\t".join(cells.values()))
+    ((one,), _), ((two,), _) = read(tabs), read(write(tmp_path / "a.ndjson", json.dumps(cells)))
+    assert one.inputs == two.inputs == (tmp_path / "a.png", tmp_path / "b.wav") and one.output == two.output
+
+
 BAD = {
     "../x.mp4": "leaves the folder", "a/../../x.mp4": "leaves the folder", "/x.mp4": "leaves the folder",
     "C:\\\\x.mp4": "leaves the folder", "..\\\\x.mp4": "leaves the folder", "c:x.mp4": "leaves the folder",

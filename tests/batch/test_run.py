@@ -21,7 +21,7 @@ from mggdub import jobs
 from mggdub.animation import animate as animation_animate
 from mggdub.batch import row
 from mggdub.batch.run import BatchOptions, run_batch
-from mggdub.errors import UsageError
+from mggdub.errors import OutputError, UsageError
 from mggdub.media.video import read_video
 from mggdub.models import Models
 from mggdub.options import RenderOptions
@@ -188,6 +188,12 @@ class Seconds(float):
 
     def __mul__(self, rate: float) -> int:  # type: ignore[override]
         return round(float(self) * rate)
+
+
+def test_a_file_is_no_folder_to_fill(folder: Path) -> None:
+    rows, taken = manifest(folder, "p.png,s0.wav,a.mp4,"), folder / "s0.wav"
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        run_batch(rows, None, taken, BatchOptions(), {}, frozenset(), lambda *_: None, print)
 
 
 def test_options_that_exclude_each_other() -> None:
