@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from fractions import Fraction
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from mggdub import inpainting, jobs
 from mggdub.animation import animate as animation
@@ -18,7 +21,7 @@ from mggdub.errors import InputError, UsageError
 from mggdub.evaluation.summary import Measurement
 from mggdub.evaluation.video import evaluate_file
 from mggdub.inspection import inspect_file
-from mggdub.media.audio import read_audio
+from mggdub.media.audio import SAMPLE_RATE, read_audio
 from mggdub.media.image import read_image
 from mggdub.media.video import write_video as write_frames
 from mggdub.models import Models, choose_device, load_models
@@ -45,6 +48,7 @@ __all__ = [
     "write_avatar",
     "write_video",
 ]
+Given = TypeVar("Given")
 AnyPath = str | PathLike[str]
 Rate = str | float | Fraction  # frames per second: 25, 29.97, "30000/1001"
 
@@ -67,8 +71,11 @@ def render(
         >>> report.frames, report.size, report.checks["ends"].ok
         (6, (128, 128), True)
     """
-    heard = Path(speech) if speech is not None else None
-    return jobs.render_file(Path(photo), heard, Path(output), _options(options), progress or silent, models)
+    heard = _path("speech", speech) if speech is not None else None
+    chosen = _options(options)
+    return jobs.render_file(
+        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models)
+    )
 
 
 def write_avatar(
@@ -81,20 +88,24 @@ def write_avatar(
         >>> mggdub.write_avatar("photo.jpg", "head.mgg", size=128, force=True).size
         (128, 128)
     """
-    splats = Path(ply) if ply is not None else None
-    return jobs.avatar_file(Path(photo), Path(output), splats, _options(options), silent, models)
+    splats = _path("ply", ply) if ply is not None else None
+    return jobs.avatar_file(
+        _path("photo", photo), _path("output", output), splats, _options(options), silent, _loaded(models)
+    )
 
 
-def build_avatar(photo: AnyPath | Photo, models: Models, **options: Any) -> HeadAvatar:
-    """The moving head of a photo. options: preview, size (px), face, background, inpainter. Raises MggdubError.
+def build_avatar(photo: AnyPath | Photo | Array, models: Models, **options: Any) -> HeadAvatar:
+    """The moving head of a photo, whose pixels [H, W, 3] uint8 sRGB may be given as they are.
 
-    >>> models = mggdub.load_models()
-    >>> avatar = mggdub.build_avatar("photo.jpg", models, size=128)
-    >>> avatar.image.shape
-    (128, 128, 3)
+    options: preview, size (px), face, background, inpainter. Raises MggdubError.
+
+        >>> models = mggdub.load_models()
+        >>> avatar = mggdub.build_avatar("photo.jpg", models, size=128)
+        >>> avatar.image.shape
+        (128, 128, 3)
     """
     chosen = _options(options)
-    picture = photo if isinstance(photo, Photo) else read_image(Path(photo))
+    models, picture = _given("models", models, Models), _picture(photo)
     if chosen.background_color and picture.alpha is None:
         raise UsageError("The photo has no transparent background to fill; leave out background.")
     inpainting.prepare(chosen.inpainter, silent)
@@ -107,7 +118,7 @@ def load_avatar(path: AnyPath) -> HeadAvatar:
     >>> len(mggdub.load_avatar("head.mgg").gaussians) > 1000
     True
     """
-    return file.load_avatar(Path(path))[0]
+    return file.load_avatar(_path("path", path))[0]
 
 
 def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **options: Any) -> ExpressionTrack:
@@ -120,8 +131,8 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
         >>> track.lip_modes.shape, track.rotation.shape
         ((6, 8), (6, 3))
     """
-    sound = speech if isinstance(speech, Waveform) else read_audio(Path(speech))
-    return speaking.make_track(sound, models, _options({**options, "fps": fps}))
+    sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech))
+    return speaking.make_track(sound, _given("models", models, Models), _options({**options, "fps": fps}))
 
 
 def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
@@ -132,7 +143,7 @@ def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
         >>> len(mggdub.video_track("render.mp4", models))
         6
     """
-    return track_video(Path(video), models.eyes).track
+    return track_video(_path("video", video), _given("models", models, Models).eyes).track
 
 
 def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
@@ -143,7 +154,8 @@ def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
     >>> mggdub.read_track("nod.csv", models).rotation[:, 0].tolist()
     [0.0, 4.0]
     """
-    return play_file(track_file.read_track(Path(path)), models.expression).track
+    played = track_file.read_track(_path("path", path))
+    return play_file(played, _given("models", models, Models).expression).track
 
 
 def animate(
@@ -158,7 +170,13 @@ def animate(
         >>> len(frames), frames[0].shape, frames[0].dtype
         (6, (128, 128, 3), dtype('uint8'))
     """
-    return animation.animate(avatar, models, track, choose_device(device), relative)
+    device = choose_device(device)
+    _given("avatar", avatar, HeadAvatar)
+    _given("models", models, Models)
+    values = (getattr(_given("track", track, ExpressionTrack), field.name) for field in fields(ExpressionTrack))
+    if not all(np.isfinite(array).all() for array in values):
+        raise UsageError("The track holds numbers that are not finite; a missing value is 0.")
+    return animation.animate(avatar, models, track, device, relative)
 
 
 def write_video(
@@ -181,13 +199,13 @@ def write_video(
     first = next(stream, None)
     if first is None:
         raise InputError("There are no frames to write; give at least one.")
-    height, width = first.shape[:2]
-    sound = Path(audio) if audio is not None else None
-    rate = _options({"fps": fps}).fps
-    write_frames(
-        Path(output), chain([first], stream), fps=rate, size=(width, height), audio=sound, crf=crf, force=force
-    )
-    return Path(output)
+    alike = _alike(chain([first], stream))
+    height, width = np.shape(first)[:2] if np.ndim(first) == 3 else (0, 0)
+    sound = _path("audio", audio) if audio is not None else None
+    chosen = _options({"fps": fps, "crf": crf, "force": force})
+    target = _path("output", output)
+    write_frames(target, alike, fps=chosen.fps, size=(width, height), audio=sound, crf=chosen.crf, force=force)
+    return target
 
 
 def inspect(source: AnyPath) -> dict[str, Any]:
@@ -196,7 +214,7 @@ def inspect(source: AnyPath) -> dict[str, Any]:
     >>> mggdub.inspect("photo.jpg")["verdict"] in ("good", "usable")
     True
     """
-    return inspect_file(Path(source))
+    return inspect_file(_path("source", source))
 
 
 def evaluate(
@@ -207,8 +225,65 @@ def evaluate(
     >>> mggdub.evaluate("render.mp4").numbers["frames"]
     6.0
     """
-    truth, origin = (Path(path) if path is not None else None for path in (reference, photo))
-    return evaluate_file(Path(video), truth, origin, progress or silent)
+    truth = _path("reference", reference) if reference is not None else None
+    origin = _path("photo", photo) if photo is not None else None
+    return evaluate_file(_path("video", video), truth, origin, progress or silent)
+
+
+def _path(name: str, given: Any) -> Path:
+    """Raises TypeError for what is no path of a file."""
+    if isinstance(given, bytes):
+        return Path(os.fsdecode(given))
+    if not isinstance(given, str | PathLike):
+        raise TypeError(f"{name} is a {type(given).__name__}; give the path of a file")
+    return Path(given)
+
+
+def _given(name: str, value: Given, kind: type[Given]) -> Given:
+    """Raises TypeError for a value of another kind, such as arguments in another order."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is a {type(value).__name__}, expected {kind.__name__}")
+    return value
+
+
+def _loaded(models: Models | None) -> Models | None:
+    return None if models is None else _given("models", models, Models)
+
+
+def _picture(given: AnyPath | Photo | Array) -> Photo:
+    """Raises TypeError, UsageError for an array that is no picture, or what reading it raises."""
+    if isinstance(given, Photo):
+        return given
+    if not isinstance(given, np.ndarray):
+        return read_image(_path("photo", given))
+    try:
+        return Photo(given)
+    except ValueError as error:
+        raise UsageError(f"The photo is no picture [H, W, 3] uint8: {error}.") from error
+
+
+def _sound(given: Waveform) -> Waveform:
+    """Raises UsageError for samples that the speech model does not take."""
+    if given.sample_rate != SAMPLE_RATE:
+        raise UsageError(f"The sound has {given.sample_rate} samples a second; resample it to {SAMPLE_RATE} first.")
+    if given.samples.dtype.kind != "f" or not np.isfinite(given.samples).all():
+        raise UsageError("The sound holds other samples than finite floats; scale it to -1..1.")
+    if not len(given.samples):
+        raise InputError("The sound holds no samples; give at least one.")
+    return given
+
+
+def _alike(frames: Iterable[Array]) -> Iterator[Array]:
+    """Frames of one size. Raises UsageError."""
+    size: tuple[int, ...] | None = None
+    for index, frame in enumerate(frames):
+        shape = np.shape(frame)
+        if getattr(frame, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            found = f"{list(shape)} {getattr(frame, 'dtype', type(frame).__name__)}"
+            raise UsageError(f"Frame {index} is {found}; give arrays [H, W, 3] uint8.")
+        if shape != (size := size or shape):
+            raise UsageError(f"Frame {index} is {shape[1]}x{shape[0]} px, the first is {size[1]}x{size[0]}.")
+        yield frame
 
 
 def _options(given: dict[str, Any]) -> RenderOptions:
@@ -216,7 +291,9 @@ def _options(given: dict[str, Any]) -> RenderOptions:
     known = {field.name for field in fields(RenderOptions)}
     if unknown := sorted(given.keys() - known):
         raise TypeError(f"there is no option {unknown[0]!r}; choose from {', '.join(sorted(known))}")
-    paths = {name: Path(given[name]) for name in ("drive", "c2pa_cert", "c2pa_key") if given.get(name) is not None}
+    paths = {
+        name: _path(name, given[name]) for name in ("drive", "c2pa_cert", "c2pa_key") if given.get(name) is not None
+    }
     rate = {"fps": parse_fps(str(given["fps"]))} if "fps" in given else {}
     face = {"face": str(given["face"])} if "face" in given else {}
     return RenderOptions(**{**given, **paths, **rate, **face})

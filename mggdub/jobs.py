@@ -224,6 +224,8 @@ def render_file(
     Raises MggdubError.
     """
     clock = [time.perf_counter()]
+    if not speech and not options.drive:
+        raise UsageError("There is nothing to say: give a recording of speech, or a driving video or track.")
     check_output(output, options.force, tuple(p for p in (photo, speech, options.drive) if p))
     device = choose_device(options.device)
     credentials = _credentials(options)

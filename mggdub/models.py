@@ -16,6 +16,7 @@ from mggdub.networks.head import HeadNet, load_head
 from mggdub.networks.lower_face import LowerFaceNet, load_lower_face
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.speech import SpeechModel, load_speech
+from mggdub.options import DEVICES
 
 if TYPE_CHECKING:
     from mggdub.face.detector import FaceFinder
@@ -38,7 +39,9 @@ class Eyes:
 
 
 def choose_device(wanted: str) -> str:
-    """'cpu' or 'cuda'. Raises UsageError if CUDA is asked for and cannot be used."""
+    """'cpu' or 'cuda'. Raises UsageError for another device than `DEVICES` or for CUDA where it cannot be used."""
+    if wanted not in DEVICES:
+        raise UsageError(f"--device is {wanted!r}; choose {' or '.join(DEVICES)}.")
     usable = torch.cuda.is_available() and find_spec("gsplat") is not None
     if wanted == "cuda" and not usable:
         raise UsageError("--device cuda needs a CUDA build of torch and gsplat; pip install 'mggdub[cuda]' or use cpu.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ class AvatarOptions:
     inpainter: str = "auto"  # of the background behind the head; auto is lama where that is there and worthwhile
 
     def __post_init__(self) -> None:
+        _yes_or_no("--preview", self.preview)
         if self.size is not None:
-            _within("--size", self.size, *SIZE_RANGE)
-        if self.face != "largest" and not re.fullmatch(r"\d{1,4}", self.face):
-            given = shortened(self.face)
+            _within("--size", self.size, *SIZE_RANGE, whole=True)
+        if self.face != "largest" and not re.fullmatch(r"\d{1,4}", str(self.face), re.ASCII):
+            given = shortened(str(self.face))
             raise UsageError(f"--face is {given!r}; give 'largest' or the number of a face (the largest is 0).")
         object.__setattr__(self, "background", _color(self.background))
         _one_of("--inpainter", self.inpainter, INPAINTERS)
@@ -87,7 +89,7 @@ class MotionOptions:
         _within("--orbit", self.orbit, *ORBIT_RANGE)
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
-        _within("--seed", self.seed, 0, 2**31 - 1)
+        _within("--seed", self.seed, 0, 2**31 - 1, whole=True)
         _one_of("--emotion", self.emotion, EMOTIONS)
         _within("--emotion-strength", self.emotion_strength, 0, 1)
         if self.drive and self.emotion != "neutral":
@@ -111,7 +113,8 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         _one_of("--device", self.device, DEVICES)
-        _within("--crf", self.crf, *CRF_RANGE)
+        _yes_or_no("--force", self.force)
+        _within("--crf", self.crf, *CRF_RANGE, whole=True)
         if bool(self.c2pa_cert) != bool(self.c2pa_key):
             raise UsageError("--c2pa-cert and --c2pa-key belong together; give both or neither.")
 
@@ -166,7 +169,7 @@ def motion_amount(motion: str) -> float:
 
 def _color(text: str) -> str:
     """'keep' or #rrggbb of a colour's name (CSS) or of its digits. Raises UsageError."""
-    word = re.sub(r"[\s_-]", "", text).lower()
+    word = re.sub(r"[\s_-]", "", str(text)).lower()
     if word == "keep":
         return word
     digits = word.removeprefix("#")
@@ -175,7 +178,7 @@ def _color(text: str) -> str:
 
         if word not in colormap:  # the names of CSS
             raise UsageError(
-                f"--background is {shortened(text)!r}; give keep, a colour's name such as white, or '#00ff00'."
+                f"--background is {shortened(str(text))!r}; give keep, a colour's name such as white, or '#00ff00'."
             )
         digits = bytes(getrgb(word)[:3]).hex()
     if len(digits) == 3:
@@ -190,10 +193,17 @@ def shortened(text: str, most: int = SHOWN) -> str:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{name} is {shortened(value)!r}; choose {' or '.join(allowed)}.")
+        raise UsageError(f"{name} is {shortened(str(value))!r}; choose {' or '.join(allowed)}.")
 
 
-def _within(name: str, value: float | Fraction, low: float, high: float) -> None:
+def _yes_or_no(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is {shortened(str(value))!r}; give True or False.")
+
+
+def _within(name: str, value: float | Fraction, low: float, high: float, whole: bool = False) -> None:
+    if not isinstance(value, Integral if whole else Real) or isinstance(value, bool):
+        raise UsageError(f"{name} is {shortened(repr(value))}; give a {'whole ' if whole else ''}number.")
     if not low <= value <= high:
         raise UsageError(f"{name} is {_plain(value)}; choose from {_plain(low)} to {_plain(high)}.")
 

@@ -46,7 +46,16 @@ def check_shape(name: str, array: Array | Tensor, *shape: int | None) -> None:
     actual = tuple(array.shape)
     fits = len(actual) == len(shape) and all(s is None or s == a for a, s in zip(actual, shape, strict=True))
     if not fits:
-        raise ValueError(f"{name} has shape {actual}, expected {shape}")
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has shape {actual}, expected ({wanted})")
+
+
+def check_kind(name: str, array: Array, kind: str) -> None:
+    """Raises ValueError unless the array holds numbers of this kind (`uint8`, `float`) and at least one."""
+    fits = array.dtype.kind == "f" if kind == "float" else array.dtype == kind
+    if not fits or array.size == 0:
+        what = f"numbers of type {array.dtype}, expected {kind}" if not fits else "no values"
+        raise ValueError(f"{name} has {what}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +67,10 @@ class Photo:
 
     def __post_init__(self) -> None:
         check_shape("pixels", self.pixels, None, None, 3)
+        check_kind("pixels", self.pixels, "uint8")
         if self.alpha is not None:
             check_shape("alpha", self.alpha, *self.pixels.shape[:2])
+            check_kind("alpha", self.alpha, "uint8")
 
     @property
     def size(self) -> tuple[int, int]:

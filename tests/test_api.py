@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from PIL import Image
@@ -60,3 +61,80 @@ def test_every_function_of_the_door_has_an_example_that_runs(
         assert test.examples, f"{name} has no example"
         test.globs = shared
         assert runner.run(test, clear_globs=False).failed == 0, name
+
+
+WRONG_OPTIONS = {
+    "fps": [None, 0, "x"], "size": ["128", 128.0, True], "face": [None, -1], "background": [None, (255, 0, 0)],
+    "seed": [1.5, "1"], "motion": [None], "mouth_scale": ["1", None, float("nan")], "emotion": [None],
+    "crf": [18.5, "18"], "preview": ["no", 1], "force": ["no"], "device": ["gpu", None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_values_without_meaning_are_one_sentence(name: str) -> None:
+    for value in WRONG_OPTIONS[name]:
+        with pytest.raises(mggdub.UsageError, match=f"--{name.replace('_', '-')} is ") as told:
+            mggdub.render("photo.jpg", "speech.wav", "out.mp4", **{name: value})
+        assert str(told.value).endswith(".")
+
+
+def test_numbers_of_numpy_are_numbers(models: mggdub.Models) -> None:
+    sound = mggdub.Waveform(np.zeros(1600, np.float32), 16000)
+    assert len(mggdub.speech_track(sound, models, fps=np.float64(30), seed=np.int32(3), mouth_scale=np.float32(1))) == 3
+
+
+def test_nothing_to_say_is_told_here_as_well(head_png: Path, tmp_path: Path) -> None:
+    with pytest.raises(mggdub.UsageError, match="nothing to say"):
+        mggdub.render(head_png, None, tmp_path / "a.mp4")
+
+
+def test_arguments_of_another_kind_are_type_errors(models: mggdub.Models, avatar: mggdub.HeadAvatar) -> None:
+    track = mggdub.ExpressionTrack(np.array([0.02]), np.zeros((1, 52)), np.zeros((1, 8)))
+    wrong = [
+        lambda: mggdub.render(Image.new("RGB", (64, 64)), "a.wav", "o.mp4"),  # type: ignore[arg-type]
+        lambda: mggdub.render("a.jpg", np.zeros(9), "o.mp4"),  # type: ignore[arg-type]
+        lambda: mggdub.render("a.jpg", None, "o.mp4", drive=track),
+        lambda: mggdub.animate(track, avatar, models),  # type: ignore[arg-type]
+        lambda: mggdub.build_avatar("a.jpg", None),  # type: ignore[arg-type]
+        lambda: mggdub.inspect(3),  # type: ignore[arg-type]
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError, match=r"give the path|expected"):
+            call()
+
+
+def test_pixels_are_a_photo(models: mggdub.Models, head_png: Path) -> None:
+    with Image.open(head_png) as head:
+        pixels = np.asarray(head.convert("RGB"))
+    small = {"size": 128, "preview": True}
+    from_file, from_array = (mggdub.build_avatar(photo, models, **small) for photo in (head_png, pixels))
+    assert (from_file.image == from_array.image).all()
+    for odd in (pixels / 255.0, pixels[..., 0], np.dstack([pixels, pixels[..., 0]]), pixels[:0]):
+        with pytest.raises(mggdub.UsageError, match="no picture"):
+            mggdub.build_avatar(odd, models, **small)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "words"),
+    [(np.zeros(4410, np.float32), 44100, "44100"), (np.zeros(1600, np.int16), 16000, "floats"),
+     (np.full(1600, np.nan, np.float32), 16000, "finite"), (np.zeros(0, np.float32), 16000, "no samples")],
+)  # fmt: skip
+def test_sound_that_is_not_taken_is_told(models: mggdub.Models, samples: np.ndarray, rate: int, words: str) -> None:
+    with pytest.raises(mggdub.MggdubError, match=words):
+        mggdub.speech_track(mggdub.Waveform(samples, rate), models)
+
+
+def test_frames_that_are_not_alike_leave_nothing(tmp_path: Path) -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    for frames, words in (([frame, frame[:32]], "Frame 1"), ([frame / 255], "uint8"), ([frame[..., 0]], "uint8")):
+        with pytest.raises(mggdub.UsageError, match=words):
+            mggdub.write_video(tmp_path / "a.mp4", frames)
+    with pytest.raises(mggdub.UsageError, match="--crf"):
+        mggdub.write_video(tmp_path / "a.mp4", [frame], crf=99)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_track_without_numbers_is_not_played(models: mggdub.Models, avatar: mggdub.HeadAvatar) -> None:
+    track = mggdub.ExpressionTrack(np.array([0.02]), np.zeros((1, 52)), np.full((1, 8), np.nan))
+    with pytest.raises(mggdub.UsageError, match="not finite"):
+        mggdub.animate(avatar, track, models)
