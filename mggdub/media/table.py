@@ -104,6 +104,8 @@ def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> It
             if not any(cell and not cell.isspace() for cell in cells):
                 continue
             number = before + reader.line_num
+            while len(cells) > len(header) and not cells[-1].strip():  # that exporters put at the end
+                cells.pop()
             if len(cells) != len(header):
                 raise InputError(f"{path}, line {number} {_miscounted(len(cells), len(header), delimiter)}")
             yield number, cells

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mggdub.errors import InputError
+from mggdub.errors import InputError, plain
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.table import Limits, as_number, named, read_table
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
@@ -28,7 +28,8 @@ LONGEST = 1800  # s
 FASTEST = 240  # rows a second, of the fastest cameras
 MOST_ROWS = LONGEST * FASTEST
 LIMITS = Limits(512 << 20, 2000, 2 * MOST_ROWS)  # half an hour at the fastest rate, and what other programs add
-LARGEST_VALUE = 1000.0  # no unit, angle or centimetre of a face is larger
+LARGEST_VALUE = 1000.0  # no angle or centimetre of a face is larger
+LARGEST_UNIT = 10.0  # 0 is at rest and 1 all of it; who writes 100 means percent
 LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
 ROTATION = ("pitch_deg", "yaw_deg", "roll_deg")
 TRANSLATION = ("x_cm", "y_cm", "z_cm")
@@ -37,6 +38,7 @@ COLUMNS = ("time_s", *BLENDSHAPES, *LIPS, *ROTATION, *TRANSLATION, *TORSO)
 # Live Link Face's head, radians about Unreal's axes (left-handed: x into the face, y to the viewer's right, z up): our
 # sign for each.
 LIVE_LINK_HEAD = {"headpitch": ("pitch_deg", 1.0), "headyaw": ("yaw_deg", -1.0), "headroll": ("roll_deg", 1.0)}
+SIDE = re.compile(r"[_-]([lr])$", re.IGNORECASE)
 TIMECODE_RATES = (24, 25, 30, 48, 50, 60, 120, 240)
 TIMECODE = re.compile(r"\s*(\d\d?):(\d\d?):(\d\d?)[:;](\d{1,3}(?:[.,]\d{1,9})?)\s*", re.ASCII)
 
@@ -65,10 +67,10 @@ def read_track(path: Path) -> TrackFile:
     known = frozenset(name.lower() for name in (*COLUMNS, "timecode", *LIVE_LINK_HEAD))
     lines = read_table(path, known, LIMITS)
     _, given = next(lines, (1, []))
-    header = [name.lower() for name in given]
-    live_link = "timecode" in header and "time_s" not in header
-    clock = "timecode" if live_link else "time_s"
-    wanted = {name.lower(): (name, 1.0) for name in COLUMNS[1:]}
+    header = [_key(name) for name in given]
+    live_link = "timecode" in header and _key("time_s") not in header
+    clock = "timecode" if live_link else _key("time_s")
+    wanted = {_key(name): (name, 1.0) for name in COLUMNS[1:]}
     if live_link:
         wanted |= {key: (name, math.degrees(sign)) for key, (name, sign) in LIVE_LINK_HEAD.items()}
     places = {i: wanted[name] for i, name in enumerate(header) if name in wanted}
@@ -78,10 +80,14 @@ def read_track(path: Path) -> TrackFile:
         )
     if not places:
         raise InputError(f"{path} has none of the columns {named(COLUMNS[1:])}; name its columns so.")
+    taken = [given[place] for place, name in enumerate(header) if header.count(name) > 1 and name in {clock, *wanted}]
+    if taken:
+        raise InputError(f"{path} has the columns {named(taken)}, which mean the same; remove one.")
     numbers, times, values = _rows(path, lines, given, header.index(clock), list(places), live_link)
     times = _from_timecodes(times) if live_link else times[:, 0]
-    _check_times(path, clock, times, numbers)
+    _check_times(path, given[header.index(clock)], times, numbers)
     columns = {name: values[:, k] * factor for k, (name, factor) in enumerate(places.values())}
+    _check_units(path, columns, numbers)
 
     def block(names: tuple[str, ...] | list[str]) -> Array:
         nothing = np.zeros(len(times))
@@ -129,6 +135,24 @@ def _check_times(path: Path, clock: str, times: Array, numbers: Array) -> None:
         raise InputError(f"{path} is longer than {LONGEST // 60} minutes; cut it into parts.")
     if len(times) > 1 and float(np.median(np.diff(times))) < 1 / (2 * FASTEST):  # cameras' clocks tremble
         raise InputError(f"{path} has more than {FASTEST} lines a second; {clock} counts seconds, leave out lines.")
+
+
+def _check_units(path: Path, columns: dict[str, Array], numbers: Array) -> None:
+    """Raises InputError for units [T] that are percents; `numbers` [T] are their lines."""
+    for name in (name for name in BLENDSHAPES if name in columns):
+        far = np.flatnonzero(np.abs(columns[name]) > LARGEST_UNIT)
+        if len(far):
+            value = plain(float(columns[name][far[0]]))
+            raise InputError(
+                f"{path}, line {numbers[far[0]]}: {name} is {value}, and units go from 0 to 1; divide percents by 100."
+            )
+
+
+def _key(name: str) -> str:
+    """A column's name, however it is written: `eyeBlinkLeft`, `EyeBlink_L`, `eye_blink_left`."""
+    side = SIDE.search(name)
+    whole = name[: side.start()] + {"l": "left", "r": "right"}[side[1].lower()] if side else name
+    return re.sub(r"[_\s-]", "", whole).lower()
 
 
 def _number(cell: str) -> float:

@@ -277,7 +277,8 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]], names: list[str], out
     features = [np.load(out / "clips" / name / "features.npz") for name in names]
     if all("truth" in one for one in features):
         pooled = {row: np.concatenate([one[row] for one in features]) for row in ROWS if row in features[0]}
-        table["fd_vgg"] = {row: (frechet_distance(f, pooled["truth"]),) * 3 for row, f in pooled.items()}
+        many = {row: f for row, f in pooled.items() if min(len(f), len(pooled["truth"])) > 1}  # one has no spread
+        table["fd_vgg"] = {row: (frechet_distance(f, pooled["truth"]),) * 3 for row, f in many.items()}
     differences = {}
     for metric in COMPARED:
         for ours, other in PAIRS:

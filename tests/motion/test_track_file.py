@@ -54,6 +54,20 @@ def test_missing_columns_are_zero_and_named(written: Write) -> None:
     assert not file.has_lips
 
 
+@pytest.mark.parametrize("name", ["eyeBlinkLeft", "EyeBlinkLeft", "eyeBlink_L", "eye_blink_left", "eye-blink-l"])
+def test_units_are_known_however_they_are_written(written: Write, name: str) -> None:
+    file = read_track(written(f"Time_S,{name},jaw_open,Pitch-Deg\n0.02,0.5,0.25,3\n"))
+    assert (file.track.blendshapes[0, BLINK], file.track.blendshapes[0, JAW]) == (0.5, 0.25)
+    assert file.track.rotation[0, 0] == 3 and len(file.missing) == len(COLUMNS) - 4
+
+
+def test_empty_cells_at_the_end_of_lines_are_none(written: Write) -> None:
+    assert read_track(written("time_s,jawOpen\n0.02,0.5,,\n0.06,0.25, \n")).track.blendshapes[:, JAW].tolist() == [
+        0.5,
+        0.25,
+    ]
+
+
 def test_a_live_link_face_export_is_recognised(written: Write) -> None:
     file = read_track(
         written(
@@ -88,6 +102,8 @@ def test_a_live_link_face_export_is_recognised(written: Write) -> None:
         ("time_s,jawOpen\n0,1\n1,1\n1,1\n", "line 4: time_s does not increase"),
         ("time_s,jawOpen\n-1,1\n", "line 2: time_s does not increase"),
         (f"time_s,jawOpen\n0,1\n{LONGEST + 1},1\n", "longer than 30 minutes"),
+        ("time_s,jawOpen\n0,1\n1,50\n", "line 3: jawOpen is 50, .*percents"),
+        ("time_s,jawOpen,jaw_open\n0,1,1\n", "jawOpen, jaw_open, which mean the same"),
         ("Timecode,JawOpen\n12:00:00,1\n", "line 2: .*Timecode"),
         ('time_s,jawOpen\n0,"1\n', "not a CSV"),
         ('time_s,jawOpen\n0,"1' + "\n" * 200_000, "not a CSV"),
