@@ -124,8 +124,8 @@ def _too_long(path: Path) -> InputError:
 def _mixable(path: Path, track: SoundTrack) -> Any:
     """The stream of a track; channels whose places are not known go left and right in turn."""
     stream = source(path, track.index)
-    if track.unbounded:  # one sample that is no number would silence the resampler and stop the encoder
-        stream = stream.filter("aeval", PLAYABLE, c="same")
+    if track.floats:  # one sample that is no number would silence the resampler and stop the encoder
+        stream = stream.filter("aeval", PLAYABLE, c="same").filter("aformat", track.floats)
     if track.layout.startswith("ambisonic"):
         return stream.filter("pan", "mono|c0=c0")  # what comes from everywhere
     if track.layout or track.channels <= UNNAMED:

@@ -60,7 +60,7 @@ class SoundTrack:
     sample_rate: int  # Hz
     channels: int
     layout: str  # mono, stereo, 5.1 ...; empty if the file says of more than two channels only that they are there
-    unbounded: bool = False  # stored as floats, which may be above full scale or no numbers
+    floats: str = ""  # fltp or dblp where samples are stored as such: they may be above full scale, or no numbers
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ def _sound(stream: Any) -> SoundTrack:
     name = codec.layout.name
     plain = {1: "mono", 2: "stereo"}.get(codec.channels, "")
     layout = plain if "channels" in name else name
-    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, layout, codec.name.startswith(FLOATS))
+    floats = f"{codec.format.name[:3]}p" if codec.name.startswith(FLOATS) and codec.format.name[0] in "fd" else ""
+    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, layout, floats)
 
 
 def _rate(stream: Any) -> Fraction | None:
