@@ -15,6 +15,7 @@ from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.on_card import Animator
 from mggdub.animation.retarget import ease_from_photo, retarget
+from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
@@ -25,7 +26,8 @@ from mggdub.networks.head import HeadNet, head_inputs_of_pose
 from mggdub.progress import Stopwatch
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
-LID_SHOWS = (0.4, 0.9)  # of the way to shut, where the lid's layer begins to show and where it is opaque
+# Of the way to shut, where a lid's layer begins to show and where it is opaque; and what of it covers the fold.
+LID_SHOWS, FOLD_GOES = (0.4, 0.9), (0.72, 0.92)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class FrameMotion:
     translation: Array  # [3] cm
     sway: Array  # [3, 4] of `torso.sway`
     state: Array  # [42] what weighs the bases
-    shown: tuple[float, float, float]  # of opacity, what is left of the photo's own mouth, the left and the right lid
+    shown: tuple[float, ...]  # of opacity: the photo's own mouth, the left and the right lid, and above their creases
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +63,18 @@ def frame_motions(
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)
         displacement = expression.vertex_motion(basis, drivers) - photo_motion
         move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
-        left, right = lids_shown(shut(drivers, avatar.photo_drivers))
+        lids = lids_shown(shut(drivers, avatar.photo_drivers))
         sway = torso.sway(body, avatar.camera, avatar.angle)
-        shown = (photo_mouth_share(displacement), left, right)
+        shown = (photo_mouth_share(displacement), *lids.tolist())
         yield FrameMotion(displacement, rotation, translation, sway, state, shown)
 
 
 def lids_shown(closed: Array) -> Array:
-    """[2], of opacity: how much is seen of lids that are so far `closed`; below, the photo's own skin stretches."""
-    return smoothstep((closed - LID_SHOWS[0]) / (LID_SHOWS[1] - LID_SHOWS[0]))
+    """[4], of opacity: how much is seen of both lids that are so far `closed` [2], and of what covers their folds.
+
+    Below, the photo's own skin stretches.
+    """
+    return np.concatenate([smoothstep((closed - low) / (high - low)) for low, high in (LID_SHOWS, FOLD_GOES)])
 
 
 def frame_poses(
@@ -79,7 +84,7 @@ def frame_poses(
     edges = deform.mesh_edges(mesh.open_triangles(models.expression.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
-    parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *avatar.lids)
+    parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
     for now in frame_motions(avatar, models, track, relative, start):
         shown = opacities.copy()
         for part, share in zip(parts, now.shown, strict=True):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mggdub.animation import deform
 from mggdub.animation.compositor import photo_places
+from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
@@ -86,7 +87,7 @@ class CardHead:
     turning: Tensor  # [N, 4] quats times the share of the head's motion
     shares: Tensor  # [2, N, 1] of the head's and the torso's motion
     opacities: Tensor  # [N]
-    part: Tensor  # [N] int64: 1 is the photo's own mouth, 2 and 3 the lids, 0 all others
+    part: Tensor  # [N] int64: 1 is the photo's own mouth, 2 to 5 are `lid_parts`, 0 all others
     places: Tensor  # [N, 2] px of the photo, 0 where there is none
     placed: Tensor  # [N, 1] 1 where there is one
     matrix: Tensor  # [3, 3] of the camera: head space to px times z, px times z, z
@@ -99,8 +100,8 @@ class CardHead:
         means, quats, scales, opacities, colors = avatar.gaussians.arrays
         neck, body = avatar.head_share[:, None], avatar.torso_share[:, None]
         places, part = photo_places(avatar), np.zeros(len(means), np.int64)
-        part[avatar.photo_mouth] = 1
-        part[avatar.lids[0]], part[avatar.lids[1]] = 2, 3
+        for number, points in enumerate((avatar.photo_mouth, *lid_parts(avatar.lids)), 1):
+            part[points] = number
         has = ~np.isnan(places).any(1, keepdims=True)
         bases = (avatar.bases.motion, avatar.bases.shade)
         motion, shade = (
@@ -160,7 +161,7 @@ class CardHead:
 def inputs(displacement: Array, rotation: Array, translation: Array, sway: Array, shown: Array) -> dict[str, Array]:
     """What `CardHead.pose` needs of B frames beside the weights of the bases, of their `FrameMotion`s.
 
-    [B, 478, 3], [B, 3], [B, 3], [B, 3, 4], [B, 3].
+    [B, 478, 3], [B, 3], [B, 3], [B, 3, 4], [B, 5].
     """
     turn = euler_to_matrix(rotation)
     lean = turn - np.eye(3)

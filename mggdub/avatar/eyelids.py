@@ -9,18 +9,18 @@ from scipy import ndimage, sparse
 
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
-from mggdub.geometry.camera import unproject
+from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
-FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 8  # rows: lashes below the margin, the photo's lid, hidden skin, the crease
+FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 26  # rows: lashes below the margin, the photo's lid, hidden skin, above it
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASHES = 0.8  # of the way to the crease that lashes hang below the margin
+LASHES = 0.56  # of an open lid's height that lashes hang below the margin in its middle
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 OWN_LOOK = 0.6  # of the way to the crease, below which a lid looks as in the photo
-CREST_REACH, CREST_SOLID = 0.7, 0.8  # of the crease's height and opacity: a crease fades where a lid is stretched
+BEYOND = 0.7  # of the crease's height, as far as a lid goes where the eye ends
 LAYERS = 5  # points that lie over each other: what shines through each is that root of what shines through all
 # A closed lid against the skin below the eye, as logarithms (76 blinks of 38 people, 0.19 off those left out): by the
 # height above the margin, 1 at the fold's landmarks, what it has of the skin above and its shade; and the shade along
@@ -32,7 +32,13 @@ ALONG, SHADE_ALONG = (0.0, 0.1, 0.3, 0.5, 0.62, 0.8, 1.0), (0.18, 0.03, 0.06, 0.
 # The lash line of a closed eye against the same skin: its share of how dark that of the open eye is, and its shade.
 LASH_SHARE, LASH_SHADE = 0.85, -0.12
 LASH_ROOTS = 0.4  # of the way to the fold's landmarks, below which the open eye's lash line lies
+LASH_BAND = 0.17  # of an open lid's height, over which a closed eye's lash line ends upwards
 ABOVE = (1.05, 1.15, 1.25, 1.35)  # of the way to the fold's landmarks; the brightest there is the skin above
+# How much of the photo's skin a closed lid covers, by the same heights: of its crease hardly anything is left.
+COVERS_AT, COVERS = (1.1, 1.25, 1.4, 1.6), (0.85, 0.6, 0.3, 0.1)
+WAY = (0.5, 0.9)  # cm to go until an eye is shut, for its fold not to be covered at all, and wholly
+# As logarithms: what is so much darker than a closed lid would be there is a brow, hair or a rim of glasses, no fold.
+NO_FOLD = (0.75, 0.4)
 BLACK = 0.02  # of light, added before a logarithm
 # Shares of the way from the lashes to the fold's landmarks.
 CREASES = np.linspace(0.35, 1.0, 27)  # where a crease may lie in the middle of a lid
@@ -109,47 +115,79 @@ def find_crease(luma: Array) -> Array:
 def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     """The upper lid of the 'Left' or 'Right' eye; surface [512, 512] camera z cm of the photo.
 
-    Its own strip of the photo is carried by the margin, lashes hang below it, and between strip and crease skin
-    unrolls that lies in the crease while the eye is as in the photo.
+    Its own strip of the photo is carried by the margin, lashes hang below it, between strip and crease skin unrolls
+    that lies in the crease while the eye is as in the photo, and above the crease it covers the fold.
     """
-    lid, rows = lid_shape(head, side), lid_rows()
-    places = _places(lid.lashes, lid.up, rows.places[:, None] * lid.crease).reshape(-1, 2)
+    lid = lid_shape(head, side)
+    rows = lid_rows(lid, _travel(head, lid, side))
+    places = _places(lid.lashes, lid.up, rows.places).reshape(-1, 2)
     means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
     count = len(means)
+    colors, solid = lid_look(head, lid, side, rows)
     return PointLayer(
         (means - [0, 0, LID_FORWARD]).astype(np.float32),
-        lid_colors(head, lid, side, rows).reshape(count, 3),
+        colors.reshape(count, 3),
         np.full(count, LID_RADIUS, np.float32),
         _follow(lid, side, rows.carried),
         np.ones(count, np.float32),
-        np.repeat(SOLID * rows.solid, COLUMNS).astype(np.float32),
+        (SOLID * solid).reshape(count).astype(np.float32),
         np.repeat((rows.heights >= 0) & (rows.heights < OWN_LOOK), COLUMNS),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class LidRows:
-    """R rows of a lid's points, from the tips of the lashes up."""
+    """R rows of a lid's points, from the tips of the lashes up, in C columns."""
 
-    heights: Array  # [R] above the margin when the eye is shut, of the crease's above the open one
-    places: Array  # [R] the same in the photo
+    heights: Array  # [R] above the margin, of the crease's
+    places: Array  # [R, C] in the photo, shares of `up`
     carried: Array  # [R] share of the margin's way
-    solid: Array  # [R] opacity
+    closed: Array  # [R, C] crop px above the margin of an eye that is shut
+    solid: Array  # [R, C] opacity
 
 
-def lid_rows() -> LidRows:
-    """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease."""
-    fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP)
+def lid_rows(lid: LidShape, travel: Array) -> LidRows:
+    """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease.
+
+    travel [C] crop px is how far the margin is from the lower one.
+    """
+    fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP) * STRIP_ENDS
     skin, crest = (np.arange(SKIN) + 1) / SKIN, (np.arange(CREST) + 1) / CREST
-    shown = np.concatenate([fringe * LASHES, strip * STRIP_ENDS])
-    return LidRows(
-        np.concatenate([shown, STRIP_ENDS + skin, 1 + STRIP_ENDS + CREST_REACH * crest]),
-        np.concatenate([shown, STRIP_ENDS + (1 - STRIP_ENDS) * skin, 1 + CREST_REACH * crest]),
-        np.concatenate([np.ones(len(shown)), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest / 2)]),
-        np.concatenate(
-            [veil(smoothstep((1 + fringe) / 0.7)), np.ones(STRIP + SKIN), veil(CREST_SOLID * (1 - smoothstep(crest)))]
-        ),
-    )
+    high, ends, crease = np.linalg.norm(lid.up, axis=1), towards_ends(), lid.crease
+    reach = (COVERS_AT[-1] * (high + travel) - travel) / np.maximum(high, 1e-3) - crease
+    reach = BEYOND * crease + np.maximum(reach - BEYOND * crease, 0) * ends
+    carried = np.concatenate([np.ones(FRINGE + STRIP), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest)])
+    places = [
+        fringe[:, None] * lash_height(high) / np.maximum(high, 1e-3) * LASHES,
+        np.concatenate([strip, STRIP_ENDS + (1 - STRIP_ENDS) * skin])[:, None] * crease,
+        crease + crest[:, None] * reach,
+    ]
+    closed = np.concatenate(places) * high + (1 - carried[:, None]) * travel
+    covers = np.interp(closed[-CREST:] / np.maximum(high + travel, 1e-3), COVERS_AT, COVERS)
+    solid = [
+        np.tile(veil(smoothstep((1 + fringe) / 0.7))[:, None], COLUMNS),
+        np.ones((STRIP + SKIN, COLUMNS)),
+        covers * (1 - smoothstep((crest[:, None] - 0.6 * ends) / (1 - 0.6 * ends))),
+    ]
+    heights = np.concatenate([fringe, strip, STRIP_ENDS + skin, 1 + STRIP_ENDS + crest])
+    return LidRows(heights, np.concatenate(places), carried, closed, np.concatenate(solid))
+
+
+def towards_ends() -> Array:
+    """[C]: 1 along an eye, 0 where it ends."""
+    return smoothstep(np.sin(np.pi * np.linspace(0, 1, COLUMNS)) / 0.4)
+
+
+def lash_height(high: Array) -> Array:
+    """[C] crop px: what lashes are measured by, of a lid that is `high` [C] px: less where the eye ends."""
+    return high * crease_curve(1.0, COLUMNS)
+
+
+def lid_parts(lids: tuple[slice, slice]) -> tuple[slice, ...]:
+    """The points of both lids up to their creases, then those above, which cover the folds."""
+    ends = [lid.start + (FRINGE + STRIP + SKIN) * COLUMNS for lid in lids]
+    pairs = list(zip(lids, ends, strict=True))
+    return *(slice(lid.start, min(end, lid.stop)) for lid, end in pairs), *(slice(end, lid.stop) for lid, end in pairs)
 
 
 def veil(alpha: Array) -> Array:
@@ -157,23 +195,35 @@ def veil(alpha: Array) -> Array:
     return np.asarray(1 - (1 - alpha) ** (1 / LAYERS))
 
 
-def lid_colors(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> Array:
-    """[R, C, 3] float32 of a lid's points: the photo's strip turns into a closed lid's skin towards its upper edge."""
+def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[Array, Array]:
+    """[R, C, 3] float32 colours of a lid's points and their opacities [R, C].
+
+    The photo's strip turns into a closed lid's skin towards its upper edge. Brows, hair and glasses' rims stay.
+    """
     image = head.image.astype(np.float32) / 255
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
-    heights = rows.heights[:, None] * lid.crease
-    closed = rows.places[:, None] * lid.crease * high + (1 - rows.carried[:, None]) * travel  # px above the margin
     down = (0.1 - 0.6 * (rows.heights[:, None] - STRIP_ENDS)) * high
     grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
-    skin = closed_skin(image, lid, below, closed / np.maximum(high + travel, 1e-3))
-    corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + CREST_REACH) * lid.crease[None]))  # [1, C, 3]
-    middle = smoothstep(np.sin(np.pi * np.linspace(0, 1, COLUMNS)) / 0.4)[:, None]
-    skin = corner + (skin - corner) * middle + grain
-    strip = sample_crop(image, _places(lid.lashes, lid.up, np.clip(heights, 0, STRIP_ENDS * lid.crease)))
-    ramp, roots = (smoothstep((rows.heights[:, None, None] - low) / span) for low, span in ((0.6, 0.6), (0, 0.25)))
-    lashes = lash_line(image, lid, below)
-    strip = np.minimum(strip, lashes) * (1 - roots) + strip * roots
-    return np.clip(strip + (skin - strip) * ramp, 0, 1).astype(np.float32)
+    skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
+    corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
+    skin = corner + (skin - corner) * towards_ends()[:, None]
+    heights = np.clip(rows.heights, 0, STRIP_ENDS)[:, None] * lid.crease
+    strip = sample_crop(image, _places(lid.lashes, lid.up, heights))
+    ramp = smoothstep((rows.heights[:, None, None] - 0.6) / 0.6)
+    colors = strip + (skin + grain - strip) * ramp
+    roots = smoothstep(rows.closed / (LASH_BAND * lash_height(high)))[..., None]
+    colors = np.minimum(colors, lash_line(image, lid, below)) * (1 - roots) + colors * roots
+    way = float(travel[COLUMNS // 3 : -COLUMNS // 3].mean()) * cm_per_px(head.camera)
+    shown, solid = sample_crop(image, _places(lid.lashes, lid.up, rows.places[-CREST:])), rows.solid.copy()
+    unfolds = np.clip((way - WAY[0]) / (WAY[1] - WAY[0]), 0, 1)  # the fold of eyes that are half shut is gone already
+    solid[-CREST:] = veil(solid[-CREST:] * unfolds * is_fold(shown, skin[-CREST:]))
+    return np.clip(colors, 0, 1).astype(np.float32), solid
+
+
+def is_fold(shown: Array, skin: Array) -> Array:
+    """[R, C]: how surely what is `shown` [R, C, 3] where a closed lid has `skin` [R, C, 3] is skin, if in shadow."""
+    darker = np.log(np.maximum(skin, 0).mean(-1) + BLACK) - np.log(shown.mean(-1) + BLACK)
+    return smoothstep((NO_FOLD[0] - darker) / (NO_FOLD[0] - NO_FOLD[1]))
 
 
 def lash_line(image: Array, lid: LidShape, below: Array) -> Array:

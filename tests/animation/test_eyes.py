@@ -135,6 +135,12 @@ def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
 
 
 def test_a_painted_lid_appears_late_and_steadily() -> None:
-    shown = lids_shown(np.linspace(0, 1, 101))
-    assert shown[:40].max() == 0 and shown[90:].min() == 1
+    closed = np.stack([np.linspace(0, 1, 101), np.zeros(101)], 1)
+    shown, other, _, other_fold = np.array([lids_shown(both) for both in closed]).T
+    assert shown[:40].max() == 0 and shown[90:].min() == 1 and (other == 0).all() and (other_fold == 0).all()
     assert (np.diff(shown) >= 0).all() and np.diff(shown).max() < 0.04
+
+
+def test_a_fold_is_covered_when_an_eye_is_almost_shut() -> None:
+    fold = np.array([lids_shown(np.array([0.0, closed]))[3] for closed in np.linspace(0, 1, 101)])
+    assert fold[:73].max() == 0 and fold[93:].min() == 1 and (np.diff(fold) >= 0).all()
