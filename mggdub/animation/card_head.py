@@ -100,7 +100,8 @@ class CardHead:
         means, quats, scales, opacities, colors = avatar.gaussians.arrays
         neck, body = avatar.head_share[:, None], avatar.torso_share[:, None]
         places, part = photo_places(avatar), np.zeros(len(means), np.int64)
-        for number, points in enumerate((avatar.photo_mouth, *lid_parts(avatar.lids)), 1):
+        fading: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
+        for number, points in enumerate(fading, 1):
             part[points] = number
         has = ~np.isnan(places).any(1, keepdims=True)
         bases = (avatar.bases.motion, avatar.bases.shade)
