@@ -21,11 +21,13 @@ LID_EDGE = 0.02  # cm along it, which are the lid's
 LIMBUS = (0.93, 1.07)  # of the iris' radius: where it fades into the white
 TALLER = 0.35  # cm that an eyeball goes on behind its lids
 OPEN = 1.0  # cm, the height of an open eye
-LEAST_SHOWN = 0.25  # of an iris, and of its square in white, for them to be completed, not taken from other people
+LEAST_SHOWN = 0.45  # of an iris, and of its square in white: between lids that show less there is most of all shadow
 # What is not seen (medians of 76 eyes): the white against the root of the skin's light below the eye, and the iris
 # against that light, brown as most are, by the distance from its middle.
 WHITE = 0.62
 IRIS = ((0.3, 0.4, 0.8, 0.95, 1.05), (0.14, 0.33, 0.36, 0.28, 0.5))
+# A light in such an iris: where it lies and its size, of the radius, and how bright it is.
+LIGHT_AT, LIGHT_SIZE, LIGHT = (0.22, -0.2), 0.17, 0.4
 SHELLS = 24  # of an iris, whose mean colours complete it
 GLINT = 0.18  # of the luma above the iris' own: a reflection
 GLINT_FOLLOWS = 0.4  # of the iris' way
@@ -84,7 +86,7 @@ def _eyeball(head: Portrait, surface: Array, eye: Eye) -> list[PointLayer]:
     if shows_iris(at, deep):
         iris = fill_iris(at, sample_crop(image, points), (deep > RIM) & (at < LIMBUS[0]))
     else:
-        iris = np.interp(at, *IRIS)[:, None] * light
+        iris = usual_iris(at, (points - eye.middle) / eye.radius, light)
     solid = SOLID * smoothstep((LIMBUS[1] - at[disc]) / (LIMBUS[1] - LIMBUS[0]))
     return [
         _points(head, surface, points[near], white[near], np.full(near.sum(), SOLID), WHITE_BEHIND),
@@ -107,6 +109,12 @@ def fill_white(colors: Array, known: Array, light: Array, eye: Eye) -> Array:
         pale = np.sqrt(light * light.mean())
         return np.tile(WHITE * np.sqrt(pale), (known.size, 1))
     return push_pull(colors, known.astype(np.float32)).reshape(-1, 3)
+
+
+def usual_iris(at: Array, places: Array, light: Array) -> Array:
+    """[N, 3]: an iris as most are, at [N] and places [N, 2] of its radius from its middle, by the skin's light [3]."""
+    lit = np.exp(-((places - LIGHT_AT) ** 2).sum(1) / LIGHT_SIZE**2)[:, None]
+    return np.interp(at, *IRIS)[:, None] * light + LIGHT * lit
 
 
 def fill_iris(at: Array, colors: Array, shown: Array) -> Array:
