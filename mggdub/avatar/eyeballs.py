@@ -174,7 +174,9 @@ def turn_irises(skin: sparse.csr_matrix, head: Portrait, pixels: Array) -> spars
             follows = np.zeros((len(near), LANDMARKS), np.float32)
             follows[:, eye.vertex] = np.where(glint, GLINT_FOLLOWS, 1)
         else:
-            turning, follows = deep > 0, _follow_lashes(pixels[near], head, UPPER_LIDS[side][0])
+            turning = deep > 0
+            room = max(OPEN / cm_per_px(head.camera) - np.ptp(eye.opening[:, 1]), np.ptp(eye.opening[:, 1]))
+            follows = _follow_lashes(pixels[near], head, UPPER_LIDS[side][0], float(room))
         other = np.ones(len(pixels), np.float32)
         other[near[turning]] = 0
         chosen = sparse.csr_matrix(
@@ -185,12 +187,16 @@ def turn_irises(skin: sparse.csr_matrix, head: Portrait, pixels: Array) -> spars
     return skin.tocsr().astype(np.float32)
 
 
-def _follow_lashes(points: Array, head: Portrait, lashes: tuple[int, ...]) -> Array:
-    """[N, 478]: points [N, 2] crop px follow what of the lid's margin lies above them."""
+def _follow_lashes(points: Array, head: Portrait, lashes: tuple[int, ...], room: float) -> Array:
+    """[N, 478]: points [N, 2] crop px follow what of the lid's margin lies above them, and faster the lower they lie.
+
+    So they are behind the margin, not over the eye, when it has opened by `room` px.
+    """
     margin = head.landmarks[list(lashes), :2]
     across = margin[-1] - margin[0]
     along, place = (margin - margin[0]) @ across, (points - margin[0]) @ across
     at = np.interp(place, np.maximum.accumulate(along), np.arange(len(lashes)))
+    below = points[:, 1] - np.interp(at, np.arange(len(lashes)), margin[:, 1])
     follows = np.zeros((len(points), LANDMARKS), np.float32)
     follows[:, list(lashes)] = np.maximum(1 - np.abs(at[:, None] - np.arange(len(lashes))), 0)
-    return follows
+    return follows * (1 + np.clip(below / room, 0, 1))[:, None]
