@@ -26,6 +26,7 @@ LEAST_SHOWN = 0.45  # of an iris, and of its square in white: between lids that 
 # against that light, brown as most are, by the distance from its middle.
 WHITE = 0.62
 IRIS = ((0.3, 0.4, 0.8, 0.95, 1.05), (0.14, 0.33, 0.36, 0.28, 0.5))
+BROWN = 0.9  # of the skin's light, whose tint an iris has half again as much
 # A light in such an iris: where it lies and its size, of the radius, and how bright it is.
 LIGHT_AT, LIGHT_SIZE, LIGHT = (0.22, -0.2), 0.17, 0.4
 SHELLS = 24  # of an iris, whose mean colours complete it
@@ -114,7 +115,8 @@ def fill_white(colors: Array, known: Array, light: Array, eye: Eye) -> Array:
 def usual_iris(at: Array, places: Array, light: Array) -> Array:
     """[N, 3]: an iris as most are, at [N] and places [N, 2] of its radius from its middle, by the skin's light [3]."""
     lit = np.exp(-((places - LIGHT_AT) ** 2).sum(1) / LIGHT_SIZE**2)[:, None]
-    return np.interp(at, *IRIS)[:, None] * light + LIGHT * lit
+    brown = BROWN * light * np.sqrt(light / max(float(light.mean()), 1e-3))
+    return np.interp(at, *IRIS)[:, None] * brown + LIGHT * lit
 
 
 def fill_iris(at: Array, colors: Array, shown: Array) -> Array:

@@ -1,5 +1,7 @@
 """Irises over a filled white."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,14 +9,16 @@ from scipy import sparse
 from mggdub.avatar.eyeballs import (
     GLINT_FOLLOWS,
     IRIS_BEHIND,
+    OPEN,
     WHITE_BEHIND,
     eyeball_layer,
     eyes_of,
     fill_iris,
     turn_irises,
+    usual_iris,
 )
 from mggdub.face.mesh import IRISES, LEFT_EYE, RIGHT_EYE, UPPER_LIDS
-from mggdub.geometry.camera import crop_camera, project
+from mggdub.geometry.camera import cm_per_px, crop_camera, project
 from mggdub.types import BLENDSHAPES, CROP_SIZE, Array, Crop, Portrait
 
 DISTANCE = 70.0
@@ -104,4 +108,39 @@ def test_an_eye_that_is_closed_in_the_photo_gets_an_iris_and_lashes_that_go_up()
     pixels = np.array([MIDDLES[0], MIDDLES[1]])
     skin = turn_irises(sparse.csr_matrix((2, 478), dtype=np.float32), photo, pixels)
     for row, side in enumerate(("Left", "Right")):
-        assert skin[row, list(UPPER_LIDS[side][0])].sum() == pytest.approx(1)
+        assert skin[row, list(UPPER_LIDS[side][0])].sum() == pytest.approx(1, abs=0.1)
+
+
+def test_lashes_of_eyes_that_were_half_shut_are_behind_the_margin_when_they_have_opened() -> None:
+    photo = head(height=3)
+    eye, px_cm = eyes_of(photo)[0], cm_per_px(photo.camera)
+    column = np.array(MIDDLES[0]) + np.linspace(-2.5, 2.5, 11)[:, None] * [0, 1]
+    skin = turn_irises(sparse.csr_matrix((11, 478), dtype=np.float32), photo, column)
+    shares = skin[:, list(UPPER_LIDS["Left"][0])].sum(1).A1
+    assert (np.diff(shares) > 0).all() and shares[0] > 1 and shares[-1] < 2
+    opened = OPEN / px_cm - np.ptp(eye.opening[:, 1])  # px that the margin goes up
+    margin = eye.opening[:, 1].min()
+    assert column[:, 1] - opened * (shares - 1) == pytest.approx(margin, abs=0.3)
+
+
+def test_an_eye_that_hardly_shows_has_no_iris_of_shadow() -> None:
+    shown, shadow = head(height=10), head(height=3)
+    dark = shadow.image.copy()
+    x, y = (int(place) for place in MIDDLES[0])
+    dark[y - 3 : y + 4, x - 22 : x + 23] = 5
+    colors = []
+    for photo in (shown, replace(shadow, image=dark)):
+        layer = eyeball_layer(photo, SURFACE)
+        left = follows(layer.skin) & (layer.means[:, 0] > 0) & (layer.opacity > 0.9)
+        colors.append(layer.colors[left])
+    assert colors[0][:, 2].mean() > 1.5 * colors[0][:, 0].mean()  # blue, as it is
+    assert colors[1].mean() > 0.08 and colors[1].max() > 0.4  # brown with a light, not black
+    assert colors[1][:, 0].mean() > colors[1][:, 2].mean()
+
+
+def test_a_usual_iris_is_browner_than_the_skin_and_lit_from_above() -> None:
+    light = np.array([0.7, 0.5, 0.4])
+    places = np.array([[0.6, 0.6], [0.22, -0.2], [0.0, 0.0]])
+    plain, lit, pupil = usual_iris(np.linalg.norm(places, axis=1), places, light)
+    assert plain[0] / plain[2] > light[0] / light[2] and plain.max() < 0.35
+    assert (lit > plain + 0.2).all() and pupil.mean() < lit.mean()
