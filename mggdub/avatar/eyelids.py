@@ -35,7 +35,10 @@ LASH_ROOTS = 0.4  # of the way to the fold's landmarks, below which the open eye
 LASH_BAND = 0.17  # of an open lid's height, over which a closed eye's lash line ends upwards
 ABOVE = (1.05, 1.15, 1.25, 1.35)  # of the way to the fold's landmarks; the brightest there is the skin above
 # How much of the photo's skin a closed lid covers, by the same heights: of its crease hardly anything is left.
-COVERS_AT, COVERS = (1.1, 1.25, 1.4, 1.6), (0.85, 0.6, 0.3, 0.1)
+COVERS_AT, COVERS = (1.0, 1.1, 1.2, 1.3), (0.85, 0.75, 0.5, 0.2)
+EVEN = 6.0  # columns, standard deviation, over which the skin beside a lid is taken: hairs and creases leave no streaks
+GRAIN, PATCH = 1.5, 0.4  # of the skin below the eye, whose fine structure a lid has, and of an open lid's height
+SOFT = 4.0  # crop px, standard deviation: of the photo's own skin above the fold, which what covers it turns into
 WAY = (0.5, 0.9)  # cm to go until an eye is shut, for its fold not to be covered at all, and wholly
 # As logarithms: what is so much darker than a closed lid would be there is a brow, hair or a rim of glasses, no fold.
 NO_FOLD = (0.75, 0.4)
@@ -202,19 +205,23 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     """
     image = head.image.astype(np.float32) / 255
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
-    down = (0.1 - 0.6 * (rows.heights[:, None] - STRIP_ENDS)) * high
+    back_and_forth = np.abs((rows.closed / np.maximum(PATCH * high, 1e-3) + 1) % 2 - 1)
+    down = (0.3 - PATCH * back_and_forth) * high
     grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
     skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
     corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
     skin = corner + (skin - corner) * towards_ends()[:, None]
+    above = _places(lid.lashes, lid.up, rows.places[-CREST:])
+    soft = sample_crop(ndimage.gaussian_filter(image, (SOFT, SOFT, 0)), above)
+    skin[-CREST:] += (soft - skin[-CREST:]) * smoothstep((np.arange(CREST) + 1) / CREST)[:, None, None]
     heights = np.clip(rows.heights, 0, STRIP_ENDS)[:, None] * lid.crease
     strip = sample_crop(image, _places(lid.lashes, lid.up, heights))
     ramp = smoothstep((rows.heights[:, None, None] - 0.6) / 0.6)
-    colors = strip + (skin + grain - strip) * ramp
+    colors = strip + (skin + GRAIN * grain - strip) * ramp
     roots = smoothstep(rows.closed / (LASH_BAND * lash_height(high)))[..., None]
     colors = np.minimum(colors, lash_line(image, lid, below)) * (1 - roots) + colors * roots
     way = float(travel[COLUMNS // 3 : -COLUMNS // 3].mean()) * cm_per_px(head.camera)
-    shown, solid = sample_crop(image, _places(lid.lashes, lid.up, rows.places[-CREST:])), rows.solid.copy()
+    shown, solid = sample_crop(image, above), rows.solid.copy()
     unfolds = np.clip((way - WAY[0]) / (WAY[1] - WAY[0]), 0, 1)  # the fold of eyes that are half shut is gone already
     solid[-CREST:] = veil(solid[-CREST:] * unfolds * is_fold(shown, skin[-CREST:]))
     return np.clip(colors, 0, 1).astype(np.float32), solid
@@ -255,8 +262,8 @@ def closed_skin(image: Array, lid: LidShape, below: Array, heights: Array) -> Ar
     image [512, 512, 3] 0..1; below [C, 2] crop px is skin below the eye.
     """
     smooth = ndimage.gaussian_filter(image, (3, 3, 0))
-    low = np.log(sample_crop(smooth, below) + BLACK)
-    high = np.log(sample_crop(smooth, _places(lid.lashes, lid.up, np.array(ABOVE))).max(0) + BLACK)
+    beside = (sample_crop(smooth, below), sample_crop(smooth, _places(lid.lashes, lid.up, np.array(ABOVE))).max(0))
+    low, high = (np.log(ndimage.gaussian_filter1d(skin, EVEN, axis=0, mode="nearest") + BLACK) for skin in beside)
     share, shade = (np.interp(heights, HEIGHTS, knots)[..., None] for knots in (FROM_ABOVE, SHADE))
     at = np.linspace(0, 1, COLUMNS)
     along = np.interp(at, ALONG, SHADE_ALONG)[:, None]

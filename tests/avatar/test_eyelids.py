@@ -110,7 +110,8 @@ def test_hidden_skin_has_the_light_of_the_skin_around_the_eye() -> None:
     shaded = even.copy()
     shaded[:eye] *= 0.6  # all that is above the eye
     darker = middle_of(shaded)[FRINGE + STRIP :].mean(1) / skin.mean(1)
-    assert darker[2] == pytest.approx(0.6**0.55, abs=0.05) and darker[-1] == pytest.approx(0.6**0.8, abs=0.05)
+    assert darker[2] == pytest.approx(0.6**0.55, abs=0.05)
+    assert darker[-1] == pytest.approx(0.6, abs=0.02)  # where it ends it is the photo's own
     assert np.abs(np.diff(darker)).max() < 0.03  # no edge
 
 
