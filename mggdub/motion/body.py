@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from mggdub.motion.manner import MINUTE, Manner, unlikeness
+from mggdub.motion.manner import MINUTE, Manner
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import (
     LATELY,
@@ -30,7 +30,7 @@ from mggdub.types import Array
 
 LASTS = 4.0  # values, sigma
 POSE_EASE = 2.0  # 1/s: how fast the difference between two pieces is forgotten
-FACE_EASE, EYE_EASE = 8.0, 40.0  # eyes leap, as eyes do, and lids with them
+FACE_EASE, EYE_EASE = 20.0, 40.0  # as quick as brows are; eyes leap, and lids with them
 EASES = np.array([EYE_EASE if n.startswith(("eyeLook", "eyeBlink")) else FACE_EASE for n in NAMES])
 
 
@@ -48,7 +48,7 @@ def body_motion(bank: MotionBank, prosody: Prosody, seed: int, person: Manner | 
     """Motion of a `person` that fits how something is said; the same seed gives the same."""
     person = person or Manner()
     heard, count = heard_of(prosody), len(prosody)
-    places = places_of(bank, unlikeness(bank, person.person))
+    places = places_of(bank, np.array(person.unlike or np.zeros(len(bank.persons))))
     rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
     blinks: list[tuple[float, float]] = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, lasting, sampled
-from mggdub.motion.lids import LIDS, apart, lid_motion, resting
+from mggdub.motion.lids import LIDS, apart, lid_motion, resting, with_beside
 from mggdub.motion.manner import BLINKS, BROWS, Manner, manner
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
@@ -39,8 +39,8 @@ class BlinkStyle:
     """Seconds, unless said otherwise."""
 
     first: float = 0.35  # none is closed before
-    shortest_interval: float = 0.22
-    patience: float = 0.98  # quantile of people's intervals, after which a blink is added
+    shortest_interval: float = 0.3
+    patience: float = 0.96  # quantile of people's intervals, after which a blink is added
     most: tuple[float, float] = (6.0, 1.7)  # in so many s come as many as usual and so many more, not one beyond
     snap: float = 0.6  # an added blink goes to the quickest motion of the head or to a phrase's end that near
     usual: tuple[float, float] = (0.08, 0.2)  # from half to half, of those that are added
@@ -65,18 +65,26 @@ class Gestures:
 
 
 def gestures(
-    bank: MotionBank, prosody: Prosody, times: Array, seed: int, amount: float = 1.0, gaze: str = "natural"
+    bank: MotionBank,
+    prosody: Prosody,
+    times: Array,
+    seed: int,
+    amount: float = 1.0,
+    gaze: str = "natural",
+    blink: str = "natural",
 ) -> Gestures:
     """What accompanies speech at `times` [T] s.
 
-    `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural'.
+    `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural', `blink` 'natural' or 'none'.
     """
-    rested, closing = apart(bank)
+    rested, known = apart(bank)
     person = manner(bank, seed)
     body = body_motion(rested, prosody, seed, person)
-    lids = lid_motion(closing, bank.blinks[:, 1], fill_blinks(bank, body, prosody, seed, person), times)
+    blinks = fill_blinks(bank, body, prosody, seed, person) if blink == "natural" else np.zeros((0, 2))
+    lids = lid_motion(known, blinks, times)
     face = np.where(np.isin(np.arange(len(NAMES)), BROWS), person.face, 1.0)
-    pose, units = amount * person.head * sampled(nearer(body.pose), times), sampled(body.units * face, times)
+    pose = amount * person.head * sampled(nearer(body.pose), times)
+    units = sampled(with_beside(body.units, known, blinks) * face, times)
     units = look(units, pose, amount, gaze)
     units[:, LIDS] = sampled(resting(amount * body.units[:, LIDS]), times)
     return Gestures(_spread(units), lids, *(part.astype(np.float32) for part in np.split(pose, [3, 6], 1)))

@@ -6,12 +6,12 @@ for the moment of closure, between two values of 25 a second.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mggdub.motion.body import lasting
-from mggdub.motion.selection import NAMES
+from mggdub.motion.selection import NAMES, SWAPPED
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
@@ -25,10 +25,20 @@ STRETCH = (0.85, 1.8)  # of the usual one
 STOP = -0.29  # of a blink: a bank keeps no rest that is more open, and so does not know how quick a quick blink was
 HIDDEN = 0.6  # of closure: beyond it a bank does not know the own curve
 BEFORE, AFTER = 4, 12  # values of a blink before it is closed, and from then on
-SHUT, CLOSING = 0.025, 0.035  # s closed to either side, so that every frame rate shows it; s in which lids fall
+SHUT, CLOSING = 0.021, 0.03  # s closed to either side, so that 24 frames a second show it; s in which lids fall
 LOW = 0.5  # of a blink: lids that rest lower are not counted on
 SUNK = 0.4  # of how far lids stay sunk between blinks, since a painted lid that shows a little looks sleepy
+FLUTTER = (0.15, 0.15)  # of a blink: lids narrowed for a moment close less from there on, and by so much at most
 LID_REST = (0.2, 0.15)  # of a blink, softly: how far lids stay open or sunk between blinks
+
+
+@dataclass(frozen=True, eq=False)
+class Blinks:
+    """B blinks of a bank, from BEFORE values before lids are closed on."""
+
+    closing: Array  # [B, 16] 0 open to 1 closed, from where the lids rest
+    beside: Array  # [B, 16, 24] what brows, cheeks and eyes do meanwhile, both sides alike, from where they were going
+    held: Array  # [B] s from half to half
 
 
 def stretched(held: float) -> float:
@@ -60,23 +70,38 @@ def _outward(lids: Array, known: Array, closed: int) -> Array:
     return np.take_along_axis(lids, np.where(index < closed, before, after), 0)
 
 
-def apart(bank: MotionBank) -> tuple[MotionBank, Array]:
-    """The bank with lids as they rest, and how far [B, 16] they close from there around every blink."""
-    lids = own_lids(bank)
-    rest, closing = lids.copy(), np.zeros((len(bank.blinks), BEFORE + AFTER))
-    spans = _spans(bank)
-    for k, (first, at, last, _) in enumerate(spans):
-        after = spans[k + 1][1] if k + 1 < len(spans) else len(lids)
-        before = spans[k - 1][1] if k else -len(lids)
-        first, last = max(first, min(before + BEFORE, at - 1)), min(last, max(after - BEFORE, at + 2))
-        ends = np.minimum(lids[[first if first < at else last - 1, last - 1]], LOW)
-        share = np.linspace(0, 1, last - first)[:, None]
-        rest[first:last] = ends[0] + share * (ends[1] - ends[0])
+def apart(bank: MotionBank) -> tuple[MotionBank, Blinks]:
+    """The bank without its blinks, neither of the lids nor of what goes with them; and the blinks."""
+    lids, units = own_lids(bank), bank.units.astype(np.float64)
+    rest, many = lids.copy(), (len(bank.blinks), BEFORE + AFTER)
+    closing, beside = np.zeros(many), np.zeros((*many, units.shape[1]))
+    for k, (first, at, last) in enumerate(_between(bank)):
+        inside = slice(first - at + BEFORE, last - at + BEFORE)
+        opened = lids[[first if first < at else last - 1, last - 1]]
+        rest[first:last] = _straight(np.minimum(opened, LOW), last - first)
         closed = ((lids[first:last] - rest[first:last]) / (1 - rest[first:last])).mean(1)
-        closing[k, first - at + BEFORE : last - at + BEFORE] = np.clip(closed, 0, 1)
-    units = bank.units.copy()
+        closing[k, inside] = np.clip(closed, 0, 1)
+        own = units[first:last] - _straight(units[[first, last - 1]], last - first)
+        beside[k, inside] = (own + own[:, SWAPPED]) / 2
+        beside[k, :, LIDS] = 0
+        units[first:last] -= beside[k, inside]
     units[:, LIDS] = rest
-    return replace(bank, units=units), closing
+    return replace(bank, units=units.astype(np.float32)), Blinks(closing, beside, bank.blinks[:, 1])
+
+
+def _straight(ends: Array, count: int) -> Array:
+    """[count, C] straight from the first of two ends [2, C] to the other."""
+    return ends[0] + np.linspace(0, 1, count)[:, None] * (ends[1] - ends[0])
+
+
+def _between(bank: MotionBank) -> list[tuple[int, int, int]]:
+    """First value, closed one and end of every blink, which leave room to those beside it."""
+    spans = _spans(bank)
+    closed = [-len(bank.pose), *(at for _, at, _, _ in spans), 2 * len(bank.pose)]
+    return [
+        (max(first, min(before + BEFORE, at - 1)), at, min(last, max(after - BEFORE, at + 2)))
+        for (first, at, last, _), before, after in zip(spans, closed, closed[2:], strict=False)
+    ]
 
 
 def _spans(bank: MotionBank) -> list[tuple[int, int, int, float]]:
@@ -101,22 +126,34 @@ def blink_knots(closing: Array, held: float, phase: float) -> tuple[Array, Array
     return times, values
 
 
-def lid_motion(closing: Array, held: Array, blinks: Array, times: Array) -> Array:
-    """[T] 0 open to 1 closed; every blink [B, 2] (s when closed, which of `closing`) closes fully.
-
-    `closing` [K, 16] is what `apart` found, `held` [K] s from half to half.
-    """
+def lid_motion(known: Blinks, blinks: Array, times: Array) -> Array:
+    """[T] 0 open to 1 closed; every blink [B, 2] (s when closed, which of those `known`) closes fully."""
     lids = np.zeros(len(times))
     for moment, which in blinks:
         shown = (np.floor(moment * VOICE_RATE) + 0.5) / VOICE_RATE
-        knots, values = blink_knots(closing[int(which)], float(held[int(which)]), moment - shown)
+        knots, values = blink_knots(known.closing[int(which)], float(known.held[int(which)]), moment - shown)
         first, last = np.searchsorted(times, [shown + knots[0], shown + knots[-1]])
         lids[first:last] = np.maximum(lids[first:last], np.interp(times[first:last] - shown, knots, values))
     return lids
 
 
+def with_beside(units: Array, known: Blinks, blinks: Array) -> Array:
+    """Units [n, 24], 25 values a second, of a face whose brows and eyes also do what goes with these blinks [B, 2]."""
+    moving = units.copy()
+    for moment, which in blinks:
+        first = int(moment * VOICE_RATE) - BEFORE
+        start, end = max(first, 0), min(first + BEFORE + AFTER, len(units))
+        moving[start:end] += known.beside[int(which), start - first : end - first]
+    return moving
+
+
 def resting(lids: Array) -> Array:
-    """Lids [n, 2] between blinks, 25 values a second, that stay less sunk than people's; quick motion stays."""
+    """Lids [n, 2] between blinks, 25 values a second, that stay less sunk than people's and hardly flutter.
+
+    What else is quick in them stays.
+    """
     rest = lasting(lids)
     wide, low = LID_REST
-    return lids - rest + np.where(rest > 0, low * np.tanh(SUNK * rest / low), wide * np.tanh(rest / wide))
+    moved = lids - rest + np.where(rest > 0, low * np.tanh(SUNK * rest / low), wide * np.tanh(rest / wide))
+    knee, room = FLUTTER
+    return np.where(moved > knee, knee + room * np.tanh((moved - knee) / room), moved)

@@ -13,18 +13,22 @@ from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
 
 MINUTE = 60 * VOICE_RATE  # values
-# A tracker counts 36 blinks a minute in the middle of people who talk, with glances down and lids that only twitch;
-# of those that close more than halfway and open within half a second there are fewer.
-BLINKS = 30.0  # a minute, of a person in the middle
+# A tracker counts 32 blinks a minute of people who talk, some of them lids that are narrowed for a moment: those come
+# with how lids rest, and are not among these.
+BLINKS = 29.0  # a minute, of a person in the middle
 ALIKE = 0.5  # as a power: takes of seven seconds make people's rates look more different than they are
 RATES = (11.0, 45.0)  # a minute
 MOMENT = 100  # values: what is slower is how somebody sits, not how he moves
 # By which power of what is left of a person's own level in a bank, where people were brought nearer to each other, all
 # that he plays is livelier; the head's and the brows'.
 HEAD, FACE = 1.2, 1.2
-MIDDLE = 0.9  # times a bank's usual motion of the head: those who speak into a camera are calmer than others
+MIDDLE = 0.87  # times a bank's usual motion of the head: those who speak into a camera are calmer than others
 LEVELS = (0.45, 2.0)
 BROWS = [k for k, name in enumerate(NAMES) if name.startswith("brow")]
+LOWERED = [k for k in BROWS if NAMES[k].startswith("browDown")]
+FAINT = 0.01  # of a unit: brows that move less do not
+MOST_UNLIKE = 2.0  # so that nobody plays the same pieces over and over, since all others are unlike him
+SAME_BROWS = 1.0  # how much it counts beside liveliness whether somebody lowers brows or raises them
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,17 @@ class Manner:
     blinks: float = BLINKS  # a minute
     head: float = 1.0  # times the bank's motion of head and torso
     face: float = 1.0  # times the bank's brows
-    person: int | None = None  # of the bank; who moves as much is preferred
+    unlike: tuple[float, ...] = ()  # for every take of the bank, how much unlike this person somebody moves in it
 
 
 def manner(bank: MotionBank, seed: int) -> Manner:
     """One of the bank's people; the same seed is the same person."""
-    people, rates, levels = np.unique(bank.persons), blink_rates(bank), person_levels(bank)
-    k = int(np.random.default_rng([seed, 6]).integers(len(people)))
+    rates, levels = blink_rates(bank), person_levels(bank)
+    k = int(np.random.default_rng([seed, 6]).integers(len(rates)))
     blinks = BLINKS * (rates[k] / max(float(np.median(rates)), 1.0)) ** ALIKE
     head, face = np.clip([MIDDLE * levels[k, 0] ** HEAD, levels[k, 1] ** FACE], *LEVELS)
-    return Manner(float(np.clip(blinks, *RATES)), float(head), float(face), int(people[k]))
+    unlike = tuple(unlikeness(bank, levels, k).tolist())
+    return Manner(float(np.clip(blinks, *RATES)), float(head), float(face), unlike)
 
 
 def blink_rates(bank: MotionBank) -> Array:
@@ -64,14 +69,28 @@ def person_levels(bank: MotionBank) -> Array:
     return found
 
 
-def unlikeness(bank: MotionBank, person: int | None) -> Array:
-    """[C] how much more or less than a person somebody moves in each take: squared, of the logarithm."""
-    if person is None:
-        return np.zeros(len(bank.persons))
-    people = np.unique(bank.persons)
-    levels = np.log(person_levels(bank))
-    apart = np.square(levels - levels[np.searchsorted(people, person)]).sum(1)
-    found: Array = apart[np.searchsorted(people, bank.persons)]
+def lowering(bank: MotionBank) -> Array:
+    """[P] whether each of a bank's people rather lowers brows (above 0) or raises them: logarithm of how far.
+
+    Of a face that rests with low brows a tracker sees these lowered more or less, and never raised; of others the
+    other way round.
+    """
+    person_of, raised = _person_of(bank), [k for k in BROWS if k not in LOWERED]
+    squares = [np.bincount(person_of, _spread(bank, bank.units[:, columns])) for columns in (LOWERED, raised)]
+    down, up = np.sqrt(np.stack(squares) / np.bincount(person_of)) + FAINT
+    found: Array = np.log(down / up)
+    return found
+
+
+def unlikeness(bank: MotionBank, levels: Array, k: int) -> Array:
+    """[C] how much unlike the bank's person number k, of whom `levels` [P, 2] are known, somebody moves in each take.
+
+    That is the squared logarithm of how much livelier head and brows are, and of how else brows move; no more than
+     MOST_UNLIKE.
+    """
+    ways, apart = lowering(bank), np.square(np.log(levels / levels[k])).sum(1)
+    apart = apart + SAME_BROWS * np.square(ways - ways[k])
+    found: Array = np.minimum(apart, MOST_UNLIKE)[np.searchsorted(np.unique(bank.persons), bank.persons)]
     return found
 
 

@@ -20,7 +20,7 @@ AHEAD = np.array([-10, -5, 0, 4, 8, 12, 16, 20, 25, 30, 36, 42, 50])  # values a
 NEAR = np.exp(-np.maximum(AHEAD, 0) / 40.0)  # what comes soon counts more
 SOUND = np.array([1.0, 0.5, 0.3, 3.0])  # how much level, pitch, onset and speaking count
 LEVEL_SCALE = np.array([0.3, 0.35, 0.5, 1.0])  # usual difference of each
-UNHEARD = 0.7  # cost of a place whose sound is not known, for each of the three
+UNHEARD = 1.5  # cost of a place whose sound is not known, for each of the three
 SHORTEST, LONGEST = 40, 250  # values of a piece
 DECIDE = 10  # values between decisions
 LEFT = 50  # values that a place should have before its take ends
@@ -28,9 +28,9 @@ SHORT = 0.5  # cost of having none left
 SWITCH = 0.6  # by how much others must fit better before a piece ends early
 FEW = 10  # others must fit better
 JOIN = 0.1  # how much the state at a join counts
-USED, FORGOTTEN = 6.0, 15000.0  # cost of what was played just now; values (ten minutes) until it is as new
+USED, FORGOTTEN = 12.0, 15000.0  # cost of what was played just now; values (ten minutes) until it is as new
 SURPRISE = 0.3  # spread of the chance in a choice
-LIKENESS = 0.3  # cost of somebody else's liveliness
+LIKENESS = 1.6  # cost of somebody else's liveliness
 BLINKING = 0.1  # cost of a blink too many or too few, squared
 SOON, LATELY = 60, 150  # values in which blinks are counted ahead and back
 MIRROR_POSE = np.array([1, -1, -1, -1, 1, 1, -1, 1, -1, 1], np.float32)
@@ -58,7 +58,7 @@ class Places:
     """K places of a bank where motion may be taken up."""
 
     at: Array  # [K] value of the bank
-    left: Array  # [K] values until the take ends
+    left: Array  # [K] values until the take's last two, from which the next piece goes on
     sound: Array  # [K, 13, 4]
     known: Array  # [K, 13, 4] weights; 0 where a take has not begun or has ended
     unheard: Array  # [K] cost of what is not known
@@ -118,8 +118,9 @@ def places_of(bank: MotionBank, unlike: Array) -> Places:
     states.append(joint_state(*mirrored(bank.pose[at], bank.units[at]), speed * MIRROR_POSE))
     weight = (known / total[:, None, None]).astype(np.float32)
     blinks = np.diff(np.searchsorted(bank.blinks[:, 0], [at, np.minimum(at + SOON, ends[at])]), axis=0)[0]
+    left = np.maximum(ends[at] - at - 2, 1)
     return Places(
-        at, ends[at] - at, sound, weight, unheard / total, np.stack(states), blinks, LIKENESS * unlike[bank.take_of[at]]
+        at, left, sound, weight, unheard / total, np.stack(states), blinks, LIKENESS * unlike[bank.take_of[at]]
     )
 
 

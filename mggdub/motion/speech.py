@@ -59,7 +59,7 @@ def listen(
         shown = sampled(touching(model.basis, GAIN * modes), times - LATER)
         lips = close_lips(model.basis, mouth_scale * shown) * gate
     prosody = measure_prosody(samples, spoken)
-    moving = gestures(bank, prosody, times, seed, motion, gaze)
+    moving = gestures(bank, prosody, times, seed, motion, gaze, blink)
     units = with_blinks(moving.units, moving.lids) if blink == "natural" else without_lids(moving.units)
     parts = (units, lips.astype(np.float32), moving.rotation, moving.translation, moving.torso)
     return limits.bounded(torso.near_head(ExpressionTrack(times, *parts))), prosody

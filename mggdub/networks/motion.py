@@ -19,7 +19,9 @@ from mggdub.types import DRIVING_UNITS, Array
 NAME = "motion"
 POSE = 10  # pitch, yaw, roll in degrees; right, down, away in cm; the torso's four
 HEARD = 4  # level, pitch (of an octave), onset, speaking
-UNIT_STEP = 1 / 4000  # of a unit, by which units are kept as whole numbers; in coarser steps brows would stand and leap
+UNIT_STEP = (
+    1 / 20000
+)  # of a unit, by which units are kept as whole numbers; in coarser steps brows would stand and leap
 HEARD_STEP = 1 / 60
 BLINK_STEP = 1 / 100  # of a value, and of a second
 LONGEST_BANK = 1 << 20  # values

@@ -21,6 +21,7 @@ from mggdub.motion.selection import NAMES, heard_of
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
 from mggdub.train.common import HELD_OUT, held_out
 from mggdub.train.motion_data import RATE, SHORTEST, Take, read_takes
+from mggdub.train.motion_figures import eyelids
 from mggdub.types import DRIVING_UNITS, Array
 
 ALIKE = 0.6  # of the way, as a power, that a person's spread is brought to the middle
@@ -33,7 +34,7 @@ KNEE, MOST = (
     np.array([11, 13, 9, 3.0, 2.5, 4, 1.5, 1.5, 4, 4]),
     np.array([17, 20, 14, 4.5, 4, 7, 2.5, 2.5, 7, 7]),
 )  # degrees and cm, of the pose: beyond the knee it is more and more held back
-GAINS = {"brow": 0.68, "translation": 0.9}  # of what choosing by what fits makes too much
+GAINS = {"brow": 0.72, "translation": 0.9}  # of what choosing by what fits makes too much
 GROUPS = {
     "rotation": range(3),
     "translation": range(3, 6),
@@ -48,7 +49,10 @@ GROUPS = {
     },
 }
 BLINK = 0.3  # of a unit above the median: lids are on their way to close
-LONGEST_BLINK = 0.7  # s; longer is no blink
+CLOSES = 0.6  # of how far a person's lids close: those that turn before are narrowed for a moment, as in a glance down
+USUAL, SHUT = 0.8, (0.6, 1.3)  # quantile of a person's blinks and its limits, units above the median: lids are closed
+LEAST_OPEN, MOST_CLOSED = -0.3, 0.7  # of a blink, between blinks
+LONGEST_BLINK = 0.45  # s; what lasts longer is a glance down
 QUANTILES = np.linspace(0.02, 0.98, 25)
 CARD = {
     "what": "how heads, torsos, brows and eyes moved while people spoke or listened, in takes of some seconds",
@@ -116,20 +120,35 @@ def take_blinks(lids: Array) -> tuple[Array, Array]:
     mean, rest = lids.mean(1), lids.astype(np.float64).copy()
     found: list[tuple[float, float]] = []
     usual = float(np.median(mean))
-    closed = mean > usual + BLINK
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], closed.astype(np.int8), [0]]))).reshape(-1, 2)
-    for start, end in edges:
-        peak = start + int(mean[start:end].argmax())
+    for part in _raised(mean - usual):
+        peak = part.start + int(mean[part].argmax())
         first, last = max(peak - 4, 0), min(peak + 12, len(lids))
         half = mean[first:last] > usual + (mean[peak] - usual) / 2
         held = half.sum() / RATE
-        if held > LONGEST_BLINK or peak - start < 0 or (found and peak - found[-1][0] < 6):
+        low = mean[peak] - usual < CLOSES
+        if low or held > LONGEST_BLINK or (found and peak - found[-1][0] < 6):
             continue
         curve = lid_curve((np.arange(first, last) - peak) / RATE / stretched(held))[:, None]
         whole = usual + (lids[first:last] - usual) * (1 + (1 / np.maximum(lids[peak] - usual, BLINK) - 1) * curve)
         rest[first:last] = _beside(whole, curve)
         found.append((float(peak), held))
-    return np.array(found).reshape(-1, 2), np.clip(rest, -0.3, 0.45)
+    return np.array(found).reshape(-1, 2), np.clip(rest, LEAST_OPEN, MOST_CLOSED)
+
+
+def closures(takes: Sequence[Take]) -> dict[str, float]:
+    """For every person, how many units a tracker gives closed lids above open ones."""
+    peaks: dict[str, list[float]] = {take.person: [] for take in takes}
+    for take in takes:
+        lids = eyelids(take.track)
+        above = lids - np.median(lids)
+        peaks[take.person] += [float(above[part].max()) for part in _raised(above)]
+    return {person: float(np.clip(np.quantile(own or [1.0], USUAL), *SHUT)) for person, own in peaks.items()}
+
+
+def _raised(above: Array) -> list[slice]:
+    """Where values [n] are above BLINK."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (above > BLINK).astype(np.int8), [0]]))).reshape(-1, 2)
+    return [slice(int(start), int(end)) for start, end in edges]
 
 
 def _beside(whole: Array, curve: Array) -> Array:
@@ -164,7 +183,7 @@ def make_bank(takes: list[Take]) -> MotionBank:
     people = spreads(takes)
     takes = capped(ordinary(takes, people))
     people = spreads(takes)
-    factors = scales(people)
+    factors, shut = scales(people), closures(takes)
     names = sorted(people)
     poses, units, heard, blinks, gaps = [], [], [], [], []
     starts = [0]
@@ -172,7 +191,7 @@ def make_bank(takes: list[Take]) -> MotionBank:
         values = joined_values(take)
         for name, columns in GROUPS.items():
             values[:, list(columns)] *= factors[take.person][name] * GAINS.get(name, 1.0)
-        found, lids = take_blinks(values[:, [POSE + k for k in LIDS]])
+        found, lids = take_blinks(values[:, [POSE + k for k in LIDS]] / shut[take.person])
         values[:, [POSE + k for k in LIDS]] = lids
         poses.append(held_back(values[:, :POSE]))
         units.append(values[:, POSE:])

@@ -30,6 +30,7 @@ from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 WINDOW, HOP = 100, 25  # values: 4 s
 STEPS, BATCH, RATE_OF_LEARNING = 300, 48, 2e-3
 BROWS = [k for k, name in enumerate(BLENDSHAPES) if name.startswith("brow")]
+FAR = 10000  # from which seed on is made what a network learns from
 SHUT = 0.6  # of closed lids: beyond it they count as closed, since ours all close fully and a camera's miss the moment
 CLOSED = 0.4  # of a blink; the least that a person's own closed lids are taken to measure
 
@@ -42,6 +43,11 @@ def made(bank: MotionBank, take: Take, seed: int) -> ExpressionTrack:
     units = with_blinks(found.units, found.lids)
     track = ExpressionTrack(take.track.times, units, lips, found.rotation, found.translation, found.torso)
     return bounded(near_head(track))
+
+
+def person(take: int, seed: int, seeds: int) -> int:
+    """The seed of what is made of one take: a seed is a person, and no two takes are of one."""
+    return take * seeds + seed
 
 
 def ratios(takes: list[Take], tracks: list[list[ExpressionTrack]]) -> dict[str, tuple[float, float, float]]:
@@ -131,18 +137,19 @@ def told_apart(seen: list[Take], unseen: list[Take], bank: MotionBank, seeds: in
     """
     people = sorted({take.person for take in seen})
     side = {person: k % 2 for k, person in enumerate(people)}
-    true, ours = [], []
+    true: list[Array] = []
+    ours: list[Array] = []
     for half in (0, 1):
         other = from_tensors(to_tensors(make_bank([take for take in seen if side[take.person] != half])))
         for take in (take for take in seen if side[take.person] == half and take.prosody):
+            ours += [windows(made(other, take, FAR + 2 * len(true) + k)) for k in range(2)]
             true.append(windows(take.track))
-            ours += [windows(made(other, take, seed)) for seed in range(2)]
     scores: list[list[Array]] = [[], []]
     for seed in range(seeds):
         net = train_detective(np.concatenate(true), np.concatenate(ours), seed)
         with torch.inference_mode():
             real = np.concatenate([windows(take.track) for take in unseen])
-            fake = np.concatenate([windows(made(bank, take, 100 + seed)) for take in unseen])
+            fake = np.concatenate([windows(made(bank, take, person(k, seed, seeds))) for k, take in enumerate(unseen)])
             scores[0].append(net(torch.from_numpy(real)).numpy())
             scores[1].append(net(torch.from_numpy(fake)).numpy())
     areas = [area(a, b) for a, b in zip(*scores, strict=True)]
@@ -165,7 +172,7 @@ def main() -> None:
 
 def judge(seen: list[Take], unseen: list[Take], bank: MotionBank, seeds: int) -> dict[str, object]:
     """All figures of `bank` on people whom it has never seen."""
-    tracks = [[made(bank, take, seed) for seed in range(seeds)] for take in unseen]
+    tracks = [[made(bank, take, person(k, seed, seeds)) for seed in range(seeds)] for k, take in enumerate(unseen)]
     beats = np.array([[beat(take, take.track), beat(take, ours[0])] for take, ours in zip(unseen, tracks, strict=True)])
     return {
         "people": len({take.person for take in unseen}),

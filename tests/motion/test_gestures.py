@@ -21,8 +21,20 @@ from mggdub.motion.gestures import (
     with_blinks,
     without_lids,
 )
-from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting
-from mggdub.motion.manner import LEVELS, MIDDLE, RATES, Manner, blink_rates, manner, unlikeness
+from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting, with_beside
+from mggdub.motion.manner import (
+    BROWS,
+    LEVELS,
+    LOWERED,
+    MIDDLE,
+    RATES,
+    Manner,
+    blink_rates,
+    lowering,
+    manner,
+    person_levels,
+    unlikeness,
+)
 from mggdub.motion.voice import EASE, PARTED, REST_EASE, lip_gate, mouth_gate, phrases
 from mggdub.networks.motion import MotionBank, load_motion
 from mggdub.networks.speech import VOICE_RATE
@@ -148,12 +160,12 @@ def test_a_mirrored_piece_turns_to_the_other_side(bank: MotionBank) -> None:
     np.testing.assert_array_equal(again[1], bank.units[:5])
 
 
-@pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 30.0, 60.0])
+@pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 30.0, 50.0, 60.0])
 def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) -> None:
-    rested, closing = apart(bank)
+    rested, known = apart(bank)
     found = body.body_motion(rested, said(60), 0)
     blinks = fill_blinks(bank, found, said(60), 0, Manner())
-    shown = lid_motion(closing, bank.blinks[:, 1], blinks, moments(60, fps))
+    shown = lid_motion(known, blinks, moments(60, fps))
     for moment, _ in blinks[blinks[:, 0] < 59]:
         assert shown[np.abs(moments(60, fps) - moment) < 0.06].max() > 0.93
     assert shown.max() <= 1 and shown.min() == 0
@@ -220,7 +232,7 @@ def test_a_seed_is_a_person_calmer_or_livelier_than_others() -> None:
     assert np.median(heads) == pytest.approx(MIDDLE, abs=0.08) and np.median(faces) == pytest.approx(1.0, abs=0.15)
     for levels in (heads, faces):
         assert LEVELS[0] <= levels.min() < 0.7 and 1.2 < levels.max() <= LEVELS[1]
-    assert len({p.person for p in people}) > 80
+    assert len({p.unlike for p in people}) > 80
     assert 24 < np.median([p.blinks for p in people]) < 36
 
 
@@ -228,10 +240,12 @@ def test_lively_people_play_lively_pieces_and_move_farther(bank: MotionBank) -> 
     lively = np.arange(len(bank.sounds)) >= len(bank.sounds) // 2
     size = np.repeat(np.where(lively, 1.5, 0.7), TAKE)[:, None].astype(np.float32)
     uneven = replace(bank, pose=bank.pose * size, units=bank.units * size)
-    apart_by = unlikeness(uneven, 0)
+    levels = person_levels(uneven)
+    apart_by = unlikeness(uneven, levels, 0)
     assert apart_by[~lively].max() < apart_by[lively].min()
     for person, wanted in ((0, False), (len(lively) - 1, True)):
-        pieces = body.body_motion(uneven, said(60), 0, Manner(person=person)).pieces
+        like = Manner(unlike=tuple(unlikeness(uneven, levels, person)))
+        pieces = body.body_motion(uneven, said(60), 0, like).pieces
         fitting = sum(p.end - p.start for p in pieces if lively[p.source // TAKE] == wanted)
         assert fitting > 0.7 * 1500
     drawn = {seed: manner(uneven, seed) for seed in range(20)}
@@ -260,9 +274,9 @@ def test_lids_that_a_bank_took_apart_are_whole_again() -> None:
     bank, whole = a_blink(slow)
     beside = np.r_[0:18, 23:60]
     np.testing.assert_allclose(own_lids(bank)[beside], whole[beside], atol=1e-4)
-    rested, closing = apart(bank)
+    rested, known = apart(bank)
     assert np.abs(rested.units[:, LIDS]).max() < 0.15
-    lasting = lid_motion(closing, bank.blinks[:, 1], np.array([[20.5 / VOICE_RATE, 0]]), moments(2.4))
+    lasting = lid_motion(known, np.array([[20.5 / VOICE_RATE, 0]]), moments(2.4))
     np.testing.assert_allclose(lasting[beside], np.clip(whole.mean(1), 0, 1)[beside], atol=0.06)
 
 
@@ -276,11 +290,78 @@ def test_every_blink_has_its_own_shape_and_closes_quicker_than_it_opens() -> Non
     opening = np.linspace(1, 0, 12)
     long, _ = a_blink(np.concatenate([[0, 0, 0.1, 0.8], opening]), 0.16)
     short, _ = a_blink(np.array([0, 0, 0.1, 0.8, 1, 0.8, 0.3, 0.1, 0, 0, 0, 0, 0, 0, 0, 0]), 0.12)
-    one, other = (lid_motion(apart(b)[1], b.blinks[:, 1], np.array([[1.0, 0]]), times) for b in (long, short))
+    one, other = (lid_motion(apart(b)[1], np.array([[1.0, 0]]), times) for b in (long, short))
     for shown in (one, other):
         closing, left = (np.ptp(times[(shown > 0.1) & (shown < 0.9) & side]) for side in (times < 1, times > 1))
         assert 0.02 < closing < left < 0.45
     assert (one > 0.2).sum() > 1.4 * (other > 0.2).sum()
+
+
+def a_blink_with_brows() -> tuple[MotionBank, Array]:
+    """A bank whose only blink has eyes that look down, brows that sink and one that rises; and its units."""
+    bank, _ = a_blink(np.array([0, 0, 0.1, 0.8, 1, 0.8, 0.3, 0.1, 0, 0]))
+    units = bank.units.copy()
+    units[18:24, [selection.NAMES.index(f"eyeLookDown{side}") for side in ("Left", "Right")]] += 0.3
+    units[18:24, selection.NAMES.index("browInnerUp")] -= 0.1
+    units[18:24, selection.NAMES.index("browOuterUpLeft")] += 0.2
+    return replace(bank, units=units), units
+
+
+def test_eyes_and_brows_go_with_a_blink_wherever_it_is_played_and_not_without_it() -> None:
+    bank, units = a_blink_with_brows()
+    rested, known = apart(bank)
+    down, brow = (selection.NAMES.index(name) for name in ("eyeLookDownLeft", "browInnerUp"))
+    assert np.abs(rested.units[:, [down, brow]]).max() < 1e-6
+    again = with_beside(rested.units, known, np.array([[20.5 / VOICE_RATE, 0]]))
+    others = [k for k in range(len(selection.NAMES)) if k not in LIDS]
+    np.testing.assert_allclose(again[:, others], units[:, others], atol=1e-6)
+    later = with_beside(np.zeros((60, len(units.T))), known, np.array([[40.5 / VOICE_RATE, 0]]))
+    assert later[38:44, down] == pytest.approx(0.3) and later[38:44, brow] == pytest.approx(-0.1)
+    one, other = (selection.NAMES.index(f"browOuterUp{side}") for side in ("Left", "Right"))
+    assert later[40, one] == later[40, other] == pytest.approx(0.1)  # what one side does alone stays where it was
+    assert rested.units[20, one] - rested.units[20, other] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.1, 2.3, 2.39])
+def test_a_blink_at_either_end_moves_brows_as_far_as_there_is_time(moment: float) -> None:
+    rested, known = apart(a_blink_with_brows()[0])
+    moved = with_beside(rested.units, known, np.array([[moment, 0]]))
+    assert moved.shape == rested.units.shape
+    assert np.abs(moved - rested.units)[int(moment * VOICE_RATE)].max() == pytest.approx(0.3)
+
+
+def test_without_blinks_nothing_goes_with_them(bank: MotionBank) -> None:
+    units = bank.units.copy()
+    down = [selection.NAMES.index(f"eyeLookDown{side}") for side in ("Left", "Right")]
+    for at, _ in bank.blinks:
+        units[int(at) - 1 : int(at) + 3, down] += 0.3
+    nodding = replace(bank, units=units)
+    with_, without = (gestures.gestures(nodding, said(20), moments(20), 0, blink=b) for b in ("natural", "none"))
+    column = BLENDSHAPES.index("eyeLookDownLeft")
+    assert with_.units[with_.lids > 0.9, column].mean() > without.units[with_.lids > 0.9, column].mean() + 0.2
+    assert not without.lids.any()
+
+
+def test_faces_do_not_stand_still_where_takes_end(bank: MotionBank) -> None:
+    found = body.body_motion(bank, said(60), 0)
+    ends = {piece.source + piece.end - piece.start for piece in found.pieces[:-1]}
+    assert not ends & set(bank.starts.tolist())
+    assert (np.abs(np.diff(found.units, axis=0)).max(1) > 1e-6).all()
+
+
+def test_who_lowers_brows_plays_pieces_of_people_who_lower_them(bank: MotionBank) -> None:
+    frowning = np.arange(len(bank.sounds)) % 2 == 1
+    units = bank.units.copy()
+    up = [k for k in BROWS if k not in LOWERED]
+    units[np.ix_(np.repeat(frowning, TAKE), up)] *= 0.05
+    units[np.ix_(np.repeat(~frowning, TAKE), LOWERED)] *= 0.05
+    both = replace(bank, units=units)
+    assert (lowering(both)[frowning] > 1).all() and (lowering(both)[~frowning] < -1).all()
+    for person in (0, 1):
+        like = Manner(unlike=tuple(unlikeness(both, person_levels(both), person)))
+        pieces = body.body_motion(both, said(60), 0, like).pieces
+        same = sum(p.end - p.start for p in pieces if frowning[p.source // TAKE] == frowning[person])
+        assert same > 0.7 * 1500
 
 
 def test_between_blinks_lids_tremble_as_people_do_and_stay_less_sunk() -> None:
@@ -290,6 +371,15 @@ def test_between_blinks_lids_tremble_as_people_do_and_stay_less_sunk() -> None:
     assert np.diff(sunk, axis=0).std() > 0.9 * np.diff(trembling, axis=0).std()
     wide = resting(trembling - 0.4)
     assert -lids.LID_REST[0] <= wide.mean() < -0.1
+
+
+def test_lids_that_are_narrowed_for_a_moment_are_not_taken_for_blinks() -> None:
+    narrowed = np.zeros((60, 2))
+    narrowed[29:32] = np.array([0.3, 0.7, 0.4])[:, None]
+    shown = resting(narrowed)
+    assert 0.2 < shown.max() <= sum(lids.FLUTTER) < 0.31
+    small = resting(narrowed / 5)
+    assert small.max() == pytest.approx(0.14, abs=0.04)
 
 
 def test_heads_go_less_far_but_what_is_quick_in_them_stays() -> None:

@@ -59,7 +59,7 @@ def test_a_bank_is_the_same_each_time_and_survives_its_file() -> None:
     one, two = motion.make_bank(people()), motion.make_bank(people())
     assert np.array_equal(one.pose, two.pose) and np.array_equal(one.blinks, two.blinks)
     again = from_tensors(to_tensors(one))
-    np.testing.assert_allclose(again.units, one.units, atol=2e-4)
+    np.testing.assert_allclose(again.units, one.units, atol=3e-5)
     assert len(one.sounds) == 6 and not one.sounds.any() and one.heard[:, -1].all()
 
 
@@ -68,6 +68,21 @@ def test_blinks_are_taken_out_and_remembered() -> None:
     inside = bank.blinks[bank.blinks[:, 0] < bank.starts[1]]
     np.testing.assert_allclose((inside[:, 0] + 0.5) / RATE, [2.0, 5.0], atol=0.05)
     assert np.abs(bank.units[:, motion.LIDS]).mean() < 0.02  # of 0.04 with the blinks
+
+
+def test_lids_close_fully_whatever_a_tracker_calls_closed_and_half_a_blink_stays_half_a_blink() -> None:
+    """Of two people a tracker sees closed lids as 0.8 and 0.64; one narrows his eyes to half of that at 6.5 s."""
+    takes = [a_take("wide", 1.0), a_take("narrow", 1.0)]
+    for take, size in zip(takes, (1.0, 0.8), strict=True):
+        take.track.blendshapes[:, [LEFT, RIGHT]] *= size
+    half = 0.3 * lid_curve(takes[1].track.times - 6.5)
+    takes[1].track.blendshapes[:, [LEFT, RIGHT]] += half[:, None].astype(np.float32)
+    assert motion.closures(takes) == pytest.approx({"wide": 0.8, "narrow": 0.64}, abs=0.03)
+    bank = motion.make_bank(takes)
+    own = bank.blinks[bank.blinks[:, 0] >= bank.starts[1], 0] - bank.starts[1]
+    np.testing.assert_allclose((own + 0.5) / RATE, [2.0, 5.0], atol=0.05)
+    rest = bank.units[bank.starts[1] :, motion.LIDS].mean(1)
+    assert rest[int(6.5 * RATE)] == pytest.approx(0.3 / 0.64, abs=0.1)
 
 
 def test_waits_that_were_cut_short_count_as_longer() -> None:
