@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mggdub.cli.console import calm_threads
+from mggdub.cli.console import prepare_work
 
 if TYPE_CHECKING:
     from mggdub.avatar.values import HeadAvatar
     from mggdub.models import Models
 
-calm_threads()  # as the command line does: threads that spin while they wait take half of the processors' time
+prepare_work()  # as the command line does: threads that spin while they wait take half of the processors' time
 # A shell that runs the tests in the background ignores Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -537,3 +537,23 @@ def test_long_work_is_told_once_at_its_start(
             lines += [(done, line) for line in capsys.readouterr().err.splitlines() if "will take" in line]
     assert len(lines) == bool(said)
     assert not said or (lines[0][0] <= 20 + console.SURE / each + 1 and said in lines[0][1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tells glibc")
+def test_memory_that_a_frame_frees_serves_the_next() -> None:
+    program = (
+        "import resource; from threading import Thread; from mggdub.cli.console import prepare_work; prepare_work()\n"
+        "import numpy as np\n"
+        "def work(count):\n"
+        "    for _ in range(count):\n"
+        "        parts = [np.full(1_200_000, 1, np.float32) for _ in range(3)]\n"
+        "        del parts\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def on_thread(count):\n"
+        "    before = faults(); thread = Thread(target=work, args=(count,)); thread.start(); thread.join()\n"
+        "    return faults() - before\n"
+        "print(on_thread(1), on_thread(21))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    once, often = (int(count) for count in done.stdout.split())
+    assert once > 500 and often < 3 * once

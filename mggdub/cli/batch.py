@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mggdub.cli.console import at_work, calm_threads, progress_bar, say, say_above
+from mggdub.cli.console import at_work, prepare_work, progress_bar, say, say_above
 from mggdub.cli.group import cli
 from mggdub.cli.options import CONFIG, PATH
 from mggdub.cli.render import render
@@ -49,7 +49,7 @@ def batch(
     base = {name: choices.pop(name) for name in sorted(named & choices.keys())}
     given = frozenset(k for k in base if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
     options, _ = BatchOptions(**choices), RenderOptions(**base)
-    calm_threads()
+    prepare_work()
     try:
         with at_work(None), progress_bar(quiet) as progress:
             summary = run_batch(source, speech, folder, options, base, given, progress, say_above)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mggdub.cli.console import at_work, calm_threads, progress_bar, say
+from mggdub.cli.console import at_work, prepare_work, progress_bar, say
 from mggdub.cli.group import cli
 from mggdub.cli.options import CONFIG, DECIMAL, PATH, Motion, Rate
 from mggdub.errors import CheckError, UsageError
@@ -83,7 +83,7 @@ def render(
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)
-    calm_threads()
+    prepare_work()
     with at_work(output), progress_bar(quiet) as progress:
         from mggdub import jobs
         from mggdub.checks import failures
@@ -127,7 +127,7 @@ def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bo
     check_output(output, options.force, (photo,), (".mgg",))
     if ply:
         check_output(ply, options.force, (photo,), (".ply",))
-    calm_threads()
+    prepare_work()
     with at_work(output), progress_bar(quiet) as progress:
         from mggdub import jobs
 

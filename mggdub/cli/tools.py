@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mggdub.cli.console import at_work, calm_threads, progress_bar, say, working_folder
+from mggdub.cli.console import at_work, prepare_work, progress_bar, say, working_folder
 from mggdub.cli.group import cli
 from mggdub.cli.options import PATH, Rate
 from mggdub.options import RenderOptions
@@ -34,7 +34,7 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
 
     check_source(check_input(source))
     check_output(output, options.force, (source,), (".csv",))
-    calm_threads()
+    prepare_work()
     with at_work(output), progress_bar(quiet) as progress:
         from mggdub import jobs
 
@@ -62,7 +62,7 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
     for path in filter(None, (video, reference, photo)):
         check_input(path)
     check_measured(video, reference, photo)
-    calm_threads()
+    prepare_work()
     with at_work(None), progress_bar(quiet) as progress:
         from mggdub.evaluation import summary
         from mggdub.evaluation.video import evaluate_file
@@ -90,7 +90,7 @@ def inspect(ctx: click.Context, /, source: Path, drawing: Path | None, force: bo
     check_inspected(check_input(source))
     if drawing:
         check_output(drawing, force, (source,), (".png",))
-    calm_threads()
+    prepare_work()
     with at_work(drawing):
         from mggdub import inspection
 
@@ -120,7 +120,7 @@ def completion(shell: str) -> None:
 def doctor(ctx: click.Context, /, warmup: bool, as_json: bool) -> None:
     """Say what this machine has and whether mggdub can work on it."""
     here = working_folder()
-    calm_threads()
+    prepare_work()
     with at_work(None):
         from mggdub.doctor import examine
 
