@@ -19,7 +19,7 @@ from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
-from mggdub.geometry.sampling import add_sampled, smoothstep
+from mggdub.geometry.sampling import smoothstep
 from mggdub.models import Models
 from mggdub.motion import torso
 from mggdub.networks.head import HeadNet, head_inputs_of_pose
@@ -116,22 +116,30 @@ class _Poser:
     def __init__(self, avatar: HeadAvatar, models: Models) -> None:
         self.avatar, self.head, self.bases = avatar, models.head, flat_bases(avatar)
 
-    def __call__(self, now: FramePose) -> Gaussians:
-        avatar = self.avatar
+    def __call__(self, now: FramePose, count: int | None = None) -> Gaussians:
+        """All splats, or the first `count`."""
+        avatar, count = self.avatar, count or len(self.avatar.gaussians)
         means, quats, scales, _, photo_colors = avatar.gaussians.arrays
-        motion, shade = blend_bases(avatar, self.head, now.state, self.bases)
-        pushed, colors = means.copy(), photo_colors.copy()
-        add_sampled(motion, avatar.crop_uv, pushed)
-        add_sampled(shade, avatar.crop_uv[: avatar.hidden.stop], colors)
-        shares = (avatar.head_share, avatar.torso_share)
-        moved, grows = deform.move_points(
-            pushed, avatar.mesh_weights, shares, now.displacement, now.growth, now.rotation, now.translation, now.sway
+        fields = blend_bases(avatar, self.head, now.state, self.bases)
+        shares = avatar.head_share, avatar.torso_share
+        motion = now.displacement, now.growth, now.rotation, now.translation, now.sway
+        rest, painted = (means, quats, scales, photo_colors), avatar.hidden.stop
+        moved, turned, grown, colors = deform.pose_splats(
+            rest, fields, avatar.crop_uv, painted, avatar.mesh_weights, shares, *motion, count
         )
-        grown = scales * grows[:, None]
         colors[avatar.mouth], radius = now.mouth
         grown[avatar.mouth] = radius[:, None]
-        turned = deform.turn_patches(quats, avatar.head_share, now.rotation)
-        return Gaussians.of(moved, turned, grown, now.opacities, colors)
+        return Gaussians.of(moved, turned, grown, now.opacities[:count], colors)
+
+
+def splats_shown(avatar: HeadAvatar, now: FrameMotion) -> int:
+    """How many of the splats a frame needs: lids come last, and in most they are folded."""
+    count = len(avatar.gaussians)
+    for lid, share in zip(reversed(avatar.lids), reversed(now.shown[1:]), strict=True):
+        if share > 0 or lid.stop != count:
+            break
+        count = lid.start
+    return count
 
 
 def animate(
@@ -165,7 +173,7 @@ def animate(
     def make(moment: tuple[FramePose, Array]) -> tuple[Array, Stopwatch]:
         (now, body), own = moment, Stopwatch()
         with own("deform"):
-            head = pose(now)
+            head = pose(now, splats_shown(avatar, now))
         with own("rasterise"):
             drawn = compositor.draw(head)
         with own("lower face"):

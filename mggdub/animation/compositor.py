@@ -66,8 +66,8 @@ class Compositor:
         return missing
 
     def draw(self, head: Gaussians) -> Array:
-        """A drawing [h, w, 8] of a head of `posed_gaussians`, for `rgb` and `yuv`."""
-        drawn = render_placed(head, self.places, self.avatar.camera)
+        """A drawing [h, w, 8] of a head of `posed_gaussians`, or of its first splats, for `rgb` and `yuv`."""
+        drawn = render_placed(head, self.places[: len(head)], self.avatar.camera)
         settle(drawn)
         return drawn
 

@@ -25,20 +25,31 @@ def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     return samples[0, :, 0].T
 
 
+@compiled(boundscheck=False, fastmath=True)
+def sampled(field, x, y):  # type: ignore[no-untyped-def]
+    """Three floats: the bilinear sample of a field [S, S, 3] at x and y in 0..1; all float32."""
+    size, one = field.shape[0], np.float32(1)
+    most = np.float32(size - 1.001)
+    x = min(max(x * np.float32(size) - np.float32(0.5), np.float32(0)), most)
+    y = min(max(y * np.float32(size) - np.float32(0.5), np.float32(0)), most)
+    column, row = np.int32(x), np.int32(y)
+    u, v = x - np.float32(column), y - np.float32(row)
+    a, b, c, d = (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
+    p, q, r, s = field[row, column], field[row, column + 1], field[row + 1, column], field[row + 1, column + 1]
+    return (
+        a * p[0] + b * q[0] + c * r[0] + d * s[0],
+        a * p[1] + b * q[1] + c * r[1] + d * s[1],
+        a * p[2] + b * q[2] + c * r[2] + d * s[2],
+    )
+
+
 @compiled(parallel=True, boundscheck=False, fastmath=True)
 def add_sampled(field, place, out):  # type: ignore[no-untyped-def]
     """Add to out [N, 3] the bilinear samples of a field [S, S, 3] at place [N, 2] in 0..1; all float32."""
-    size, one = field.shape[0], np.float32(1)
-    most = np.float32(size - 1.001)
     for i in prange(place.shape[0]):
-        x = min(max(place[i, 0] * np.float32(size) - np.float32(0.5), np.float32(0)), most)
-        y = min(max(place[i, 1] * np.float32(size) - np.float32(0.5), np.float32(0)), most)
-        column, row = np.int32(x), np.int32(y)
-        u, v = x - np.float32(column), y - np.float32(row)
-        a, b, c, d = (one - u) * (one - v), u * (one - v), (one - u) * v, u * v
+        found = sampled(field, place[i, 0], place[i, 1])
         for k in range(3):
-            above = a * field[row, column, k] + b * field[row, column + 1, k]
-            out[i, k] += above + c * field[row + 1, column, k] + d * field[row + 1, column + 1, k]
+            out[i, k] += found[k]
 
 
 def push_pull(image: Array, known: Array) -> Array:
