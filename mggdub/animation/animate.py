@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from mggdub.animation import deform, on_card
+from mggdub.animation.bases import PlacedBases
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.in_order import at_once, in_order, one_thread
@@ -22,7 +20,7 @@ from mggdub.face import expression, mesh
 from mggdub.geometry.sampling import smoothstep
 from mggdub.models import Models
 from mggdub.motion import torso
-from mggdub.networks.head import HeadNet, head_inputs_of_pose
+from mggdub.networks.head import FrameWeights, head_inputs_of_pose
 from mggdub.progress import Stopwatch
 from mggdub.types import Array, ExpressionTrack, Gaussians
 
@@ -114,13 +112,16 @@ class _Poser:
     """Puts a head's Gaussians where a frame has them."""
 
     def __init__(self, avatar: HeadAvatar, models: Models) -> None:
-        self.avatar, self.head, self.bases = avatar, models.head, flat_bases(avatar)
+        self.avatar, self.weights = avatar, FrameWeights.of(models.head, avatar.photo_drivers)
+        self.motion = PlacedBases.of(avatar.bases.motion, avatar.crop_uv)
+        self.shade = PlacedBases.of(avatar.bases.shade, avatar.crop_uv[: avatar.hidden.stop])
 
     def __call__(self, now: FramePose, count: int | None = None) -> Gaussians:
         """All splats, or the first `count`."""
         avatar, count = self.avatar, count or len(self.avatar.gaussians)
         means, quats, scales, _, photo_colors = avatar.gaussians.arrays
-        fields = blend_bases(avatar, self.head, now.state, self.bases)
+        motion_weights, shade_weights = self.weights(now.state)
+        fields = self.motion.blend(motion_weights), self.shade.blend(shade_weights)
         shares = avatar.head_share, avatar.torso_share
         motion = now.displacement, now.growth, now.rotation, now.translation, now.sway
         rest, painted = (means, quats, scales, photo_colors), avatar.hidden.stop
@@ -189,21 +190,3 @@ def animate(
         for name, seconds in own.seconds.items():
             clock.add(name, seconds / count)
         yield frame
-
-
-def flat_bases(avatar: HeadAvatar) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bases of motion [K, G, G, 3] and of colour [K', 2 G, 2 G, 3], as they are sampled."""
-    motion, shade = (
-        torch.from_numpy(np.ascontiguousarray(basis.transpose(0, 2, 3, 1)))
-        for basis in (avatar.bases.motion, avatar.bases.shade)
-    )
-    return motion, shade
-
-
-@torch.inference_mode()
-def blend_bases(
-    avatar: HeadAvatar, head: HeadNet, state: Array, bases: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[Array, Array]:
-    """Motion [G, G, 3] cm and change of colour [2 G, 2 G, 3] in one frame; bases of `flat_bases`."""
-    weights = head.weights(torch.from_numpy(state), torch.from_numpy(avatar.photo_drivers))
-    return tuple(torch.tensordot(w, basis, 1).numpy() for w, basis in zip(weights, bases, strict=True))

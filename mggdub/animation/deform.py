@@ -165,8 +165,11 @@ def _turned(quat, share, turn):  # type: ignore[no-untyped-def]
     a = np.float32(1) + share * (turn[0] - np.float32(1))
     b, c, d = share * turn[1], share * turn[2], share * turn[3]
     w, x, y, z = quat[0], quat[1], quat[2], quat[3]
-    return a * w - b * x - c * y - d * z, a * x + b * w + c * z - d * y, a * y - b * z + c * w + d * x, (
-        a * z + b * y - c * x + d * w
+    return (
+        a * w - b * x - c * y - d * z,
+        a * x + b * w + c * z - d * y,
+        a * y - b * z + c * w + d * x,
+        (a * z + b * y - c * x + d * w),
     )
 
 

@@ -38,6 +38,7 @@ def main() -> None:
     signals.ignore()
     if not os.environ.get("MGGDUB_DEBUG"):
         streams.finish()
+    gc.freeze()  # or the interpreter looks through half a million objects once more before it ends: half a second
     sys.exit(code)
 
 

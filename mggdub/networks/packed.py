@@ -1,8 +1,8 @@
 """A network as a processor computes it fastest, for inputs of one shape.
 
 torch arranges the weights of a convolution anew in every call, which takes a third of the time of a small one. Here
-they are arranged once, by oneDNN. Where there are matrix units for half-precision numbers (AMX), these multiply and sum in
-float32; what lies between convolutions has half precision, too, so it is never converted.
+they are arranged once, by oneDNN. Where there are matrix units for half-precision numbers (AMX), these multiply and
+sum up in float32; what lies between convolutions has half precision, too, so it is never converted.
 """
 
 from __future__ import annotations

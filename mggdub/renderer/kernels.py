@@ -38,6 +38,8 @@ CLAMP = 0.15  # of the picture's size: how far outside of it the projection is s
 LANES = 8  # most splats are as wide
 GROUP, PART = 16, 512  # Gaussians that are projected at once, and by one thread in a row
 TILE, CELL = 32, LANES  # px; where all of a cell has ended, a tile's Gaussians are passed over
+AHEAD = 12  # Gaussians that are fetched before they are needed
+FIRST_COLUMN = sum(1 << row * (TILE // CELL) for row in range(TILE // CELL))  # the bits of `_open_cells` there
 ROW = 16  # floats of a projected Gaussian
 PITCH = TILE + LANES  # a strip may overhang its tile
 BACKWARD_CHANNELS = 7  # transmittance, what is behind, the gradients of red, green, blue, depth, alpha
@@ -680,11 +682,10 @@ def _first_open(buffer: Any, base: Any, pitch: Any, y: Any, rows: Any, columns: 
 @_kernel(parallel=False)
 def _covered_cells(x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
     """The bits of `_open_cells` of a rectangle of pixels of a tile; ends are exclusive."""
+    side = np.int64(TILE // CELL)
     across = (np.int64(2) << (x1 - 1) // CELL) - (np.int64(1) << x0 // CELL)
-    found = np.int64(0)
-    for row in range(y0 // CELL, (y1 - 1) // CELL + 1):
-        found |= across << (row * (TILE // CELL))
-    return found
+    first_column = (np.int64(2) << (y1 - 1) // CELL * side) - (np.int64(1) << y0 // CELL * side) & FIRST_COLUMN
+    return across * first_column
 
 
 @_kernel(parallel=True)
@@ -708,8 +709,8 @@ def blend(rows, listed, ends, across, width, height, drawn, threads):  # type: i
                 cells = _open_cells(buffers, base, pitch)
                 if cells == 0:
                     break
-            if k + 4 < end:
-                _prefetch(rows, np.int64(listed[k + 4]) * ROW)
+            if k + AHEAD < end:
+                _prefetch(rows, np.int64(listed[k + AHEAD]) * ROW)
             g = np.int64(listed[k]) * ROW
             x, x1 = max(np.int64(rows[g + 10]) - left, 0), min(np.int64(rows[g + 11]) - left, TILE)
             y0, y1 = max(np.int64(rows[g + 12]) - top, 0), min(np.int64(rows[g + 13]) - top, TILE)

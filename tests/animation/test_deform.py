@@ -16,6 +16,7 @@ from mggdub.face.mesh import (
     outline,
 )
 from mggdub.face.skin import skin_weights
+from mggdub.geometry.sampling import add_sampled
 
 ZERO = np.zeros(3, np.float32)
 NO_SWAY = np.zeros((3, 4), np.float32)
@@ -82,6 +83,28 @@ def test_followers_go_where_the_chin_goes() -> None:
     moved, grown = deform.move_points(points, follow, (whole, 0 * whole), down, SAME * 1.5, ZERO, ZERO, NO_SWAY)
     assert grown == pytest.approx(1.5)
     assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
+
+
+def test_splats_are_posed_in_one_pass_as_in_steps() -> None:
+    rng = np.random.default_rng(0)
+    count, painted, first = 300, 200, 250
+    means, scales, colors = (rng.normal(size=(count, 3)).astype(np.float32) for _ in range(3))
+    quats, place = rng.normal(size=(count, 4)).astype(np.float32), rng.random((count, 2)).astype(np.float32)
+    fields = rng.normal(size=(8, 8, 3)).astype(np.float32), rng.normal(size=(16, 16, 3)).astype(np.float32)
+    skin = sparse.random(count, 478, 0.01, "csr", np.float32, random_state=0)
+    shares = rng.random(count).astype(np.float32), rng.random(count).astype(np.float32)
+    motion = rng.normal(size=(478, 3)).astype(np.float32), 1 + rng.random(478).astype(np.float32)
+    motion += np.array([3.0, -8, 2]), np.array([0.2, 0.1, 1]), rng.normal(0, 0.1, (3, 4)).astype(np.float32)
+    rest = means, quats, scales, colors
+    found = deform.pose_splats(rest, fields, place, painted, skin, shares, *motion, first)
+    pushed, shown = means.copy(), colors.copy()
+    add_sampled(fields[0], place, pushed)
+    add_sampled(fields[1], place[:painted], shown[:painted])
+    moved, grown = deform.move_points(pushed, skin, shares, *motion)
+    steps = moved, deform.turn_patches(quats, shares[0], motion[2]), scales * grown[:, None], shown
+    for one, other in zip(found, steps, strict=True):
+        assert len(one) == first
+        np.testing.assert_allclose(one, other[:first], atol=1e-5)
 
 
 def test_stretched_skin_is_noticed_where_it_is(mesh: tuple[np.ndarray, np.ndarray]) -> None:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-from mggdub.animation.animate import lids_shown
+from mggdub.animation.animate import lids_shown, posed_heads, splats_shown
+from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.retarget import awake, retarget
+from mggdub.avatar.values import HeadAvatar
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
 from mggdub.face.mesh import IRISES, LIDS
-from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
+from mggdub.models import Models
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack, Gaussians
 
 WIDE = 1.15  # of the mean face's eye, whose blink would not close it
 
@@ -144,3 +147,19 @@ def test_a_painted_lid_appears_late_and_steadily() -> None:
 def test_a_fold_is_covered_when_an_eye_is_almost_shut() -> None:
     fold = np.array([lids_shown(np.array([0.0, closed]))[3] for closed in np.linspace(0, 1, 101)])
     assert fold[:73].max() == 0 and fold[93:].min() == 1 and (np.diff(fold) >= 0).all()
+
+
+def test_folded_lids_are_left_out_and_frames_stay(models: Models, avatar: HeadAvatar) -> None:
+    closed = np.zeros((4, 52), np.float32)
+    left, right = (BLENDSHAPES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
+    closed[1, [left, right]] = closed[2, left] = closed[3, right] = 0.8
+    track = ExpressionTrack(np.arange(4) / 25, closed, np.zeros((4, 8), np.float32))
+    moments = list(posed_heads(avatar, models, track, relative=True))
+    counts = [splats_shown(avatar, now) for now, _ in moments]
+    whole, (first, second) = len(avatar.gaussians), avatar.lids
+    assert counts[0] == first.start < whole and counts[1] == whole and counts[2:] == [second.start, whole]
+    compositor = Compositor.of(avatar)
+    for (_, head), count in zip(moments, counts, strict=True):
+        assert (head.opacities[count:] == 0).all()
+        part = Gaussians.of(*(field[:count] for field in head.arrays))
+        np.testing.assert_array_equal(compositor.draw(part), compositor.draw(head))

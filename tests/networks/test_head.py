@@ -36,6 +36,20 @@ def test_nothing_is_added_at_the_photos_own_state(net: head.HeadNet) -> None:
     assert net.weights(turned, own)[0].abs().max() > 1e-3
 
 
+def test_weights_of_one_frame_are_the_networks(net: head.HeadNet) -> None:
+    rng = np.random.default_rng(0)
+    own, states = rng.random(DRIVERS, np.float32), rng.normal(0, 8, (5, head.STATES)).astype(np.float32)
+    frame = head.FrameWeights.of(net, own)
+    for state in states:  # turns of more than 15 degrees among them
+        kept = state.copy()
+        found, true = frame(state), net.weights(torch.from_numpy(state), torch.from_numpy(own))
+        assert np.array_equal(state, kept)
+        for one, other in zip(found, true, strict=True):
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other.numpy(), atol=1e-5 * float(other.abs().max()) + 1e-6)
+    assert all((part == 0).all() for part in frame(np.zeros(head.STATES, np.float32)))
+
+
 def test_an_untrained_network_leaves_heads_as_they_are() -> None:
     net = head.HeadNet(head.HeadConfig(widths=(8, 8, 16, 16))).requires_grad_(False)
     grids = net(torch.rand(1, net.config.inputs, head.GRID, head.GRID), torch.rand(1, DRIVERS))
