@@ -134,9 +134,9 @@ class _Poser:
 
 
 def splats_shown(avatar: HeadAvatar, now: FrameMotion) -> int:
-    """How many of the splats a frame needs: lids come last, and in most they are folded."""
+    """How many of the splats a frame needs: lids come last, and in most they are folded, what covers folds with them."""
     count = len(avatar.gaussians)
-    for lid, share in zip(reversed(avatar.lids), reversed(now.shown[1:]), strict=True):
+    for lid, share in zip(reversed(avatar.lids), reversed(now.shown[1:3]), strict=True):
         if share > 0 or lid.stop != count:
             break
         count = lid.start
