@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from mggdub.animation import deform, on_card
 from mggdub.animation.bases import PlacedBases
 from mggdub.animation.compositor import Compositor
@@ -134,7 +136,7 @@ class _Poser:
 
 
 def splats_shown(avatar: HeadAvatar, now: FrameMotion) -> int:
-    """How many of the splats a frame needs: lids come last, and in most they are folded, what covers folds with them."""
+    """How many of the splats a frame needs: lids with what covers their folds come last, most often folded."""
     count = len(avatar.gaussians)
     for lid, share in zip(reversed(avatar.lids), reversed(now.shown[1:3]), strict=True):
         if share > 0 or lid.stop != count:
