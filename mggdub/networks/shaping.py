@@ -20,6 +20,7 @@ DECIDED = (0.04, 0.14)  # of 0..1, coarse change: none and all of the fine one
 LUMA = (0.299, 0.587, 0.114)
 BRIGHT = (0.3, 0.5)  # luma of teeth: between the lips, none and all of what is kept light
 LIGHT, TEETH_LIGHT = (0.0, 2.5), (0.9, 1.05)  # least and most times as bright: anything there, and what is kept
+BETWEEN = 0.5  # of a change that is made between the lips
 UNLIT = 0.03  # of 0..1, that is added to colours before their ratio is taken
 f4 = np.float32
 _LINE = tuple(f4(weight / sum(SMOOTH)) for weight in SMOOTH)
@@ -85,12 +86,13 @@ def _light(change, drawn, inside, coarse, spare):
             if total <= 0:
                 continue
             luma = f4(LUMA[0]) * smooth[0, i, j] + f4(LUMA[1]) * smooth[1, i, j] + f4(LUMA[2]) * smooth[2, i, j]
-            kept = min(max((luma - low) / span, f4(0)), f4(1))
+            kept, here = min(max((luma - low) / span, f4(0)), f4(1)), total * f4(1 / 9)
             for k in range(3):
                 light = f4(1) + coarse[k, i, j] / (smooth[k, i, j] + unlit)
                 light = min(max(light, f4(LIGHT[0])), f4(LIGHT[1]))
                 light += kept * (min(max(light, f4(TEETH_LIGHT[0])), f4(TEETH_LIGHT[1])) - light)
-                change[k, i, j] += (drawn[k, i, j] * (light - f4(1)) - coarse[k, i, j]) * total * f4(1 / 9)
+                change[k, i, j] += (drawn[k, i, j] * (light - f4(1)) - coarse[k, i, j]) * here
+                change[k, i, j] *= f4(1) - f4(1 - BETWEEN) * here
 
 
 @_kernel
