@@ -59,7 +59,7 @@ LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
 HARDLY, WIDE = 0.45, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
-SKIN_LIGHT, SKIN_OFFSET = 0.75, 0.04  # exponent of skin's luma, and logarithm, that front teeth have
+SKIN_LIGHT, SKIN_OFFSET = 0.75, 0.09  # exponent of skin's luma, and logarithm, that front teeth have
 SKIN_TINT, TINT = 0.55, (0.03, -0.02, -0.03)  # share of the skin's tint, and logarithms of their own
 
 

@@ -147,10 +147,10 @@ class FrameWeights:
     @classmethod
     def of(cls, head: HeadNet, photo_state: Array) -> FrameWeights:
         """For the photo's own state [32]."""
-        weight, bias, last = (parameter.numpy() for parameter in head.bend.parameters())
+        weight, bias, last = (parameter.detach().numpy() for parameter in head.bend.parameters())
         unit = head.unit.numpy()
         at_rest = weight[:, STATES:] @ (photo_state / unit[-DRIVERS:]) + bias
-        own, linear = np.ascontiguousarray(weight[:, :STATES]), head.linear.weight.numpy()
+        own, linear = np.ascontiguousarray(weight[:, :STATES]), head.linear.weight.detach().numpy()
         return cls(unit, own, at_rest, last, linear, head.config.motion_rank)
 
     def __call__(self, state: Array) -> tuple[Array, Array]:

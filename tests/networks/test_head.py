@@ -39,7 +39,8 @@ def test_nothing_is_added_at_the_photos_own_state(net: head.HeadNet) -> None:
 def test_weights_of_one_frame_are_the_networks(net: head.HeadNet) -> None:
     rng = np.random.default_rng(0)
     own, states = rng.random(DRIVERS, np.float32), rng.normal(0, 8, (5, head.STATES)).astype(np.float32)
-    frame = head.FrameWeights.of(net, own)
+    frame = head.FrameWeights.of(net.requires_grad_(), own)  # of networks that learn, too
+    net.requires_grad_(False)
     for state in states:  # turns of more than 15 degrees among them
         kept = state.copy()
         found, true = frame(state), net.weights(torch.from_numpy(state), torch.from_numpy(own))
