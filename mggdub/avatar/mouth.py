@@ -144,7 +144,7 @@ def tone_of_teeth(skin: Array, photo_mouth: Array, shown: Array, open_by: Array)
 
 
 def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: float) -> tuple[Array, Array]:
-    """The photo's own mouth [3, OWN_ROWS, OWN_COLUMNS], laid out by its lips,, and where the photo shows it
+    """The photo's own mouth [3, OWN_ROWS, OWN_COLUMNS], laid out by its lips, and where the photo shows it
     [OWN_ROWS, OWN_COLUMNS], 0..1.
     """
     span, edges = lip_edges(lips_of(mesh, rest), OWN_COLUMNS)
