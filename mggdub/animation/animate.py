@@ -11,6 +11,7 @@ from mggdub.animation import deform, on_card
 from mggdub.animation.bases import PlacedBases
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.folds import folds_open
 from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.on_card import Animator
@@ -182,7 +183,7 @@ def animate(
         with own("lower face"):
             if shown := change_shown(now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
-                lower_face.improve(drawn, window, shown)
+                lower_face.improve(drawn, window, shown, folds_open(avatar.mesh, now.displacement))
         with own("composite"):
             frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
         return frame, own

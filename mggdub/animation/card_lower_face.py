@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.animation.folds import find_folds, folds_open
 from mggdub.animation.lower_face import (
     FADES,
     FINER,
@@ -36,6 +37,7 @@ class CardLowerFace:
     avatar: HeadAvatar
     net: LowerFaceNet
     photo: Tensor  # [1, 4, SIZE, SIZE]
+    folds: Tensor  # [1, 1, h, w] of `find_folds`
     to_rest: Tensor  # [2, 3] from px of the drawing to px of the window at rest
     cells: Tensor  # [3, SIZE * SIZE]: right, down and 1 of the window's pixels
     pixels: Tensor  # [3, h * w] of the drawing's
@@ -46,7 +48,14 @@ class CardLowerFace:
         """Of the photo's own lower face."""
         (at_rest, photo), camera = photo_window(avatar), avatar.camera
         cells, pixels = _centres(SIZE, SIZE), _centres(camera.height, camera.width)
-        arrays = (photo[None], at_rest.from_drawing, cells, pixels, [[camera.width], [camera.height]])
+        arrays = (
+            photo[None],
+            find_folds(avatar)[None, None],
+            at_rest.from_drawing,
+            cells,
+            pixels,
+            [[camera.width], [camera.height]],
+        )
         return cls(
             avatar, deepcopy(net).to(device), *(torch.tensor(np.asarray(a, np.float32)).to(device) for a in arrays)
         )
@@ -64,7 +73,8 @@ class CardLowerFace:
         for k in np.flatnonzero(shown):
             fill(lips[k], masks[k, 0])
             fill(inside[k], masks[k, 1])
-        return {"changes": shown, "to_drawing": to, "from_drawing": back, "masks": masks}
+        opened = shown * [folds_open(self.avatar.mesh, now) for now in displacement]
+        return {"changes": shown, "opened": opened, "to_drawing": to, "from_drawing": back, "masks": masks}
 
     def improve(self, drawn: Tensor, given: dict[str, Tensor]) -> None:
         """Change the colours of settled drawings [B, h, w, 8] in their windows, in place; `given` of `inputs`."""
@@ -77,6 +87,20 @@ class CardLowerFace:
         total = torch.minimum((colors + alpha * near.clamp(0, 1) * added).clamp_min_(0), alpha)
         inside = (near > 0) & (alpha > 0) & (given["changes"][:, None, None, None] > 0)
         drawn[..., :3] = torch.where(inside, total, colors)
+        self._open_folds(drawn, given["opened"])
+
+    def _open_folds(self, drawn: Tensor, opened: Tensor) -> None:
+        """`open_folds` of drawings [B, h, w, 8], `opened` [B] of each."""
+        placed, takes, size = drawn[..., 3:4], drawn[..., 6:7], self.size.flatten()
+        at = self.pixels[:2].T.view(*drawn.shape[1:3], 2) + drawn[..., 4:6] / placed.clamp_min(0.02)
+        inside = ((at >= 0.5) & (at < size - 0.5)).all(-1, keepdim=True) & (placed > 0.02) & (takes > 0)
+        folds = self.folds.expand(len(drawn), -1, -1, -1)
+        found = F.grid_sample(folds, at * (2 / size) - 1, padding_mode="border", align_corners=False)
+        share = opened[:, None, None, None] * (takes / placed.clamp_min(0.02)).clamp_max(1)
+        added = torch.where(inside, share * found.permute(0, 2, 3, 1), 0)
+        colors = drawn[..., :3]
+        total = torch.minimum((colors + added).clamp_min(0), drawn[..., 7:])
+        drawn[..., :3] = torch.where(added != 0, total, colors)
 
     def net_inputs(self, drawn: Tensor, given: dict[str, Tensor]) -> Tensor:
         """[B, INPUTS, SIZE, SIZE]: `drawn_inputs` and the photo's own."""

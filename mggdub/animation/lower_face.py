@@ -10,6 +10,7 @@ from numba import prange
 from PIL import Image, ImageDraw
 from torch import nn
 
+from mggdub.animation.folds import find_folds, open_folds
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
@@ -127,23 +128,28 @@ class LowerFace:
     net: nn.Module  # a LowerFaceNet, `packed`
     at_rest: Window
     photo: Array  # [4, SIZE, SIZE] of `photo_inputs`
+    folds: Array  # [h, w] of `find_folds`
 
     @classmethod
     def of(cls, avatar: HeadAvatar, net: LowerFaceNet) -> LowerFace:
         """The photo's own lower face, cut out of its picture."""
         at_rest, photo = photo_window(avatar)
-        return cls(
-            packed(net, torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))), at_rest, photo
-        )
+        example = torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        return cls(packed(net, example), at_rest, photo, find_folds(avatar))
 
     @torch.inference_mode()
-    def improve(self, drawn: Array, window: Window, shown: float) -> None:
-        """Change the colours of a drawing [h, w, 8] in its window, in place; `shown` of `change_shown`."""
+    def improve(self, drawn: Array, window: Window, shown: float, opened: float = 0) -> None:
+        """Change the colours of a settled drawing [h, w, 8] in its window, in place.
+
+        `shown` of `change_shown`, `opened` of `folds_open`.
+        """
         if shown < LEAST_SHOWN:
             return
         inputs = np.concatenate([drawn_inputs(drawn, window, self.at_rest), self.photo])
         change = self.net(torch.from_numpy(inputs)[None])[0] * shown
         add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), window.from_drawing.astype(np.float32), drawn)
+        if opened:
+            open_folds(drawn, self.folds, np.float32(opened * shown))
 
 
 def cut_window(picture: Array, avatar: HeadAvatar, window: Window) -> Array:

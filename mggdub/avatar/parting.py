@@ -25,12 +25,14 @@ MOST_OF_LIP = 0.45  # of the way from the inner to the outer edge
 NEAR = 0.06  # cm: what is not lip begins that near to the parting
 PARTED = 0.12  # cm between the lips: the dark of closed ones is their line, which they keep
 DARK = 0.6  # of a lip's luma
+CORNERS, BEYOND = 0.8, 0.3  # cm from a corner within which the dark of an open mouth is no lip, also beyond the lips
+ENCLOSED = 0.75  # of a dark spot's edge, that makes it part of the mouth
 BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, that teeth have
 GAPS = 0.5  # cm along the parting between what was found, that are not the lips' either
 LEAST = 0.04  # cm: less beside the parting is nothing
 INNER = 0.12  # cm inside the inner lips: teeth there are mixed with the lip's edge
 SOFT, MIXED = 0.14, 1.0  # cm beyond what was found, or splats, if that is more: their colours are mixed with it
-LINE, LINE_WIDTH = 0.5, 0.09  # how much darker lips are where they touch each other, and over how many cm
+LINE, LINE_WIDTH = 0.7, 0.09  # how much darker lips are where they touch each other, and over how many cm
 SMOOTH, FEW = 0.12, 0.1  # cm over which a lip's colours are smoothed, least share of what is known there
 STEPS = 16  # along a side of an outline
 BORDER = 3  # px of the crop around the lips
@@ -72,23 +74,51 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     edge, ring = (head.landmarks[list(lips), :2] - corner for lips in (OUTER_LIPS, INNER_LIPS))
     shape = image.shape[:2]
     outer, between = _within(edge, shape), _within(ring, shape)
+    corners = _near(ring[[0, len(ring) // 2]], shape, CORNERS * px) & (gap > SEEN_GAP)
     line = ndimage.distance_transform_edt(~(between | _passed(ring, shape)))
     share = line / np.maximum(line + ndimage.distance_transform_edt(outer), 1e-6)
     own = between & (gap > SEEN_GAP)
-    lip = push_pull(image, (outer & ~between & (share > MOST_OF_LIP) & (share < 1)).astype(np.float32))
+    lip = _lip_colours(image, outer & ~between & (share > MOST_OF_LIP) & (share < 1), corners)
     dark, pale = _dark(image, lip), _pale(image, lip)
-    stays = dark & ~own & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, the shadow in an open mouth
-    odd = outer & ~own & (line < REACH * px) & (share < MOST_OF_LIP) & (dark | pale) & ~stays
+    outer |= corners & dark & ndimage.binary_dilation(outer, iterations=max(1, round(BEYOND * px)))
+    stays = dark & ~own & ~corners & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, an open mouth's shadow
+    odd = outer & ~own & (line < REACH * px) & ((share < MOST_OF_LIP) | corners) & (dark | pale) & ~stays
     beside = outer & (line < NEAR * px)
     parts, _ = ndimage.label(odd | between | beside)
     odd &= np.isin(parts, np.unique(parts[beside]))
     odd |= own & pale & (ndimage.distance_transform_edt(between) < INNER * px)
     mask = own | ~stays & _up_to(odd, np.maximum(line, LEAST * px * own), ring, px, soft)
+    mask |= stays & own.any() & _enclosed(stays, mask)
     near = max(1, round(soft * px))
     mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * near) & ~own & (line < near) & (gap < SEEN_GAP))
     known = outer & ~between & ~ndimage.binary_dilation(mask)
-    touch = 1 - LINE * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((line / (LINE_WIDTH * px)) ** 2))
+    ends = _passed(np.stack([ring[0], edge[0], ring[0]]), shape) | _passed(
+        np.stack([ring[10], edge[10], ring[10]]), shape
+    )
+    seam = np.minimum(line, ndimage.distance_transform_edt(~ends))
+    touch = 1 - LINE * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((seam / (LINE_WIDTH * px)) ** 2))
     return Parting(corner, mask, _continued(image, known, SMOOTH * px) * touch[..., None].astype(np.float32))
+
+
+def _lip_colours(image: Array, known: Array, corners: Array) -> Array:
+    """[H, W, 3]: a picture's lips and how they go on where they are not known; what is dark in their corners is not."""
+    light = grey(image)
+    usual = np.median(light[known]) if known.any() else 0.0
+    return push_pull(image, (known & ~(corners & (light < DARK * usual))).astype(np.float32))
+
+
+def _near(points: Array, shape: tuple[int, ...], reach: float) -> Array:
+    """[H, W] bool: the pixels within `reach` px of points [P, 2]."""
+    away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
+    return np.asarray((np.linalg.norm(away, axis=-1) < reach).any(-1))
+
+
+def _enclosed(spots: Array, mask: Array) -> Array:
+    """[H, W] bool: the spots most of whose edge lies on a mask."""
+    parts, count = ndimage.label(spots)
+    around = ndimage.grey_dilation(parts, size=3) * ~spots
+    edges = [np.bincount(around[where], minlength=count + 1) for where in (np.ones_like(mask), mask)]
+    return np.asarray((edges[1] > ENCLOSED * edges[0])[parts] & spots)
 
 
 def _continued(image: Array, known: Array, reach: float) -> Array:

@@ -45,6 +45,12 @@ UPPER_LIDS = {
 }
 UNDER_EYES = {"Left": (261, 448, 449, 450, 451), "Right": (31, 228, 229, 230, 231)}
 IRISES = ((473, 474, 475, 476, 477), (468, 469, 470, 471, 472))  # left and right: middle, then four of the edge
+MOUTH_CORNERS = (61, 291)  # right and left
+# Skin beside the mouth, where a smile's folds are: from the nose's wing over the cheek, past the corner of the mouth.
+BESIDE_MOUTH = {
+    "Left": (423, 266, 425, 411, 416, 364, 430, 424, 273, 287, 410, 391),
+    "Right": (203, 36, 205, 187, 192, 135, 210, 204, 43, 57, 186, 165),
+}
 UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 CHEEKS = (50, 280, 101, 330, 205, 425, 36, 266)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from measuring import EXAMPLES, kernels_on_card
+from scipy import ndimage
 
 from mggdub.animation import animate as animation
 from mggdub.animation import on_card
 from mggdub.animation.animate import FrameMotion, animate, frame_motions, posed_gaussians
 from mggdub.animation.card_lower_face import fill, find_windows
 from mggdub.animation.compositor import photo_places
+from mggdub.animation.folds import folds_open
 from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, filled, find_window
 from mggdub.animation.on_card import Animator, at_once
 from mggdub.avatar import build
@@ -151,10 +153,15 @@ def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Pl
     shown = [change_shown(now.displacement) for now in played.motions]
     assert min(shown) == 0 and max(shown) > 0.5
     lower, given, drawn = LowerFace.of(played.avatar, played.models.lower_face), played.given(), played.drawn()
+    opened = [folds_open(played.avatar.mesh, now.displacement) for now in played.motions]
+    assert max(opened) > 0.5
+    folds = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 0.5, lower.folds.shape), 2).astype(np.float32)
+    lower, on_card = replace(lower, folds=folds), played.animator.lower_face
+    on_card = replace(on_card, folds=torch.from_numpy(folds)[None, None])
     with torch.inference_mode():
-        inputs = played.animator.lower_face.net_inputs(drawn, given)
+        inputs = on_card.net_inputs(drawn, given)
         changed = drawn.clone()
-        played.animator.lower_face.improve(changed, given)
+        on_card.improve(changed, given)
     for k, (now, share) in enumerate(zip(played.motions, shown, strict=True)):
         before = drawn[k].numpy()
         if share == 0:
@@ -163,7 +170,7 @@ def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Pl
         window = find_window(played.avatar.mesh, now.displacement, now.rotation, now.translation, played.avatar.camera)
         assert np.abs(inputs[k, :9].numpy() - drawn_inputs(before, window, lower.at_rest)).max() < 2e-3
         after = before.copy()
-        lower.improve(after, window, share)
+        lower.improve(after, window, share, opened[k])
         assert np.abs(after - before).max() > 0.02
         assert np.abs(changed[k].numpy() - after).max() < 6e-3  # matrix units multiply half-precision numbers
 

@@ -1,5 +1,6 @@
 """Teeth and dark that lie beside the inner lips' landmarks, and the lips behind them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from mggdub.avatar import build
-from mggdub.avatar.parting import Parting, find_parting, lips_behind
+from mggdub.avatar.parting import LINE, Parting, find_parting, lips_behind
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS
 from mggdub.geometry.camera import cm_per_px, crop_camera
@@ -65,7 +66,7 @@ def test_what_lies_above_a_narrow_parting_is_not_the_lips(inside: Array) -> None
     assert not mask[lip].any()
     behind = found.lip_colors(np.stack([COLUMNS[stray], ROWS[stray]], 1))
     assert (
-        np.abs(behind - LIP * np.linspace(0.5, 1, 21)[:, None, None]).max(2).min(0).max() < 0.03
+        np.abs(behind - LIP * np.linspace(1 - LINE, 1, 29)[:, None, None]).max(2).min(0).max() < 0.03
     )  # darker at the parting
 
 
@@ -76,6 +77,29 @@ def test_teeth_on_the_edge_of_an_open_mouth_are_found_and_its_shadow_is_kept() -
     assert teeth[stray].mean() > 0.95
     assert not shadow[stray].any()
     assert teeth[ellipse(23, 5)].all() and shadow[ellipse(23, 5)].all()
+
+
+def painted(head: Portrait, where: Array, color: Array) -> Portrait:
+    """The same with pixels [512, 512] bool of a color 0..1."""
+    return replace(head, image=np.where(where[..., None], np.rint(color * 255).astype(np.uint8), head.image))
+
+
+def test_the_dark_in_the_corners_of_a_smile_is_the_mouths_also_beyond_the_lips() -> None:
+    head, mesh = mouth(TEETH, high=6, shown=6, up=0)
+    corners = (np.abs(np.abs(COLUMNS - MIDDLE[0]) - 26) < 4) & (np.abs(ROWS - MIDDLE[1]) < 2)
+    found = find_parting(painted(head, corners, DARK), mesh, 0.07)
+    assert held(found)[corners].mean() > 0.9
+    assert not held(found)[~ellipse(33, 16)].any()
+    behind = found.lip_colors(np.stack([COLUMNS[corners], ROWS[corners]], 1))
+    assert (behind > 0.9 * (1 - LINE) * LIP).all()
+    closed, still = mouth(LIP, high=0.2, shown=0.2, up=0)
+    assert not held(find_parting(painted(closed, corners, DARK), still, 0.07)).any()
+
+
+def test_a_dark_spot_among_teeth_on_the_lip_is_the_mouths() -> None:
+    head, mesh = mouth(TEETH, high=6, shown=8, up=2)
+    spot = (np.abs(COLUMNS - MIDDLE[0]) < 2) & (np.abs(ROWS - MIDDLE[1] + 8) < 1)
+    assert held(find_parting(painted(head, spot, DARK), mesh, 0.07))[spot].all()
 
 
 def test_closed_lips_keep_their_line() -> None:
