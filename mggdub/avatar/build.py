@@ -57,7 +57,6 @@ from mggdub.avatar.visible import (
     visible_gaussians,
 )
 from mggdub.face.expression import photo_state, vertex_motion
-from mggdub.face.mesh import INNER_LIPS
 from mggdub.face.portrait import check_face, choose_face, company, portrait
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
@@ -165,7 +164,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
 
     at_rest = mesh - vertex_motion(basis, study.drivers)
     on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
-    mouth = build_mouth(head, mesh, at_rest, float(on_surface[list(INNER_LIPS), 2].max()))
+    mouth = build_mouth(head, mesh, at_rest, on_surface[:, 2])
     hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:

@@ -29,7 +29,7 @@ from mggdub.avatar.lips import (
 )
 from mggdub.avatar.teeth import draw_inside, opening_light, tooth_tone
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
-from mggdub.face.mesh import CHEEKS, INNER_LIPS, inside
+from mggdub.face.mesh import CHEEKS, INNER_LIPS, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
 from mggdub.metrics.pixels import grey
 from mggdub.types import Array, Portrait
@@ -96,14 +96,26 @@ def _layer_places(mesh: Array, rest: Array) -> tuple[Array, Array]:
     return (chords(along, down, mesh) + beyond - closed_middle(rest))[..., :2], down[:, None]
 
 
-def build_mouth(head: Portrait, mesh: Array, rest: Array, lips_z: float) -> MouthLayer:
+def _lips_depth(mesh: Array, depth: Array) -> float:
+    """Cm from the inner lips of a mesh [478, 3] back to the deepest surface that meets there when the mouth shuts.
+
+    depth [478] is the surface's z at the landmarks. Upper and lower lip are compared from corner to corner: where they
+    touch, each may lie before what is fixed to both.
+    """
+    inner, outer = list(INNER_LIPS), list(OUTER_LIPS)
+    surface = np.maximum(depth[inner], (depth[inner] + depth[outer]) / 2)
+    across = -np.arange(len(inner))  # of the rings: the vertex of the other lip that stands opposite
+    return float((np.maximum(surface, surface[across]) - np.minimum(mesh[inner, 2], mesh[inner, 2][across])).max())
+
+
+def build_mouth(head: Portrait, mesh: Array, rest: Array, depth: Array) -> MouthLayer:
     """The mouth's inside of a photo's person.
 
-    mesh [478, 3] the photo's own in head space and rest [478, 3] the same with closed lips; lips_z cm, the deepest
-    point of the lips' surface.
+    mesh [478, 3] the photo's own in head space and rest [478, 3] the same with closed lips; depth [478] cm, z of the
+    surface where the photo's landmarks are.
     """
     along, down, beyond = layer_grid()
-    lift = max(0.0, lips_z - float(mesh[list(INNER_LIPS), 2].max())) + BEHIND
+    lift = max(0.0, _lips_depth(mesh, depth)) + BEHIND
     means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
     rows = [chord_rows(along, np.full(len(along), v)) for v in down]
     image = head.image.astype(np.float32) / 255

@@ -5,7 +5,7 @@ import pytest
 
 from mggdub.avatar import teeth
 from mggdub.avatar.lips import USUAL_WIDTH, chord_rows, chords, closed_middle, lips_of
-from mggdub.avatar.mouth import BEHIND, build_mouth, layer_grid, not_burnt, opening, paint_mouth
+from mggdub.avatar.mouth import build_mouth, layer_grid, not_burnt, opening, paint_mouth
 from mggdub.avatar.values import MouthLayer
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
@@ -46,7 +46,7 @@ def head(mesh: Array, skin: Array) -> Portrait:
 def shut(skin: float = 0.7) -> MouthLayer:
     """The mouth of a photo with closed lips."""
     closed = lips(0)
-    return build_mouth(head(closed, np.full(3, skin)), closed, closed, float(closed[list(INNER_LIPS), 2].max()))
+    return build_mouth(head(closed, np.full(3, skin)), closed, closed, closed[:, 2])
 
 
 def drawn(layer: MouthLayer, mesh: Array) -> tuple[Array, Array]:
@@ -132,7 +132,7 @@ def test_teeth_in_bright_light_keep_their_shading() -> None:
 def test_an_open_photo_keeps_its_own_mouth() -> None:
     mesh = lips(OPENING)
     portrait = head(mesh, np.full(3, 0.7))
-    layer = build_mouth(portrait, mesh, lips(0), float(mesh[list(INNER_LIPS), 2].max()))
+    layer = build_mouth(portrait, mesh, lips(0), mesh[:, 2])
     colors, _ = paint_mouth(layer, np.zeros_like(mesh))
     at = project(layer.means, portrait.camera)
     seen = inside(at, portrait.landmarks[list(INNER_LIPS), :2])
@@ -149,7 +149,7 @@ def test_a_closed_photo_gets_teeth_of_plausible_light() -> None:
     closed = lips(0)
     for level in (0.3, 0.8):
         skin = np.array([1.0, 0.75, 0.62]) * level
-        layer = build_mouth(head(closed, skin), closed, closed, float(closed[list(INNER_LIPS), 2].max()))
+        layer = build_mouth(head(closed, skin), closed, closed, closed[:, 2])
         assert not layer.own_share.any()
         colors, _ = paint_mouth(layer, lips(OPENING) - closed)
         light = colors.mean(1)
@@ -160,10 +160,13 @@ def test_a_closed_photo_gets_teeth_of_plausible_light() -> None:
 
 def test_points_lie_behind_the_lips_and_cover_the_opening() -> None:
     closed = lips(0)
-    deepest = float(closed[list(INNER_LIPS), 2].max()) + 0.3
-    layer = build_mouth(head(closed, np.full(3, 0.6)), closed, closed, deepest)
-    middle = np.abs(layer.means[:, 0]) < 0.5
-    assert layer.means[middle, 2].min() > closed[13, 2] + BEHIND
+    deep = closed[:, 2].copy()
+    deep[318] += 0.8  # the lower lip on one side
+    layer = build_mouth(head(closed, np.full(3, 0.6)), closed, closed, deep)
+    beside = np.abs(layer.means[:, 0] - closed[318, 0]) < 0.5
+    assert layer.means[beside, 2].min() > closed[318, 2] + 0.8
+    flat = build_mouth(head(closed, np.full(3, 0.6)), closed, closed, closed[:, 2])
+    assert layer.means[:, 2] - flat.means[:, 2] == pytest.approx(0.8, abs=0.15)
     small = paint_mouth(layer, lips(0.2) - closed)[1]
     large = paint_mouth(layer, lips(2.5) - closed)[1]
     assert large.max() > small.max()
@@ -179,7 +182,7 @@ def test_teeth_that_the_photo_shows_say_what_tone_they_have() -> None:
     seen = head(mesh, np.full(3, 0.7))
     yellow = np.rint(np.array([0.95, 0.9, 0.6]) * 255).astype(np.uint8)
     seen.image[:, 186:326] = yellow
-    layer = build_mouth(seen, mesh, lips(0), 0.0)
+    layer = build_mouth(seen, mesh, lips(0), mesh[:, 2])
     assert layer.tone[2] / layer.tone[0] < 0.72 < shut().tone[2] / shut().tone[0]
     seen.image[:, 186:326] = 20  # a dark mouth shows none
-    assert build_mouth(seen, mesh, lips(0), 0.0).tone == pytest.approx(shut().tone, abs=1e-3)
+    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(shut().tone, abs=1e-3)
