@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mggdub"
-VALUES = {"version", "types", "errors", "options", "progress", "reports", "weights", "compiled"}
+VALUES = {"version", "types", "errors", "options", "progress", "reports", "weights", "compiled", "deferred"}
 BASE = VALUES | {"geometry", "media", "face", "networks"}
 ACTS = {"avatar", "motion", "animation", "renderer", "models"}
 # What each part may import besides itself: from the leaves up to the command line.
@@ -18,6 +18,7 @@ ALLOWED = {
     "version": set(),
     "types": set(),
     "compiled": set(),
+    "deferred": set(),
     "progress": set(),
     "reports": set(),
     "options": {"errors"},

@@ -6,10 +6,13 @@ Value k belongs to the time (k + 0.5) / 25 s, as a voice's does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
+from mggdub.deferred import imported_when_used
 from mggdub.motion.voice import phrases
 from mggdub.networks.speech import FRAME, QUIETEST, VOICE_RATE
 from mggdub.networks.whisper import SAMPLE_RATE
@@ -21,9 +24,12 @@ VOICED = 0.45  # of the sound's power repeats after a period
 FIRST_PEAK = 0.92  # of the best peak: the shortest period that repeats so well is the pitch's
 DEEP = 35.0  # dB below loud speech, where the level is 0
 HEARD = 0.3  # of the level: below it nobody is taken to speak, where no model says so
+HANN = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, WINDOW + 1)[:-1])  # by its name it would be scipy.signal's
 CHUNK = 1500  # values that are worked out together, so that hours need no more memory than a minute
 AROUND = 25  # values on either side that a chunk is heard with
 OCTAVE = 12.0  # semitones
+# Half of what librosa takes to import, of which nothing here uses anything; the last two are looked for everywhere.
+UNUSED = ("scipy.signal", "scipy.interpolate", "samplerate", "resampy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +84,19 @@ def measure_prosody(samples: Array, spoken: list[tuple[float, float]] | None = N
     return Prosody(level * speaking, pitch, voiced, onset, speaking, hertz)
 
 
+@cache
+def _librosa() -> Any:
+    """With what is used of it. It takes its time to import: not before there is something to hear."""
+    with imported_when_used(*UNUSED):
+        import librosa
+
+        _ = librosa.autocorrelate, librosa.feature.melspectrogram, librosa.onset.onset_strength, librosa.util.frame
+    return librosa
+
+
 def _chunk(samples: Array, start: int, end: int) -> tuple[Array, Array, Array, Array]:
     """Power, period (samples), share that repeats and rise of the bands, [end - start] each."""
-    import librosa  # seconds to import: not before there is something to hear
-
+    librosa = _librosa()
     before = min(start, AROUND)
     first, last = (start - before) * FRAME - (WINDOW - FRAME) // 2, (end + AROUND) * FRAME + (WINDOW - FRAME) // 2
     inside = samples[max(first, 0) : min(last, len(samples))].astype(np.float32)
@@ -89,7 +104,7 @@ def _chunk(samples: Array, start: int, end: int) -> tuple[Array, Array, Array, A
     frames = librosa.util.frame(heard, frame_length=WINDOW, hop_length=FRAME).T  # [n, WINDOW]
     power = np.square(frames).mean(1)
     bands = librosa.feature.melspectrogram(
-        y=heard, sr=SAMPLE_RATE, n_fft=WINDOW, hop_length=FRAME, n_mels=40, center=False, fmax=8000.0
+        y=heard, sr=SAMPLE_RATE, n_fft=WINDOW, hop_length=FRAME, n_mels=40, center=False, fmax=8000.0, window=HANN
     )
     rise = librosa.onset.onset_strength(S=np.log10(np.maximum(bands, 1e-6)), center=False)
     period, repeats = _periods(frames - frames.mean(1, keepdims=True))
@@ -99,10 +114,8 @@ def _chunk(samples: Array, start: int, end: int) -> tuple[Array, Array, Array, A
 
 def _periods(frames: Array) -> tuple[Array, Array]:
     """Period [n] in samples and how much of the power repeats after it [n], of frames [n, WINDOW]."""
-    import librosa
-
     shortest, longest = int(SAMPLE_RATE / HIGHEST), int(SAMPLE_RATE / LOWEST)
-    correlation = librosa.autocorrelate(frames, max_size=longest + 1, axis=-1)
+    correlation = _librosa().autocorrelate(frames, max_size=longest + 1, axis=-1)
     sums = np.cumsum(np.square(frames), axis=1)
     lags = np.arange(shortest, longest + 1)
     head, tail = sums[:, WINDOW - 1 - lags], sums[:, -1:] - sums[:, lags - 1]

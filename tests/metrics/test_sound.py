@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfiltfilt
 
-from mggdub.metrics.sound import loudness, silent, sound_lag, voice
+from mggdub.metrics.sound import band, loudness, silent, sound_lag, voice
 from mggdub.types import Array, Waveform
 
 RATE = 16_000
@@ -52,3 +53,14 @@ def test_a_silent_recording_has_no_voice_and_a_tone_its_level() -> None:
     assert not voice(Waveform(np.zeros(RATE, np.float32), RATE)).any()
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
     assert loudness(Waveform(tone, RATE), 25) == pytest.approx(np.full(25, -3.01), abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 48_000])
+@pytest.mark.parametrize("count", [2003, 20_011])
+def test_a_band_is_butterworths_to_and_fro(rate: int, count: int) -> None:
+    samples = np.random.default_rng(0).normal(size=count).astype(np.float32)
+    there = sosfiltfilt(butter(2, (300.0, 3400.0), "band", fs=rate, output="sos"), samples)
+    found = band(samples, rate, 300.0, 3400.0)
+    assert found.dtype == np.float32 and found.shape == (count,)
+    edge = round(0.015 * rate)  # where they take other things for granted
+    np.testing.assert_allclose(found[edge:-edge], there[edge:-edge], rtol=0, atol=1e-3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from mggdub.motion import body, gestures, lids, selection
 from mggdub.motion.gestures import (
@@ -434,3 +435,12 @@ def test_values_lie_at_the_middle_of_their_frames() -> None:
     values = np.arange(10.0)[:, None]
     assert body.sampled(values, np.array([4.5 / VOICE_RATE]))[0, 0] == pytest.approx(4)
     assert body.sampled(values, np.array([0.0, 9.0]))[:, 0] == pytest.approx([0, 9])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 40])
+def test_values_between_are_those_of_a_natural_cubic_spline(count: int) -> None:
+    rng = np.random.default_rng(count)
+    values, times = rng.normal(size=(count, 3)), rng.uniform(-0.1, count / VOICE_RATE + 0.1, 100)
+    own = (np.arange(count) + 0.5) / VOICE_RATE
+    expected = CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
+    np.testing.assert_allclose(body.sampled(values, times), expected, rtol=0, atol=1e-12)

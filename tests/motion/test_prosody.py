@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+from scipy.signal import get_window
 
 from mggdub.motion import prosody
 from mggdub.motion.prosody import measure_prosody
@@ -79,3 +82,24 @@ def test_a_minute_takes_less_than_a_second() -> None:
     found = measure_prosody(samples)
     assert time.process_time() - start < 0.001 * len(found)
     assert len(found) == 60 * VOICE_RATE
+
+
+def test_sound_is_heard_without_what_librosa_needs_elsewhere() -> None:
+    program = """
+import sys
+import numpy as np
+from mggdub.motion.prosody import measure_prosody
+from mggdub.motion.body import sampled
+from mggdub.metrics.sound import band
+noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+measure_prosody(noise), sampled(noise[:25, None], np.arange(3.0)), band(noise, 16000, 300.0, 3400.0)
+print(*sorted(m for m in ("signal", "stats", "interpolate", "optimize") if f"scipy.{m}" in sys.modules))
+import librosa
+print(librosa.feature.delta(noise).shape, librosa.core.audio.scipy.signal.__file__ is not None)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["", "(16000,) True"], run.stdout
+
+
+def test_the_window_is_the_one_of_its_name() -> None:
+    assert (get_window("hann", prosody.WINDOW) == prosody.HANN).all()
