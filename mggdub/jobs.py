@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -30,6 +31,7 @@ from mggdub.media.video import probe, read_video, write_in_segments, write_video
 from mggdub.models import BUILDING, DRAWING, HEARING, PLAYING, WATCHING, Models, choose_device, load_models
 from mggdub.motion.driving import read_drive, track_video
 from mggdub.motion.limits import held_back
+from mggdub.motion.prosody import ears_open
 from mggdub.motion.speech import heard_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
 from mggdub.motion.track_file import TrackFile, read_track, write_track
@@ -239,7 +241,8 @@ def render_file(
     models.load((*_needed_by(picture, options, played), *DRAWING))
     clock.append(time.perf_counter())
     progress(Stage.PHOTO, 0, 1)
-    avatar = _as_avatar(picture, photo, models, options)
+    with nullcontext() if options.drive else ears_open():
+        avatar = _as_avatar(picture, photo, models, options)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     drive = _drive(sound, models, options, progress, played)

@@ -5,8 +5,11 @@ Value k belongs to the time (k + 0.5) / 25 s, as a voice's does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -92,6 +95,28 @@ def _librosa() -> Any:
 
         _ = librosa.autocorrelate, librosa.feature.melspectrogram, librosa.onset.onset_strength, librosa.util.frame
     return librosa
+
+
+@contextmanager
+def ears_open() -> Iterator[None]:
+    """What hears is imported beside the block, which leaves Python's lock alone for half of its time.
+
+    What goes wrong with it is told when there is something to hear.
+    """
+    if _librosa.cache_info().currsize:
+        yield
+        return
+    thread = Thread(target=_import_quietly, name="ears")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _import_quietly() -> None:
+    with suppress(Exception):
+        _librosa()
 
 
 def _chunk(samples: Array, start: int, end: int) -> tuple[Array, Array, Array, Array]:

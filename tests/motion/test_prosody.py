@@ -103,3 +103,29 @@ print(librosa.feature.delta(noise).shape, librosa.core.audio.scipy.signal.__file
 
 def test_the_window_is_the_one_of_its_name() -> None:
     assert (get_window("hann", prosody.WINDOW) == prosody.HANN).all()
+
+
+def test_ears_open_beside_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = """
+import sys
+from mggdub.motion import prosody
+with prosody.ears_open():
+    assert not prosody._librosa.cache_info().currsize
+print(prosody._librosa.cache_info().currsize)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "1"
+    monkeypatch.setattr(prosody, "Thread", None)  # a second time there is nothing to import
+    with prosody.ears_open():
+        pass
+
+
+def test_ears_that_do_not_open_are_told_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    prosody._librosa.cache_clear()
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    with pytest.raises(ZeroDivisionError), prosody.ears_open():
+        _ = 1 / 0
+    with prosody.ears_open():
+        pass
+    with pytest.raises(ImportError):
+        measure_prosody(voiced(1, 100))
