@@ -236,12 +236,12 @@ def render_file(
     played = read_track(options.drive) if options.drive and options.drive.suffix.lower() == ".csv" else None
     if isinstance(picture, Photo):
         inpainting.prepare(options.inpainter, progress)
-    progress(Stage.LOAD, 0, 1)
-    models = models or load_models()
-    models.load((*_needed_by(picture, options, played), *DRAWING))
-    clock.append(time.perf_counter())
-    progress(Stage.PHOTO, 0, 1)
     with nullcontext() if options.drive else ears_open():
+        progress(Stage.LOAD, 0, 1)
+        models = models or load_models()
+        models.load((*_needed_by(picture, options, played), *DRAWING))
+        clock.append(time.perf_counter())
+        progress(Stage.PHOTO, 0, 1)
         avatar = _as_avatar(picture, photo, models, options)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)

@@ -11,6 +11,7 @@ from scipy import ndimage
 from mggdub import inpainting
 from mggdub.avatar.patches import patch_fill
 from mggdub.avatar.values import RenderBox
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
@@ -55,13 +56,13 @@ def patched_background(image: Array, hole: Array, person: Array, cm: float) -> A
     tried = patch_fill(image, known & ~band, band)
     if not band.any() or _off(tried, image, band) > SHARP * fill_error(image, known, band):
         return None
-    return patch_fill(image, known, ndimage.distance_transform_edt(~known) * cm < REACH)
+    return patch_fill(image, known, distance_inside(~known) * cm < REACH)
 
 
 def _beside(hole: Array, person: Array, cm: float) -> tuple[Array, Array]:
     """[h, w] bool: the background that is seen, and a band of it beside the head."""
     known = ~hole & (person < PERSON)
-    return known, known & (ndimage.distance_transform_edt(~hole) * cm < BESIDE)
+    return known, known & (distance_inside(~hole) * cm < BESIDE)
 
 
 def fill_error(image: Array, known: Array, band: Array) -> float:

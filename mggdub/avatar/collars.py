@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL, ring_mask
 from mggdub.geometry.camera import OUTER_EYES
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull
 from mggdub.networks.geometry import MAPS_SIZE
 from mggdub.types import CLOTHES, HAIR, SKIN, Array, GeometryMaps, Portrait
@@ -41,7 +42,7 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     known = push_pull(colours, (clothes > SURE).astype(np.float32))
     place &= np.linalg.norm(colours - known, axis=-1) < LIKE_CLOTHES
     place &= _spreads(colours, colours[skin]) > UNLIKE_SKIN
-    place &= ndimage.distance_transform_edt(~seed) * cm < REACH
+    place &= distance_inside(~seed) * cm < REACH
     found = ndimage.binary_propagation(seed, mask=seed | place) & ~seed
     return np.maximum(clothes, ndimage.gaussian_filter(found.astype(np.float32), 0.5))
 
@@ -68,6 +69,6 @@ def _lower_face(marks: Array) -> Array:
 def _beside_jaw(face: Array, marks: Array, cm: float) -> Array:
     """[256, 256] bool: beside and below the face's outline, but not the bare throat; cm of a pixel."""
     rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
-    outside = ndimage.distance_transform_edt(~face) * cm > JAW
+    outside = distance_inside(~face) * cm > JAW
     low = rows > marks[list(JAW_CORNERS), 1].mean() - ABOVE / cm
     return outside & low & (np.abs(columns - marks[CHIN_TIP, 0]) * cm > THROAT)

@@ -207,12 +207,13 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
     back_and_forth = np.abs((rows.closed / np.maximum(PATCH * high, 1e-3) + 1) % 2 - 1)
     down = (0.3 - PATCH * back_and_forth) * high
-    grain = sample_crop(image - ndimage.gaussian_filter(image, (2, 2, 0)), below + down[..., None] * [0, 1])
+    patch = below + down[..., None] * [0, 1]
+    grain = sample_crop(image - blurred(image, 2, patch), patch)
     skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
     corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
     skin = corner + (skin - corner) * towards_ends()[:, None]
     above = _places(lid.lashes, lid.up, rows.places[-CREST:])
-    soft = sample_crop(ndimage.gaussian_filter(image, (SOFT, SOFT, 0)), above)
+    soft = sample_crop(blurred(image, SOFT, above), above)
     skin[-CREST:] += (soft - skin[-CREST:]) * smoothstep((np.arange(CREST) + 1) / CREST)[:, None, None]
     heights = np.clip(rows.heights, 0, STRIP_ENDS)[:, None] * lid.crease
     strip = sample_crop(image, _places(lid.lashes, lid.up, heights))
@@ -227,6 +228,19 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     return np.clip(colors, 0, 1).astype(np.float32), solid
 
 
+def blurred(image: Array, sigma: float, places: Array) -> Array:
+    """An image [512, 512, 3] float32 that is blurred where `sample_crop` looks for places [..., 2] px, 0 elsewhere."""
+    flat, reach = (
+        np.clip(places.reshape(-1, 2), 0, CROP_SIZE),
+        4 * sigma + 2,
+    )  # as far as weights go
+    first, last = (np.clip(end, 0, CROP_SIZE).astype(int) for end in (flat.min(0) - reach, flat.max(0) + reach + 1))
+    near = np.s_[first[1] : last[1], first[0] : last[0]]
+    found = np.zeros_like(image)
+    found[near] = ndimage.gaussian_filter(image[near], (sigma, sigma, 0))
+    return found
+
+
 def is_fold(shown: Array, skin: Array) -> Array:
     """[R, C]: how surely what is `shown` [R, C, 3] where a closed lid has `skin` [R, C, 3] is skin, if in shadow."""
     darker = np.log(np.maximum(skin, 0).mean(-1) + BLACK) - np.log(shown.mean(-1) + BLACK)
@@ -235,7 +249,7 @@ def is_fold(shown: Array, skin: Array) -> Array:
 
 def lash_line(image: Array, lid: LidShape, below: Array) -> Array:
     """[C, 3]: the lash line of an eye that is shut; image [512, 512, 3] 0..1, below [C, 2] crop px."""
-    low = np.log(sample_crop(ndimage.gaussian_filter(image, (3, 3, 0)), below) + BLACK)
+    low = np.log(sample_crop(blurred(image, 3, below), below) + BLACK)
     near = sample_crop(image, _places(lid.lashes, lid.up, np.linspace(0, LASH_ROOTS, 9)))
     dark = np.log(near.min(0) + BLACK) - low
     middle = slice(COLUMNS // 6, -COLUMNS // 6)
@@ -261,8 +275,9 @@ def closed_skin(image: Array, lid: LidShape, below: Array, heights: Array) -> Ar
 
     image [512, 512, 3] 0..1; below [C, 2] crop px is skin below the eye.
     """
-    smooth = ndimage.gaussian_filter(image, (3, 3, 0))
-    beside = (sample_crop(smooth, below), sample_crop(smooth, _places(lid.lashes, lid.up, np.array(ABOVE))).max(0))
+    above = _places(lid.lashes, lid.up, np.array(ABOVE))
+    smooth = blurred(image, 3, np.concatenate([below[None], above]))
+    beside = (sample_crop(smooth, below), sample_crop(smooth, above).max(0))
     low, high = (np.log(ndimage.gaussian_filter1d(skin, EVEN, axis=0, mode="nearest") + BLACK) for skin in beside)
     share, shade = (np.interp(heights, HEIGHTS, knots)[..., None] for knots in (FROM_ABOVE, SHADE))
     at = np.linspace(0, 1, COLUMNS)

@@ -12,6 +12,7 @@ from numba import int64 as i8
 from scipy import ndimage
 
 from mggdub.compiled import compiled
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
@@ -88,7 +89,7 @@ def _fill_level(image: Array, known: Array, hole: Array, nearest: Array, rounds:
     inner = np.zeros_like(hole)
     inner[RADIUS:-RADIUS, RADIUS:-RADIUS] = True
     at = np.argwhere(targets & inner).astype(np.int32)
-    deep = ndimage.distance_transform_edt(hole).astype(np.float32)  # px from what is known
+    deep = distance_inside(hole).astype(np.float32)  # px from what is known
     for turn in range(rounds):
         apart = _search(image, sources, places, at, nearest, turn)
         _paint(image, hole, deep, at, nearest, apart)

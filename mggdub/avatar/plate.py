@@ -9,6 +9,7 @@ from mggdub.avatar.box import RenderView
 from mggdub.avatar.visible import OVERLAP
 from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, NOSE_TIP
 from mggdub.geometry.camera import cm_per_px
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, smoothstep
 from mggdub.types import Array
 
@@ -64,7 +65,7 @@ def make_plate(
 
 def soft_hole(hole: Array) -> Array:
     """[H, W] float32 0..1: how much of the fill a hole [H, W] bool shows, from its edge inwards."""
-    return np.clip(ndimage.distance_transform_edt(hole) / 3.0, 0.0, 1.0).astype(np.float32)
+    return np.clip(distance_inside(hole) / 3.0, 0.0, 1.0).astype(np.float32)
 
 
 def _body(image: Array, known: Array, throat: Array) -> Array:
@@ -76,7 +77,7 @@ def _body(image: Array, known: Array, throat: Array) -> Array:
     skin = ndimage.gaussian_filter(push_pull(image, throat.astype(np.float32)), (blur, blur, 0))
     if not known.any():
         return skin
-    far, near = (ndimage.distance_transform_edt(~mask) for mask in (known, throat))
+    far, near = (distance_inside(~mask) for mask in (known, throat))
     return body + (skin - body) * smoothstep((far - near) / (4 * blur) + 0.5)[..., None].astype(np.float32)
 
 
@@ -121,10 +122,10 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
     np.maximum.at(bare_width, column[band], (person * (clothes < 0.3))[band])
     if bare_width.max(initial=0) > 0.5:  # what stands beside a bare neck is a collar
         width = np.minimum(width, bare_width)
-    bare = smoothstep(ndimage.distance_transform_edt(clothes < 0.3) * cm / 3.0)
+    bare = smoothstep(distance_inside(clothes < 0.3) * cm / 3.0)
     throat = neck_fill(width, head_share * bare, cm, column)
     below = np.clip((rows - marks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
-    beside = smoothstep(1 - ndimage.distance_transform_edt(clothes < 0.5 * np.maximum(person, 0.1)) * cm / COLLAR)
+    beside = smoothstep(1 - distance_inside(clothes < 0.5 * np.maximum(person, 0.1)) * cm / COLLAR)
     under = below * np.maximum(throat, beside) * person  # outside the matte it can only be background
     return np.asarray(under, np.float32)
 

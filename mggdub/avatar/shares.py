@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import CROP_SIZE, Array, Crop
 
@@ -26,7 +27,7 @@ def neck_weights(landmarks: Array, clothes: Array, bottom: Array | float, cm_per
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
     chin = landmarks[152, 1]
     drop = smoothstep(1 - (rows - chin) * cm_per_px / NECK)
-    distance = ndimage.distance_transform_edt(clothes < 0.5) * cm_per_px
+    distance = distance_inside(clothes < 0.5) * cm_per_px
     near_clothes = smoothstep(distance / 4.0)
     under = smoothstep((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
     share = drop * (1 - under * (1 - near_clothes)) * smoothstep((bottom - rows - 3) / EDGE_FADE)
@@ -38,7 +39,7 @@ def torso_shares(torso: Array, cm_per_px: float) -> Array:
     inside = torso > 0.5
     if not inside.any():
         return np.zeros_like(torso)
-    distance = ndimage.distance_transform_edt(~inside) * cm_per_px
+    distance = distance_inside(~inside) * cm_per_px
     return ndimage.gaussian_filter(smoothstep(1 - distance / FADE).astype(np.float32), BLUR / cm_per_px)
 
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from mggdub.avatar.box import RenderView
 from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, LIP_LANDMARKS, RIGHT_EYE
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import sample_crop
 from mggdub.types import CROP_SIZE, Array
 
@@ -66,10 +67,8 @@ def _fine(view: RenderView, matte: Array, normals: Array) -> Array:
         column, row = np.clip(marks[list(ring), :2], 0, CROP_SIZE - 1).astype(int).T
         away[row, column] = False
     crop_cm = cm / view.crop_px_per_px
-    features = (
-        sample_crop(ndimage.distance_transform_edt(away).astype(np.float32), view.crop_px) < FEATURE_REACH / crop_cm
-    )
-    rim = ndimage.distance_transform_edt(matte >= SOLID_MATTE) < RIM_REACH / cm
+    features = sample_crop(distance_inside(away).astype(np.float32), view.crop_px) < FEATURE_REACH / crop_cm
+    rim = distance_inside(matte >= SOLID_MATTE) < RIM_REACH / cm
     facing = sample_crop(np.abs(normals[..., 2]), view.crop_px * (len(normals) / CROP_SIZE))
     steep = ndimage.binary_dilation(facing < FACING, iterations=2)
     return np.asarray(features | rim | steep)

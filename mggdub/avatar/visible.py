@@ -13,6 +13,7 @@ from mggdub.avatar.spots import DRAWN, Spots
 from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, sample_crop
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
@@ -41,7 +42,7 @@ def rim(
     opacity that explains the photo.
     """
     deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
-    inside = ndimage.distance_transform_edt(~free)
+    inside = distance_inside(~free)
     if not deep.any() or not free.any():
         return explained, matte, np.ones_like(matte)
     near = deep & (inside < 4 * width)
@@ -86,7 +87,7 @@ def connected_matte(matte: Array, start: tuple[int, int], reach: int) -> Array:
     parts, _ = ndimage.label(matte > 0.5)
     if not parts[start]:
         return matte
-    near = ndimage.distance_transform_edt(parts != parts[start])
+    near = distance_inside(parts != parts[start])
     return matte * np.clip(2 - near / max(reach, 1), 0, 1).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mggdub.avatar import eyelids
 from mggdub.avatar.eyelids import (
@@ -14,6 +15,7 @@ from mggdub.avatar.eyelids import (
     LAYERS,
     LID_FORWARD,
     STRIP,
+    blurred,
     crease_curve,
     find_crease,
     follow_margin,
@@ -30,6 +32,7 @@ from mggdub.avatar.eyelids import (
 from mggdub.face.mesh import LIDS, UPPER_LIDS, canonical_face
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, crop_camera, project
+from mggdub.geometry.sampling import sample_crop
 from mggdub.types import BLENDSHAPES, CROP_SIZE, Array, Crop, Portrait
 
 DISTANCE = 70.0
@@ -218,3 +221,14 @@ def test_creases_stay_and_margins_go() -> None:
 def test_what_follows_the_margin_is_steady_at_the_crease() -> None:
     share = np.array([0.0, 0.25 - 1e-9, 0.25 + 1e-9, 1.0])
     assert follow_margin(share, np.full(4, 0.25)) == pytest.approx([0, CREASE_FOLLOWS, CREASE_FOLLOWS, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [2, 3, 4.0])
+def test_a_blur_near_some_places_is_the_whole_images_there(sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.random((CROP_SIZE, CROP_SIZE, 3)).astype(np.float32)
+    whole = ndimage.gaussian_filter(image, (sigma, sigma, 0))
+    for low, high in ((200, 260), (-4, 30), (490, 516), (530, 560), (-3, 515)):  # amid, at edges, beyond, everywhere
+        places = rng.uniform(low, high, (7, 9, 2))
+        places[0, 0], places[0, 1] = low, high
+        np.testing.assert_array_equal(sample_crop(blurred(image, sigma, places), places), sample_crop(whole, places))
