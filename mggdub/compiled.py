@@ -1,4 +1,4 @@
-"""numba's compiler, with a cache on disk where there is room for one."""
+"""numba's compiler, with a cache on disk where there is room for one; and its threads beside torch's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import torch
 from numba import njit, threading_layer
+from numba.np.ufunc.parallel import _launch_threads
+
+
+def _launch() -> None:
+    """Let numba's threads begin now, and torch keep the number of its own.
+
+    With the first parallel kernel, numba tells OpenMP how many threads there are, and torch shares it: where the two
+    numbers differ, the same network would give other last digits before a process's first kernel than after it.
+    """
+    threads = torch.get_num_threads()
+    _launch_threads()
+    torch.set_num_threads(threads)
+
+
+_launch()
+THREADS_MAY_MEET = threading_layer() != "workqueue"  # several threads may run parallel kernels at once
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
@@ -31,11 +48,3 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         return kernel
 
     return decorate
-
-
-def reentrant() -> bool:
-    """Whether parallel kernels may run in several threads at once; never before a first one has run."""
-    try:
-        return bool(threading_layer() != "workqueue")
-    except ValueError:
-        return False

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numba
 import torch
 
-from mggdub.compiled import reentrant
+from mggdub.compiled import THREADS_MAY_MEET
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -20,7 +20,7 @@ MOST = 8  # frames at once: what holds Python's lock leaves no work for more thr
 
 def at_once() -> int:
     """How many frames are made at once: as many as kernels have threads; one where they cannot be entered twice."""
-    return min(numba.get_num_threads(), MOST) if reentrant() else 1
+    return min(numba.get_num_threads(), MOST) if THREADS_MAY_MEET else 1
 
 
 def in_order(make: Callable[[Item], Made], items: Iterable[Item], count: int) -> Generator[Made]:

@@ -1,7 +1,7 @@
 """Gaussians to a picture: `rasterize` is differentiable, `render_frame` is the same picture for animation.
 
 CPU tensors are drawn by our own kernels, CUDA tensors by gsplat; both keep gsplat 1.5.3's constants. The kernels run on
-numba's threads: set GOMP_SPINCOUNT (2000) before torch is imported, or idle OpenMP threads spin and double the time of
+numba's threads: set GOMP_SPINCOUNT (0) before torch is imported, or idle OpenMP threads spin and double the time of
 a frame. Where the threading layer cannot be entered twice, a lock keeps one picture at a time in the kernels.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mggdub.compiled import reentrant
+from mggdub.compiled import THREADS_MAY_MEET
 from mggdub.renderer import kernels
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
@@ -89,7 +89,7 @@ def render_placed(gaussians: Gaussians, places: Array, camera: Camera) -> Array:
 
 
 def _entered() -> AbstractContextManager[object]:
-    return nullcontext() if reentrant() else _ONE_AT_A_TIME
+    return nullcontext() if THREADS_MAY_MEET else _ONE_AT_A_TIME
 
 
 def _ready(array: Array) -> Array:

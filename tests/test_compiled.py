@@ -1,0 +1,31 @@
+"""Kernels and networks share a process's threads."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import numpy as np
+import torch
+
+from mggdub.networks.geometry import load_geometry
+from mggdub.animation.lower_face import sample_window
+
+net = load_geometry()
+picture = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+with torch.inference_mode():
+    before = net(picture).depth
+    sample_window(np.ones((9, 9, 8), np.float32), np.eye(2, 3, dtype=np.float32), np.empty((8, 8, 8), np.float32))
+    assert torch.equal(net(picture).depth, before)
+print(torch.get_num_threads())
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_network_gives_the_same_before_and_after_a_process_has_run_kernels(threads: str) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [threads]
