@@ -22,7 +22,7 @@ from mggdub.motion.voice import phrases
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.renderer.rasterize import render_frame
 from mggdub.reports import Check
-from mggdub.types import Array, ExpressionTrack, Waveform
+from mggdub.types import VIDEO_LUMA, Array, ExpressionTrack, Waveform
 
 COARSE, FINE = 96, 320  # samples along a side of the head's box: of every frame, of those whose seam is measured
 SEAMS = 4  # frames whose seam is measured
@@ -95,7 +95,7 @@ class FrameStats:
 
 def _light(part: Array) -> Array:
     """[H, W] float64 0..255: BT.709's luma of a picture [H, W, 3], or of luma [H, W] in TV range."""
-    return part @ np.array([0.2126, 0.7152, 0.0722]) if part.ndim == 3 else (part - 16.0) * (255 / 219)
+    return part @ np.array(VIDEO_LUMA) if part.ndim == 3 else (part - 16.0) * (255 / 219)
 
 
 def _sampled(picture: Array, most: int) -> Array:

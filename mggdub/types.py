@@ -22,6 +22,8 @@ CROP_SIZE = 512  # px, side of every head crop
 FOCAL = 4.0 * CROP_SIZE  # px, the fixed focal length of a crop's camera
 LANDMARKS = 478
 LIP_MODES = 8
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, where pictures are looked at (BT.601)
+VIDEO_LUMA = (0.2126, 0.7152, 0.0722)  # the same in a video (BT.709)
 MOST_ADVICE, LONGEST_ADVICE = 16, 200  # sentences of an avatar; characters of one
 # ARKit's names in alphabetical order: MediaPipe's 51 (without `_neutral`), plus tongueOut.
 BLENDSHAPES = (

@@ -172,12 +172,12 @@ def inputs(displacement: Array, rotation: Array, translation: Array, sway: Array
         "displacement": displacement,
         "rigid": np.concatenate([lean, sway[:, :, :3]], 1).transpose(0, 2, 1),  # [B, 3, 6]
         "shift": np.concatenate([shift, sway[:, :, 3]], 1),
-        "turn": _quat_products(matrix_to_quat(turn)),
+        "turn": quat_products(matrix_to_quat(turn)),
         "shown": whole,
     }
 
 
-def _quat_products(turns: Array) -> Array:
+def quat_products(turns: Array) -> Array:
     """[B, 4, 4]: what takes a quaternion, as a row, to what turns [B, 4] add to it if all of them applies."""
     turns = np.where(turns[:, :1] >= 0, turns, -turns)
     a, b, c, d = (turns - [1, 0, 0, 0]).T

@@ -18,48 +18,6 @@ _inner = compiled(boundscheck=False, fastmath=True)
 MAX_STRETCH = 3.0  # a splat grows at most this much where skin stretches
 
 
-def move_points(
-    means: Array,
-    skin: sparse.csr_matrix,
-    shares: tuple[Array, Array],
-    displacement: Array,
-    growth: Array,
-    rotation: Array,
-    translation: Array,
-    sway: Array,
-) -> tuple[Array, Array]:
-    """Points after expression, pose and the torso's motion, and how much each splat grows.
-
-    means [N, 3] cm, skin [N, 478], shares [N] of the head's and of the torso's motion, displacement [478, 3] cm and
-    growth [478] of the mesh (1 is none), rotation [3] degrees, translation [3] cm, sway [3, 4] of `torso.sway`
-    -> [N, 3] and [N] float32.
-    """
-    mesh = _mesh_motion(displacement, growth)
-    turn = (euler_to_matrix(rotation) - np.eye(3)).astype(np.float32)
-    moved, grown = np.empty_like(means), np.empty(len(means), np.float32)
-    _move(
-        means,
-        skin.indptr,
-        skin.indices,
-        skin.data,
-        *shares,
-        mesh,
-        turn,
-        translation.astype(np.float32),
-        sway,
-        moved,
-        grown,
-    )
-    return moved, grown
-
-
-@_parallel
-def _move(means, starts, vertices, weights, neck, body, mesh, turn, shift, sway, moved, grown):  # type: ignore[no-untyped-def]
-    for i in prange(means.shape[0]):
-        point, grown[i] = _carried(i, means[i], starts, vertices, weights, mesh)
-        moved[i, 0], moved[i, 1], moved[i, 2] = _moved(point, neck[i], body[i], turn, shift, sway)
-
-
 @_inner
 def _carried(i, point, starts, vertices, weights, mesh):  # type: ignore[no-untyped-def]
     """A point [3] after expression, and how much its splat grows."""
@@ -103,8 +61,10 @@ def pose_splats(
 ) -> tuple[Array, Array, Array, Array]:
     """The first `count` of splats in one pass: means, quaternions, scales and colours after all that moves them.
 
-    rest: means [N, 3] cm, quats [N, 4], scales [N, 3] cm, colours [N, 3]; fields [G, G, 3] cm and [G', G', 3] push them
-    at place [N, 2] of 0..1, the second one, a change of colour, only the first `painted`; the rest as of `move_points`.
+    rest: means [N, 3] cm, quats [N, 4] wxyz, scales [N, 3] cm, colours [N, 3]; fields [G, G, 3] cm and [G', G', 3] push
+    them at place [N, 2] of 0..1, the second one, a change of colour, only the first `painted`; skin [N, 478]; shares
+    [N] of the head's and of the torso's motion; displacement [478, 3] cm and growth [478] (1 is none) of the mesh;
+    rotation [3] degrees, translation [3] cm, sway [3, 4] of `torso.sway`.
     """
     mesh, turn = _mesh_motion(displacement, growth), (euler_to_matrix(rotation) - np.eye(3)).astype(np.float32)
     posed = tuple(np.empty((count, array.shape[1]), np.float32) for array in rest)
@@ -142,21 +102,6 @@ def _turn_quat(rotation: Array) -> Array:
     """[4] float32 wxyz of a rotation [3] degrees, w not negative."""
     turn = matrix_to_quat(euler_to_matrix(rotation)).astype(np.float32)
     return turn if turn[0] >= 0 else -turn
-
-
-def turn_patches(quats: Array, neck: Array, rotation: Array) -> Array:
-    """Quaternions [N, 4] wxyz of splats after the head's rotation [3] degrees, of which they have their share."""
-    if not rotation.any():
-        return quats
-    turned = np.empty_like(quats)
-    _turn(quats, neck, _turn_quat(rotation), turned)
-    return turned
-
-
-@_parallel
-def _turn(quats, neck, turn, turned):  # type: ignore[no-untyped-def]
-    for i in prange(quats.shape[0]):
-        turned[i, 0], turned[i, 1], turned[i, 2], turned[i, 3] = _turned(quats[i], neck[i], turn)
 
 
 @_inner

@@ -51,17 +51,20 @@ OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colou
 DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
 
-def sample_mouths(pictures: Tensor, spans: Tensor, edges: Tensor, places: Tensor) -> Tensor:
-    """[K, D, R, C] colours of pictures [K, D, rows, columns] at places [K, R, C, 2] cm.
+def sample_mouth(picture: Tensor, span: Tensor, edges: Tensor, places: Tensor) -> Tensor:
+    """[D, R, C] colours of a picture [D, rows, columns] at places [R, C, 2] cm.
 
-    A picture's columns run over spans [K, 2], its rows over edges [K, 2, columns] there.
+    Its columns run over span [2], its rows over edges [2, columns] there.
     """
-    across = (places[..., :1] - spans[:, None, None, :1]) / (spans[:, 1] - spans[:, 0])[:, None, None, None] * 2 - 1
-    level = torch.cat([across, torch.zeros_like(across)], -1)
-    upper, lower = F.grid_sample(edges[:, :, None], level, padding_mode="border", align_corners=False).unbind(1)
+    across = (places[..., 0] - span[0]) / (span[1] - span[0]) * 2 - 1
+    upper, lower = _sampled(edges[:, None], torch.stack([across, torch.zeros_like(across)], -1))
     down = (places[..., 1] - upper) / (lower - upper) * 2 - 1
-    at = torch.stack([across[..., 0], down], -1)
-    return F.grid_sample(pictures, at, padding_mode="border", align_corners=False)
+    return _sampled(picture, torch.stack([across, down], -1))
+
+
+def _sampled(picture: Tensor, places: Tensor) -> Tensor:
+    """[D, R, C] of [D, rows, columns] at places [R, C, 2] of -1..1."""
+    return F.grid_sample(picture[None], places[None], padding_mode="border", align_corners=False)[0]
 
 
 def cheek_colour(image: Array, landmarks: Array) -> Array:
@@ -218,9 +221,8 @@ def _own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array
     span, edges = lip_edges(rest_lips, OWN_COLUMNS)
     places = at.copy()
     places[..., 1] -= lower_share(down) * (lower_level(lips) - lower_level(rest_lips))
-    picture = torch.from_numpy(np.concatenate([layer.own, layer.own_share[None]]))[None]
-    sides, borders, where = (torch.from_numpy(x).float()[None] for x in (span, edges, places))
-    return np.asarray(sample_mouths(picture, sides, borders, where)[0].numpy())
+    picture = np.concatenate([layer.own, layer.own_share[None]])
+    return np.asarray(sample_mouth(*(torch.from_numpy(x).float() for x in (picture, span, edges, places))).numpy())
 
 
 def mouth_points(layer: MouthLayer) -> PointLayer:

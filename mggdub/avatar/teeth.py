@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mggdub.compiled import compiled
-from mggdub.types import Array
+from mggdub.types import LUMA, Array
 
-LUMA = (0.299, 0.587, 0.114)
 SOFT = 0.03  # cm, width of an edge
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mggdub.geometry.rotation import plane_similarity
-from mggdub.types import Array
+from mggdub.types import LUMA, Array
 
 PATCH = 64  # px, side of a face turned upright
 # Where the eyes and the mouth lie in the patch, px, and the landmarks whose means they are.
@@ -29,7 +29,7 @@ LONGEST_SIDE = 480  # px that a picture is thinned to before it is shrunk
 def face_look(pixels: Array, landmarks: Array) -> Array:
     """[168] float32: pattern and colours of a face in a picture [H, W, 3] uint8, turned upright; landmarks [478, 3]."""
     patch = _upright(pixels, landmarks)
-    grey = ndimage.gaussian_filter(patch @ np.array([0.299, 0.587, 0.114], np.float32), BLUR)[INNER].ravel()
+    grey = ndimage.gaussian_filter(patch @ np.array(LUMA, np.float32), BLUR)[INNER].ravel()
     grey = grey - grey.mean()
     colours = np.concatenate([np.log(patch[spot].mean((0, 1)) + DARK) for spot in SPOTS])
     return np.concatenate([grey / max(float(np.linalg.norm(grey)), 1e-6), colours]).astype(np.float32)

@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.types import Array
+from mggdub.types import LUMA, Array
 
 MOST_DB = 100.0  # PSNR of equal pictures
 TAPS, SIGMA = 11, 1.5  # SSIM's window
@@ -50,7 +50,7 @@ def ssim_of_moments(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) 
 
 def grey(picture: Array) -> Array:
     """[H, W] float64, luma 0..255."""
-    return picture @ np.array([0.299, 0.587, 0.114])
+    return picture @ np.array(LUMA)
 
 
 def sharpness(picture: Array) -> float:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from mggdub.compiled import compiled
 from mggdub.geometry.camera import crop_matrix, project_with, projection_slopes
 from mggdub.geometry.rotation import cross_matrix, rotvec_to_matrix
-from mggdub.types import Array
+from mggdub.types import LUMA, Array
 
 SIZE = 224  # px, side of the crops that are aligned
 WINDOW = 17  # px, in which contrast is local
@@ -60,7 +60,7 @@ class Alignment:
 
 def levels(crop: Array) -> list[Array]:
     """Local contrast [SIZE, SIZE] of a crop [SIZE, SIZE, 3] uint8, from coarse to fine."""
-    grey = crop @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = crop @ np.array(LUMA, np.float32)
     detail = grey - ndimage.uniform_filter(grey, WINDOW)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(detail * detail, WINDOW), 0))  # sums run, and round below 0
     contrast = detail / (spread + DARK)

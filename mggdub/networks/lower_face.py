@@ -20,13 +20,13 @@ from mggdub.networks.shaping import (
     CELL,
     DECIDED,
     LIGHT,
-    LUMA,
     SMOOTH,
     TEETH_LIGHT,
     UNLIT,
     fold,
     shape_change,
 )
+from mggdub.types import LUMA
 from mggdub.weights import fitting, load, network
 
 NAME = "lower_face"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from mggdub.compiled import compiled
+from mggdub.types import LUMA
 
 CELL = 2  # px, side of what is one pixel to the network
 SMOOTH = (1, 4, 6, 4, 1)  # of changes beyond the lips
 DECIDED = (0.04, 0.14)  # of 0..1, coarse change: none and all of the fine one
-LUMA = (0.299, 0.587, 0.114)
 BRIGHT = (0.3, 0.5)  # luma of teeth: between the lips, none and all of what is kept light
 LIGHT, TEETH_LIGHT = (0.0, 2.5), (0.9, 1.05)  # least and most times as bright: anything there, and what is kept
 BETWEEN = 0.5  # of a change that is made between the lips

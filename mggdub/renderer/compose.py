@@ -19,6 +19,7 @@ from numba import extending, prange, types
 from numba.core import cgutils
 
 from mggdub.compiled import compiled
+from mggdub.types import VIDEO_LUMA
 
 LANES = 8  # neighbouring pixels that are worked on at once
 PAD = 2  # px that `padded` textures go on beyond their edges
@@ -615,7 +616,7 @@ def _to_yuv(both, begin, first, last, pair, width, luma, chroma):  # type: ignor
 def _light(red, green, blue):  # type: ignore[no-untyped-def]
     """Replace green by the light of a row, red and blue by what they have more."""
     for x in range(green.shape[0]):
-        light = f4(0.2126) * red[x] + f4(0.7152) * green[x] + f4(0.0722) * blue[x]
+        light = f4(VIDEO_LUMA[0]) * red[x] + f4(VIDEO_LUMA[1]) * green[x] + f4(VIDEO_LUMA[2]) * blue[x]
         green[x] = light
         red[x] -= light
         blue[x] -= light

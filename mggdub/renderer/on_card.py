@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mggdub.renderer.compose import APART, LEAST, MOSTLY
-from mggdub.types import Array
+from mggdub.types import VIDEO_LUMA, Array
 
 Value = TypeVar("Value", Array, Tensor)
-LIGHT = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
+LIGHT = np.array(VIDEO_LUMA)
 LUMA, BLUE, RED = 219 / 255, 224 / 255 / 8 / 1.8556, 224 / 255 / 8 / 1.5748  # the gains of `compose._to_yuv`
 
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.animation.deform import turn_patches
+from mggdub.animation.card_head import quat_products
 from mggdub.avatar.values import SOLID
 from mggdub.avatar.visible import halved
 from mggdub.evaluation.perceptual import VGG16_POOLED, Vgg
+from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.geometry.sampling import sample_grid
 from mggdub.metrics.pixels import ssim_of_moments
 from mggdub.networks.head import GRID, Grids, HeadNet
@@ -71,9 +72,14 @@ def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussia
     mouth, radii = one.mouth_colors[moment], one.mouth_radii[moment][:, None].expand(-1, 3)
     colors = torch.cat([colors, mouth, one.colors[one.mouth.stop :]])
     scales = torch.cat([scales[:solid], radii, scales[one.mouth.stop :]])
-    quats = torch.from_numpy(turn_patches(one.quats, one.neck.numpy(), one.rotation[moment]))
-    head = Gaussians(x, quats, scales, opacities, colors)
+    head = Gaussians(x, turned(one.quats, one.neck.numpy(), one.rotation[moment]), scales, opacities, colors)
     return coarse(head, one) if "densify" in one.without else head, motion, shade
+
+
+def turned(quats: Array, share: Array, rotation: Array) -> Tensor:
+    """Quaternions [N, 4] wxyz of splats after their share [N] of the head's rotation [3] degrees."""
+    turn = quat_products(matrix_to_quat(euler_to_matrix(rotation))[None])[0]
+    return torch.from_numpy((quats + share[:, None] * quats @ turn).astype(np.float32))
 
 
 def coarse(head: Gaussians, one: Sample) -> Gaussians:

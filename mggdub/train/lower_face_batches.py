@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mggdub.networks.lower_face import SIZE
 from mggdub.train.common import held_out
-from mggdub.types import Array
+from mggdub.types import LUMA, Array
 
 LIGHT, TINT = (0.75, 1.25), (0.92, 1.08)  # factors of what is seen
 TILT, SIZES, SHIFT = 6.0, (0.92, 1.1), 3.0  # degrees, factors and px by which a window is laid otherwise
@@ -135,7 +135,7 @@ def moved(picture: Tensor, flow: Tensor) -> Tensor:
 @torch.no_grad()
 def laid_over(batch: Windows) -> Tensor:
     """[B, 3, S, S]: what is true, laid over what was drawn by a smooth flow (Lucas and Kanade 1981)."""
-    light = torch.tensor([0.299, 0.587, 0.114], device=batch.true.device).view(1, 3, 1, 1)
+    light = torch.tensor(LUMA, device=batch.true.device).view(1, 3, 1, 1)
     inside, *grays = (F.avg_pool2d(x, 2) for x in (batch.inside, *((p * light).sum(1, True) for p in batch[1:])))
     aim, true = (gray - blurred(gray, FLOW_SMOOTH) for gray in grays)
     trust, flow = 1 - F.max_pool2d(inside, 3, 1, 1), torch.zeros_like(true).expand(-1, 2, -1, -1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mggdub.animation import deform
+from mggdub.animation import card_head, deform
 from mggdub.avatar import shares
 from mggdub.face.mesh import (
     CHIN,
@@ -16,12 +16,21 @@ from mggdub.face.mesh import (
     outline,
 )
 from mggdub.face.skin import skin_weights
+from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.geometry.sampling import add_sampled
 
 ZERO = np.zeros(3, np.float32)
 NO_SWAY = np.zeros((3, 4), np.float32)
 CHIN_FOLLOWER = np.isin(np.arange(478), CHIN).astype(np.float32)[None] / len(CHIN)
 SAME = np.ones(478, np.float32)  # no growth
+
+
+def move(means: np.ndarray, *motion: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, quaternions and scales of splats of size 1 that no basis pushes; motion as of `pose_splats`."""
+    count = len(means)
+    quats, scales = np.tile(np.array([[1.0, 0, 0, 0]], np.float32), (count, 1)), np.ones((count, 3), np.float32)
+    nowhere, field = np.zeros((count, 2), np.float32), np.zeros((2, 2, 3), np.float32)
+    return deform.pose_splats((means, quats, scales, scales), (field, field), nowhere, 0, *motion, count)[:3]
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +72,13 @@ def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
     skin = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 50, 0))
     still = np.zeros((478, 3), np.float32)
     neck = np.linspace(0, 1, 50).astype(np.float32)
-    moved, grown = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, NO_SWAY)
-    assert moved == pytest.approx(means, abs=1e-5) and (grown == 1).all()
-    turned, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, np.array([3.0, 10, 2]), ZERO, NO_SWAY)
+    moved, quats, grown = move(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, NO_SWAY)
+    assert moved == pytest.approx(means, abs=1e-5) and (grown == 1).all() and (quats == [1, 0, 0, 0]).all()
+    turned, _, _ = move(means, skin, (neck, 1 - neck), still, SAME, np.array([3.0, 10, 2]), ZERO, NO_SWAY)
     assert turned[0] == pytest.approx(means[0], abs=1e-5)
     down = np.zeros((3, 4), np.float32)
     down[1, 3] = 2
-    swayed, _ = deform.move_points(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, down)
+    swayed, _, _ = move(means, skin, (neck, 1 - neck), still, SAME, ZERO, ZERO, down)
     assert swayed - means == pytest.approx((1 - neck)[:, None] * [0, 2, 0], abs=1e-5)
     pivot = np.array(PIVOT)
     assert np.linalg.norm(turned[-1] - pivot) == pytest.approx(np.linalg.norm(means[-1] - pivot), rel=1e-4)
@@ -80,7 +89,7 @@ def test_followers_go_where_the_chin_goes() -> None:
     down[list(CHIN), 1] = 2
     points = np.zeros((4, 3), np.float32)
     follow, whole = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 4, 0)), np.ones(4, np.float32)
-    moved, grown = deform.move_points(points, follow, (whole, 0 * whole), down, SAME * 1.5, ZERO, ZERO, NO_SWAY)
+    moved, _, grown = move(points, follow, (whole, 0 * whole), down, SAME * 1.5, ZERO, ZERO, NO_SWAY)
     assert grown == pytest.approx(1.5)
     assert moved == pytest.approx(np.tile([0, 2.0, 0], (4, 1)), abs=1e-5)
 
@@ -100,11 +109,24 @@ def test_splats_are_posed_in_one_pass_as_in_steps() -> None:
     pushed, shown = means.copy(), colors.copy()
     add_sampled(fields[0], place, pushed)
     add_sampled(fields[1], place[:painted], shown[:painted])
-    moved, grown = deform.move_points(pushed, skin, shares, *motion)
-    steps = moved, deform.turn_patches(quats, shares[0], motion[2]), scales * grown[:, None], shown
+    displacement, growth, rotation, shift, sway = motion
+    followed, turn = pushed + skin @ displacement, euler_to_matrix(rotation) - np.eye(3)
+    by_head = (followed - PIVOT) @ turn.T + shift
+    moved = followed + shares[0][:, None] * by_head + shares[1][:, None] * (followed @ sway[:, :3].T + sway[:, 3])
+    grown = scales * (1 + skin @ (growth - 1))[:, None]
+    by_turn = card_head.quat_products(matrix_to_quat(euler_to_matrix(rotation))[None])[0]
+    steps = moved, quats + shares[0][:, None] * quats @ by_turn, grown, shown
     for one, other in zip(found, steps, strict=True):
         assert len(one) == first
         np.testing.assert_allclose(one, other[:first], atol=1e-5)
+
+
+def test_patches_turn_with_the_head_and_not_with_the_collar() -> None:
+    neck, still = np.array([0.0, 1.0], np.float32), np.zeros((478, 3), np.float32)
+    skin = sparse.csr_matrix(np.repeat(CHIN_FOLLOWER, 2, 0))
+    _, turned, _ = move(np.zeros((2, 3), np.float32), skin, (neck, 0 * neck), still, SAME, [0.0, 90, 0], ZERO, NO_SWAY)
+    assert turned[0] == pytest.approx([1, 0, 0, 0])
+    assert np.abs(turned[1]) == pytest.approx([np.sqrt(0.5), 0, np.sqrt(0.5), 0], abs=1e-6)
 
 
 def test_stretched_skin_is_noticed_where_it_is(mesh: tuple[np.ndarray, np.ndarray]) -> None:

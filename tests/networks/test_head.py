@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from mggdub.animation import animate
-from mggdub.animation.deform import turn_patches
 from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry import sampling
 from mggdub.geometry.camera import crop_camera, project, unproject
@@ -95,11 +94,3 @@ def test_bases_move_and_colour_what_lies_at_their_place(models: Models, avatar: 
     solid = np.arange(len(low)) < avatar.hidden.stop
     recoloured = (after.colors - before.colors).abs().amax(1).numpy()
     assert recoloured[solid & low].min() > 1e-6 and recoloured[~solid].max() == 0
-
-
-def test_patches_turn_with_the_head_and_not_with_the_collar() -> None:
-    quats = np.tile(np.array([[1.0, 0, 0, 0]], np.float32), (2, 1))
-    turned = turn_patches(quats, np.array([0.0, 1.0], np.float32), np.array([0.0, 90, 0]))
-    assert turned[0] == pytest.approx([1, 0, 0, 0])
-    assert np.abs(turned[1]) == pytest.approx([np.sqrt(0.5), 0, np.sqrt(0.5), 0], abs=1e-6)
-    assert turn_patches(quats, np.ones(2, np.float32), np.zeros(3)) is quats
