@@ -35,7 +35,11 @@ intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, whic
 
 
 def _kernel(parallel: bool) -> Any:
-    return compiled(parallel=parallel, **_MATH)
+    """What kernels call becomes part of them.
+
+    A copy of its own might round otherwise, and would be called in the process that compiles it alone.
+    """
+    return compiled(parallel=parallel, forceinline=not parallel, **_MATH)
 
 
 class _Lanes:
