@@ -143,7 +143,7 @@ def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
         >>> len(mggdub.video_track("render.mp4", models))
         6
     """
-    return track_video(_path("video", video), _given("models", models, Models).eyes).track
+    return track_video(_path("video", video), _given("models", models, Models)).track
 
 
 def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
@@ -279,8 +279,8 @@ def _alike(frames: Iterable[Array]) -> Iterator[Array]:
     for index, frame in enumerate(frames):
         shape = np.shape(frame)
         if getattr(frame, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-            found = f"{list(shape)} {getattr(frame, 'dtype', type(frame).__name__)}"
-            raise UsageError(f"Frame {index} is {found}; give arrays [H, W, 3] uint8.")
+            given = f"{list(shape)} {getattr(frame, 'dtype', type(frame).__name__)}"
+            raise UsageError(f"Frame {index} is {given}; give arrays [H, W, 3] uint8.")
         if shape != (size := size or shape):
             raise UsageError(f"Frame {index} is {shape[1]}x{shape[0]} px, the first is {size[1]}x{size[0]}.")
         yield frame

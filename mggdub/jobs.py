@@ -162,7 +162,7 @@ def _drive(
     `played` is the track file of `options.drive`, if it is one and has been read.
     """
     if options.drive:
-        drive = play_file(played, models.expression) if played else read_drive(options.drive, models.eyes, progress)
+        drive = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
         limited = held_back(drive.track) if options.liveliness else 0
         return replace(drive, track=apply_options(resample(drive, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
@@ -179,7 +179,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     if _has_picture(source):
         models.load(WATCHING)
         progress(Stage.DRIVE, 0, 1)
-        drive = track_video(source, models.eyes, progress)
+        drive = track_video(source, models, progress)
     else:
         sound = read_audio(source)
         models.load(HEARING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -27,15 +26,6 @@ HEARING = ("speech", "motion", "expression")  # a track of a recording
 WATCHING = ("faces", "geometry", "expression")  # a track of a video
 PLAYING = ("expression",)  # a track of a file
 DRAWING = ("expression", "lower_face", "head")  # frames of an avatar and a track
-
-
-@dataclass(frozen=True, eq=False)
-class Eyes:
-    """What looks at a driving video."""
-
-    faces: FaceFinder
-    geometry: GeometryNet
-    expression: ExpressionBasis
 
 
 def choose_device(wanted: str) -> str:
@@ -97,11 +87,6 @@ class Models:
     def motion(self) -> MotionBank:
         """People's motion while they speak."""
         return load_motion()
-
-    @property
-    def eyes(self) -> Eyes:
-        """Those that look at a driving video."""
-        return Eyes(self.faces, self.geometry, self.expression)
 
     def load(self, names: tuple[str, ...]) -> None:
         """Load these now, so that what is missing or damaged is told before there is work. Raises InputError."""

@@ -57,7 +57,7 @@ def video(
 
 @pytest.fixture(scope="module")
 def tracked(video: Path, models: Models) -> Performance:
-    return driving.track_video(video, models.eyes)
+    return driving.track_video(video, models)
 
 
 def correlation(one: Array, other: Array) -> float:
@@ -95,7 +95,7 @@ def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
     path = tmp_path / "turned.mp4"
     frames = (np.ascontiguousarray(np.rot90(frame, quarters)) for _, frame in read_video(video))
     write_video(path, frames, fps=Fraction(FPS), size=(256, 256), crf=5)
-    found = driving.track_video(path, models.eyes)
+    found = driving.track_video(path, models)
     assert found.held == tracked.held
     assert np.abs(found.track.rotation - tracked.track.rotation).max() < 1.5
     assert np.abs(found.track.translation - tracked.track.translation)[:, :2].max() < 0.3  # depth trembles anyway
@@ -114,7 +114,7 @@ def test_no_face_at_all_is_said(tmp_path: Path, models: Models) -> None:
     path = tmp_path / "wall.mp4"
     write_video(path, iter([np.full((96, 128, 3), 128, np.uint8)] * 2), fps=Fraction(FPS), size=(128, 96))
     with pytest.raises(InputError, match="No human face"):
-        driving.track_video(path, models.eyes)
+        driving.track_video(path, models)
 
 
 def test_the_first_frame_is_the_photo_and_contact_is_absolute(models: Models) -> None:
@@ -222,7 +222,7 @@ def cut_video(tmp_path_factory: pytest.TempPathFactory, head_png: Path) -> tuple
 
 
 def test_after_a_cut_all_begins_anew(cut_video: tuple[Path, Path], models: Models) -> None:
-    both, alone = (driving.track_video(path, models.eyes) for path in cut_video)
+    both, alone = (driving.track_video(path, models) for path in cut_video)
     assert both.cuts == (pytest.approx(10 / FPS, abs=1e-3),) and alone.cuts == () and both.held == 0
     after, single = slice(10, None), alone.track
     assert np.abs(both.track.rotation[10]).max() < 1e-5 and np.abs(both.track.translation[10]).max() < 1e-5
@@ -288,8 +288,8 @@ def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: M
     frames = [frame.copy() for _, frame in read_video(cut_video[1])]
     wall = [np.full_like(frames[0], 128)] * 4
     write_video(tmp_path / "one.mp4", iter(frames[:1]), fps=Fraction(FPS), size=(256, 256))
-    one = driving.track_video(tmp_path / "one.mp4", models.eyes)
+    one = driving.track_video(tmp_path / "one.mp4", models)
     assert len(one.track) == 1 and np.abs(one.track.rotation).max() < 1e-5 and len(resample(one, 25)) == 1
     write_video(tmp_path / "late.mp4", iter(wall + frames), fps=Fraction(FPS), size=(256, 256), crf=4)
-    late = driving.track_video(tmp_path / "late.mp4", models.eyes)
+    late = driving.track_video(tmp_path / "late.mp4", models)
     assert late.held == 4 and late.cuts == () and np.abs(late.track.translation[:5]).max() < 1e-5

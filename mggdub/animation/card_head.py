@@ -48,8 +48,8 @@ class Skin:
 
     def _stretch(self, displacement: Tensor) -> Tensor:
         """[B, 478] as `deform.stretch`."""
-        seen = (self.mesh + displacement)[..., :2]
-        length = (seen[:, self.edges[0]] - seen[:, self.edges[1]]).norm(dim=-1)
+        flat = (self.mesh + displacement)[..., :2]
+        length = (flat[:, self.edges[0]] - flat[:, self.edges[1]]).norm(dim=-1)
         ratio = F.pad((length / self.resting).clamp(1, deform.MAX_STRETCH), (0, 1), value=1.0)  # [B, E + 1]
         return ratio[:, self.around].amax(-1)
 
@@ -153,9 +153,9 @@ class CardHead:
 
     def _carried(self, means: Tensor, colors: Tensor) -> Tensor:
         """[B, N, 8]: colours, then what `rasterize.render_placed` says of places, then 1."""
-        seen = means @ self.matrix + self.shift
-        away = (self.places - seen[..., :2] / seen[..., 2:]) * self.placed
-        placed, ones = self.placed.expand(len(means), -1, -1), torch.ones_like(seen[..., :1])
+        projected = means @ self.matrix + self.shift
+        away = (self.places - projected[..., :2] / projected[..., 2:]) * self.placed
+        placed, ones = self.placed.expand(len(means), -1, -1), torch.ones_like(projected[..., :1])
         return torch.cat([colors, placed, away, away.square().sum(-1, keepdim=True), ones], -1)
 
 
@@ -193,7 +193,7 @@ def _projection(camera: Camera) -> tuple[Array, Array]:
 
 def _sampled(basis: Array, avatar: HeadAvatar, stop: int | None) -> Array:
     """[K, 3 * N]: a basis [K, 3, S, S] where the splats lie, nothing for those from `stop` on."""
-    found = np.zeros((len(basis), len(avatar.crop_uv), 3), np.float32)
-    for plane, out in zip(basis, found, strict=True):
+    sampled = np.zeros((len(basis), len(avatar.crop_uv), 3), np.float32)
+    for plane, out in zip(basis, sampled, strict=True):
         add_sampled(np.ascontiguousarray(plane.transpose(1, 2, 0)), avatar.crop_uv[:stop], out[:stop])
-    return found.reshape(len(basis), -1)
+    return sampled.reshape(len(basis), -1)

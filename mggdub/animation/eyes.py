@@ -29,19 +29,19 @@ FOLLOWED = tuple([_unit(f"{name}{side}") for name in LID_FOLLOWS] for side in ("
 ARCH = np.sin(np.linspace(0, np.pi, len(LIDS[0]) + 2)[1:-1])  # along a lid, 1 in its middle
 
 
-def shut(drivers: Array, own: Array) -> Array:
-    """[2], left and right: how far the eyes are closed, 0 as in the photo or wider, 1 shut; drivers and own [32]."""
-    now, before = drivers[list(BLINKS)], own[list(BLINKS)]
+def shut(drivers: Array, photo: Array) -> Array:
+    """[2], left and right: how far the eyes are closed, 0 as in the photo or wider, 1 shut; drivers and photo [32]."""
+    now, before = drivers[list(BLINKS)], photo[list(BLINKS)]
     return np.clip((now - before) / np.maximum(SHUT * (1 - before), NEARLY_SHUT), 0, 1)
 
 
-def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers: Array, own: Array) -> None:
+def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers: Array, photo: Array) -> None:
     """Let the lids of `displacement` [478, 3] cm from the photo's mesh [478, 3] meet when shut, and turn the irises.
 
-    In place. drivers and own [32] are the state now and the photo's.
+    In place. drivers and photo [32] are the state now and the photo's.
     """
-    turn = drivers - own
-    for blink, closed, pairs, units in zip(BLINKS, shut(drivers, own), LIDS, FOLLOWED, strict=True):
+    turn = drivers - photo
+    for blink, closed, pairs, units in zip(BLINKS, shut(drivers, photo), LIDS, FOLLOWED, strict=True):
         upper, lower = np.array(pairs).T
         opening = np.clip((mesh[lower, 1] - mesh[upper, 1]).max() / OPEN, 0, 1)
         displacement[upper, 1] += opening * (turn[units] @ list(LID_FOLLOWS.values())) * ARCH
@@ -49,7 +49,7 @@ def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers:
             continue
         displacement[lower, 1] -= closed * LOWER_RISE * ARCH
         place = mesh[:, 1] + displacement[:, 1]
-        raised = place[upper] - (drivers[blink] - own[blink]) * basis.motion[blink, upper, 1]  # but for the blink
+        raised = place[upper] - (drivers[blink] - photo[blink]) * basis.motion[blink, upper, 1]  # but for the blink
         displacement[upper, 1] = raised + closed * (place[lower] + OVERLAP - raised) - mesh[upper, 1]
     for iris, (outwards, inwards, down, up), sign in zip(IRISES, LOOKS, (1, -1), strict=True):
         x, y = sign * OUTWARDS * (turn[outwards] - turn[inwards]), DOWN * turn[down] - UP * turn[up]

@@ -84,8 +84,8 @@ class Animator:
         return to_card(given, self.device)
 
     def _states(self, state: Array) -> tuple[Array, Array]:
-        own = self.avatar.photo_drivers
-        return state, np.broadcast_to(own, (len(state), len(own))).copy()
+        photo_state = self.avatar.photo_drivers
+        return state, np.broadcast_to(photo_state, (len(state), len(photo_state))).copy()
 
     @torch.no_grad()
     def render(self, given: dict[str, Tensor], clock: Stopwatch, planes: bool) -> Tensor:

@@ -27,8 +27,8 @@ SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before t
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 
-def retarget(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Array:
-    """[T, 32] drivers that play a track on a photo whose own state is `own` [32].
+def retarget(basis: ExpressionBasis, photo: Array, track: ExpressionTrack) -> Array:
+    """[T, 32] drivers that play a track on a photo whose own state is `photo` [32].
 
     Expressions are relative: the track's first frame is the photo's own, unless it is an extreme one. Contact is not:
     eyes that close and lips that meet in the track do so on the photo; the mouth's opening eases from the photo's to
@@ -38,18 +38,18 @@ def retarget(basis: ExpressionBasis, own: Array, track: ExpressionTrack) -> Arra
     drivers = track.drivers
     far = np.concatenate([np.full(count, FAR_UNIT), FAR_MODE * basis.mode_std])
     usual = np.median(drivers, 0)
-    rest = np.clip(drivers[0], np.minimum(usual - far, own), np.maximum(usual + far, own)).astype(np.float32)
-    moved = own + (drivers - rest)
+    rest = np.clip(drivers[0], np.minimum(usual - far, photo), np.maximum(usual + far, photo)).astype(np.float32)
+    moved = photo + (drivers - rest)
     for blink in expression.BLINKS:
         first, lid = drivers[0, blink], usual[blink]
-        if min(lid, own[blink]) - NEAR_LID < first < max(lid, own[blink]) + NEAR_LID:
+        if min(lid, photo[blink]) - NEAR_LID < first < max(lid, photo[blink]) + NEAR_LID:
             lid = first
-        left = (1 - own[blink]) / max(1 - lid, NEAR_LID)  # of the way to shut, against the driver's
+        left = (1 - photo[blink]) / max(1 - lid, NEAR_LID)  # of the way to shut, against the driver's
         away = drivers[:, blink] - lid
-        moved[:, blink] = own[blink] + away * np.where(away > 0, left, 1)
-    moved[:, :count] = np.clip(moved[:, :count], np.minimum(own[:count], LOWEST_UNIT), np.maximum(own[:count], 1))
+        moved[:, blink] = photo[blink] + away * np.where(away > 0, left, 1)
+    moved[:, :count] = np.clip(moved[:, :count], np.minimum(photo[:count], LOWEST_UNIT), np.maximum(photo[:count], 1))
     start = smoothstep((track.times - track.times[0]) / EASE)
-    before = expression.lip_gap(basis, own[count:])
+    before = expression.lip_gap(basis, photo[count:])
     gap = before + (expression.lip_gap(basis, drivers[:, count:]) - before) * start
     moved[:, count:] = expression.with_gap(basis, moved[:, count:], gap)
     return moved.astype(np.float32)
@@ -64,28 +64,28 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     drivers = track.drivers.copy()
     units = DRIVERS - LIP_MODES
     start = sampling.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
-    own = avatar.photo_drivers + start * (awake(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
-    drivers[:, :units] = on_top(own[:, :units], drivers[:, :units])
-    drivers[:, units:] = own[:, units:] + (drivers[:, units:] - own[:, units:]) * start
+    photo = avatar.photo_drivers + start * (awake(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
+    drivers[:, :units] = on_top(photo[:, :units], drivers[:, :units])
+    drivers[:, units:] = photo[:, units:] + (drivers[:, units:] - photo[:, units:]) * start
     return drivers.astype(np.float32)
 
 
-def awake(own: Array) -> Array:
+def awake(photo: Array) -> Array:
     """[32]: a photo's state [32] with eyes open that were about to close; their gaze, which is low, goes level."""
-    state = own.copy()
-    closed = own[list(expression.BLINKS)].mean()
+    state = photo.copy()
+    closed = photo[list(expression.BLINKS)].mean()
     asleep = sampling.smoothstep((closed - DROWSY[0]) / (DROWSY[1] - DROWSY[0]))
     for blink, side in zip(expression.BLINKS, ("Left", "Right"), strict=True):
         down = DRIVING_UNITS.index(BLENDSHAPES.index(f"eyeLookDown{side}"))
-        state[blink] += asleep * (AWAKE - own[blink])
-        state[down] -= asleep * max(own[down], 0)
+        state[blink] += asleep * (AWAKE - photo[blink])
+        state[down] -= asleep * max(photo[down], 0)
     return state
 
 
-def on_top(own: Array, units: Array) -> Array:
+def on_top(photo: Array, units: Array) -> Array:
     """Units [T, k] on top of a photo's own [T, k] or [k]: all of one is all of it, less than none little less."""
-    raised = own + units * (1 - own)
-    lowered = np.maximum(own + units, np.minimum(own, LOWEST_UNIT))
+    raised = photo + units * (1 - photo)
+    lowered = np.maximum(photo + units, np.minimum(photo, LOWEST_UNIT))
     return np.where(units > 0, raised, lowered)
 
 

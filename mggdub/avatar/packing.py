@@ -94,12 +94,12 @@ def _inflated(name: str, data: bytes | memoryview, size: int) -> bytes:
     """The bytes of a stream that must have `size`. Raises ValueError; takes no memory beyond that size."""
     stream = zlib.decompressobj()
     try:
-        found = stream.decompress(data, size + 1)
+        inflated = stream.decompress(data, size + 1)
     except zlib.error as error:
         raise ValueError(f"{name} cannot be unpacked") from error
-    if len(found) != size or not stream.eof or stream.unused_data:
+    if len(inflated) != size or not stream.eof or stream.unused_data:
         raise ValueError(f"{name} has another size than it says")
-    return found
+    return inflated
 
 
 def _code_type(coding: Coding, kind: np.dtype[np.generic]) -> np.dtype[np.generic]:

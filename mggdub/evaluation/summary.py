@@ -114,20 +114,9 @@ def summarize(
         numbers |= of_shots(gathered, fps)
     skipped: list[str] = []
     if info.has_audio:
-        sound = read_audio(video)
-        skipped += sound_notes(video, sound)
-        quiet = silent(sound, times) & has_face
-        numbers["end_difference"] = 1000 * (numbers["seconds"] - sound.duration)
-        numbers["silence_seconds"] = float(quiet.sum() / fps)
-        if quiet.sum() >= 5:
-            numbers["silence_lip_std"] = 100 * float(lips[quiet].std())
-        in_step = sound_lag(lips[has_face], times[has_face], sound) if moves else (0.0, 0.0)
-        numbers["sound_lag"], numbers["sound_lag_r"] = in_step
-        judged = sync.sync_judge(judges.sync, gathered.curve("mouth")[has_face], times[has_face], sound)
-        if judged:
-            numbers["sync_d_mgg"], numbers["sync_c_mgg"], numbers["sync_offset"] = judged
-        else:
-            skipped.append(f"Sync was not judged: it takes {sync.SHORTEST / RATE} s of sound and a face.")
+        heard, unheard = of_sound(video, fps, gathered, judges)
+        numbers |= heard
+        skipped += unheard
     else:
         skipped.append("What needs sound was not measured: the video has none.")
     if has_reference:
@@ -155,6 +144,28 @@ def summarize(
         features[1],
         tuple(skipped),
     )
+
+
+def of_sound(video: Path, fps: float, gathered: Gathered, judges: Judges) -> tuple[dict[str, float], list[str]]:
+    """What the video's sound says of its picture, and what it does not."""
+    times, lips = np.array(gathered.times), gathered.curve("lips")
+    has_face = np.isfinite(lips)
+    sound = read_audio(video)
+    notes, quiet = list(sound_notes(video, sound)), silent(sound, times) & has_face
+    numbers = {
+        "end_difference": 1000 * (float(times[-1] + 0.5 / fps) - sound.duration),
+        "silence_seconds": float(quiet.sum() / fps),
+    }
+    if quiet.sum() >= 5:
+        numbers["silence_lip_std"] = 100 * float(lips[quiet].std())
+    moves = np.nanstd(lips) > MOTIONLESS
+    in_step = sound_lag(lips[has_face], times[has_face], sound) if moves else (0.0, 0.0)
+    numbers["sound_lag"], numbers["sound_lag_r"] = in_step
+    judged = sync.sync_judge(judges.sync, gathered.curve("mouth")[has_face], times[has_face], sound)
+    if judged:
+        numbers["sync_d_mgg"], numbers["sync_c_mgg"], numbers["sync_offset"] = judged
+        return numbers, notes
+    return numbers, [*notes, f"Sync was not judged: it takes {sync.SHORTEST / RATE} s of sound and a face."]
 
 
 def of_shots(gathered: Gathered, fps: float) -> dict[str, float]:

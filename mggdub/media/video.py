@@ -75,25 +75,25 @@ class VideoReport:
 def probe(path: Path) -> VideoInfo:
     """Size, rate, duration of the moving picture of a file. Raises UsageError or InputError."""
     try:
-        found = contents(check_input(path))
-        picture = first_picture(path, found.pictures[0].index) if found.pictures else None
+        media = contents(check_input(path))
+        picture = first_picture(path, media.pictures[0].index) if media.pictures else None
     except NotMedia as problem:
         raise _no_video(path, problem.refused) from problem
-    if not found.pictures:
+    if not media.pictures:
         raise _no_video(path, refused=False)
     if picture is None:
         raise InputError(
             f"{path} holds no picture that can be decoded (it is damaged, of a rare kind, or larger than 8192x4320); "
             "convert it to MP4 first."
         )
-    track = found.pictures[0]
+    track = media.pictures[0]
     width, height = _upright(path, picture)
     return VideoInfo(
         width=width,
         height=height,
         fps=_plain_rate(track.fps),
-        duration=found.duration,
-        has_audio=bool(found.sounds),
+        duration=media.duration,
+        has_audio=bool(media.sounds),
         rotation=picture.rotation,
         index=track.index,
     )

@@ -39,7 +39,7 @@ from mggdub.geometry.camera import (
 )
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.video import probe, read_video
-from mggdub.models import Eyes
+from mggdub.models import Models
 from mggdub.motion import limits, torso
 from mggdub.motion.alignment import SIZE, TrackedPoints, refine_poses
 from mggdub.motion.shots import settled
@@ -72,21 +72,21 @@ MOST_ANCHORS = 1500  # of the torso
 TURNED_AWAY = 25.0  # degrees between a shot's first pose and its typical one, from which on the latter is its reference
 
 
-def read_drive(path: Path, eyes: Eyes, progress: Progress = silent) -> Performance:
+def read_drive(path: Path, models: Models, progress: Progress = silent) -> Performance:
     """A track file (.csv) or a driving video. Raises UsageError or InputError."""
     if path.suffix.lower() == ".csv":
-        return play_file(read_track(path), eyes.expression)
-    return track_video(path, eyes, progress)
+        return play_file(read_track(path), models.expression)
+    return track_video(path, models, progress)
 
 
-def track_video(path: Path, eyes: Eyes, progress: Progress = silent) -> Performance:
+def track_video(path: Path, models: Models, progress: Progress = silent) -> Performance:
     """Expression, pose and torso of the largest face of a video; the last two relative to its first frame.
 
     Where the video cuts they begin anew. Frames without a face repeat the one before (at the start: the first that has
     one). Raises UsageError or InputError, also if there is no face at all.
     """
     info = probe(path)
-    watched = _followed(path, eyes, progress)
+    watched = _followed(path, models, progress)
     stamps = [one.stamp for one in watched]
     shots = [list(shot) for _, shot in groupby((one for one in watched if one.face), lambda one: one.shot)]
     if not shots:
@@ -103,13 +103,13 @@ def track_video(path: Path, eyes: Eyes, progress: Progress = silent) -> Performa
     chosen = {one.stamp for shot in shots for one in shot}
     has_face = np.array([one.stamp in chosen for one in watched])
     latest = np.maximum(np.cumsum(has_face) - 1, 0)  # [T] of the faces that are seen
-    parts = _of_shots(path, shots, times[has_face], eyes)
+    parts = _of_shots(path, shots, times[has_face], models)
     track = ExpressionTrack(times, *(values[latest] for values in parts))
     cuts = tuple(shot[0].stamp for shot in shots[1:])
     return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts, path if info.has_audio else None)
 
 
-def _followed(path: Path, eyes: Eyes, progress: Progress) -> list[Sighting]:
+def _followed(path: Path, models: Models, progress: Progress) -> list[Sighting]:
     """Where the face is in all frames of a video. Raises InputError if there are too many."""
     info = probe(path)
     expected = round(info.duration * info.fps)
@@ -127,10 +127,10 @@ def _followed(path: Path, eyes: Eyes, progress: Progress) -> list[Sighting]:
             yield stamp, frame
 
     check(info.duration, expected)
-    return settled(list(sightings(frames(), eyes.faces)))
+    return settled(list(sightings(frames(), models.faces)))
 
 
-def _of_shots(path: Path, shots: list[list[Sighting]], times: Array, eyes: Eyes) -> list[Array]:
+def _of_shots(path: Path, shots: list[list[Sighting]], times: Array, models: Models) -> list[Array]:
     """What `_measured` gives, of all shots; times [T] s of their frames."""
     chosen = {one.stamp for shot in shots for one in shot}
     frames = (frame for stamp, frame in _rising(path) if stamp in chosen)
@@ -142,7 +142,7 @@ def _of_shots(path: Path, shots: list[list[Sighting]], times: Array, eyes: Eyes)
         def again(index: int, shot: list[Sighting] = shot) -> Array:
             return next(frame for stamp, frame in _rising(path) if stamp == shot[index].stamp)
 
-        units, modes, rotation, shift, sway = _measured(islice(frames, len(faces)), faces, eyes, again)
+        units, modes, rotation, shift, sway = _measured(islice(frames, len(faces)), faces, models, again)
         shift, sway = limits.recentred(times[start : start + len(faces)], shift, sway)
         if parts:
             units = expression.from_rest(units, parts[0][0])
@@ -163,13 +163,13 @@ def _rising(path: Path) -> Iterator[tuple[float, Array]]:
 
 
 def _measured(
-    frames: Iterable[Array], faces: list[Face], eyes: Eyes, again: Callable[[int], Array]
+    frames: Iterable[Array], faces: list[Face], models: Models, again: Callable[[int], Array]
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Units [T, 52], lip modes [T, 8], rotation [T, 3] degrees, translation [T, 3] cm and torso [T, 4] of a person.
 
     `again` is asked for one of the frames once more where the first cannot be the reference of the others.
     """
-    basis, crop = eyes.expression, head_crop(np.median([face.landmarks for face in faces[:5]], 0))
+    basis, crop = models.expression, head_crop(np.median([face.landmarks for face in faces[:5]], 0))
     landmarks = crop.to_crop(np.stack([face.landmarks for face in faces]))  # [T, 478, 3]
     blendshapes = np.stack([face.blendshapes for face in faces])
     points = fit_person(landmarks[:: -(-len(landmarks) // FITTED)])[0][list(RIGID)]
@@ -178,7 +178,7 @@ def _measured(
     rotations, translations = (np.concatenate(pose) for pose in zip(*poses, strict=True))
     first = reference_frame(rotations)
     picture = again(first) if first else None
-    net = eyes.geometry
+    net = models.geometry
     rotations, translations, sway = steady_poses(frames, crop, landmarks, rotations, translations, net, first, picture)
     meshes = np.concatenate(
         [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]

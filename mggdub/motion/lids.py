@@ -81,8 +81,8 @@ def apart(bank: MotionBank) -> tuple[MotionBank, Blinks]:
         rest[first:last] = _straight(np.minimum(opened, LOW), last - first)
         closed = ((lids[first:last] - rest[first:last]) / (1 - rest[first:last])).mean(1)
         closing[k, inside] = np.clip(closed, 0, 1)
-        own = units[first:last] - _straight(units[[first, last - 1]], last - first)
-        beside[k, inside] = (own + own[:, SWAPPED]) / 2
+        moved = units[first:last] - _straight(units[[first, last - 1]], last - first)
+        beside[k, inside] = (moved + moved[:, SWAPPED]) / 2
         beside[k, :, LIDS] = 0
         units[first:last] -= beside[k, inside]
     units[:, LIDS] = rest

@@ -65,8 +65,8 @@ def person_levels(bank: MotionBank) -> Array:
     squares = _spread(bank, bank.pose[:, :3]), _spread(bank, bank.units[:, BROWS])
     means = np.stack([np.bincount(person_of, values) for values in squares], 1) / np.bincount(person_of)[:, None]
     spreads = np.sqrt(np.maximum(means, 1e-12))
-    found: Array = spreads / np.median(spreads, 0)
-    return found
+    relative: Array = spreads / np.median(spreads, 0)
+    return relative
 
 
 def lowering(bank: MotionBank) -> Array:
@@ -78,8 +78,8 @@ def lowering(bank: MotionBank) -> Array:
     person_of, raised = _person_of(bank), [k for k in BROWS if k not in LOWERED]
     squares = [np.bincount(person_of, _spread(bank, bank.units[:, columns])) for columns in (LOWERED, raised)]
     down, up = np.sqrt(np.stack(squares) / np.bincount(person_of)) + FAINT
-    found: Array = np.log(down / up)
-    return found
+    lean: Array = np.log(down / up)
+    return lean
 
 
 def unlikeness(bank: MotionBank, levels: Array, k: int) -> Array:
@@ -90,8 +90,8 @@ def unlikeness(bank: MotionBank, levels: Array, k: int) -> Array:
     """
     ways, apart = lowering(bank), np.square(np.log(levels / levels[k])).sum(1)
     apart = apart + SAME_BROWS * np.square(ways - ways[k])
-    found: Array = np.minimum(apart, MOST_UNLIKE)[np.searchsorted(np.unique(bank.persons), bank.persons)]
-    return found
+    unlike_in_takes: Array = np.minimum(apart, MOST_UNLIKE)[np.searchsorted(np.unique(bank.persons), bank.persons)]
+    return unlike_in_takes
 
 
 def _person_of(bank: MotionBank) -> Array:

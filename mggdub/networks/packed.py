@@ -33,8 +33,8 @@ class _PackedConv(nn.Module):
         """As the convolution's, but of its own type."""
         ready = x.to(self.kind, memory_format=torch.channels_last)
         convolve: Any = torch.ops.mkldnn._convolution_pointwise
-        found: Tensor = convolve(ready, self.packed, self.bias, *self.sizes, self.groups, "none", [], "")
-        return found
+        output: Tensor = convolve(ready, self.packed, self.bias, *self.sizes, self.groups, "none", [], "")
+        return output
 
 
 @torch.inference_mode()

@@ -96,7 +96,7 @@ def evaluate_clip(
     }
     found["ours, still"] = dubbed("ours_still", sound)
     found["ours, natural"] = dubbed("ours_natural", sound, "natural")
-    drive = resample(read_drive(clip, models.eyes), float(info.fps))
+    drive = resample(read_drive(clip, models), float(info.fps))
     drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
     found["driven"] = made("driven", animate.animate(avatar, models, drive, relative=True))
     found["ceiling"] = made("ceiling", _ceiling(avatar, models, drive, clip, pictures))

@@ -54,7 +54,7 @@ def drive_of(clip: Path, models: Models, cache: Path) -> ExpressionTrack:
     """The clip's own track; read once and kept."""
     names = [f.name for f in fields(ExpressionTrack)]
     if not cache.exists():
-        track = resample(read_drive(clip, models.eyes), float(probe(clip).fps))
+        track = resample(read_drive(clip, models), float(probe(clip).fps))
         save_arrays(cache, {name: getattr(track, name) for name in names})
     with np.load(cache) as file:
         return ExpressionTrack(**{name: file[name] for name in names})
