@@ -33,7 +33,7 @@ ALLOWED = {
     "motion": BASE | {"models"},
     "metrics": BASE | {"motion"},
     "avatar": BASE | {"inpainting", "models", "metrics", "renderer"},
-    "animation": BASE | {"avatar", "models", "motion", "renderer"},
+    "animation": BASE | {"avatar", "metrics", "models", "motion", "renderer"},
     "checks": BASE | ACTS | {"metrics"},
     "inspection": BASE | ACTS | {"metrics"},
     "jobs": BASE | ACTS | {"checks", "inpainting"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mggdub.animation.folds import folds_open
 from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.on_card import Animator
+from mggdub.animation.poses import FrameMotion, FramePose
 from mggdub.animation.retarget import ease_from_photo, retarget
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
@@ -29,27 +29,6 @@ from mggdub.types import Array, ExpressionTrack, Gaussians
 
 # Of the way to shut, where a lid's layer begins to show and where it is opaque; and what of it covers the fold.
 LID_SHOWS, FOLD_GOES = (0.4, 0.9), (0.72, 0.92)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameMotion:
-    """What moves a head in one frame."""
-
-    displacement: Array  # [478, 3] cm, of the mesh from the photo's own
-    rotation: Array  # [3] degrees
-    translation: Array  # [3] cm
-    sway: Array  # [3, 4] of `torso.sway`
-    state: Array  # [42] what weighs the bases
-    shown: tuple[float, ...]  # of opacity: the photo's own mouth, the left and the right lid, and above their creases
-
-
-@dataclass(frozen=True, eq=False)
-class FramePose(FrameMotion):
-    """What a head does in one frame, before the learned bases play a part."""
-
-    growth: Array  # [478] of the splats
-    opacities: Array  # [N]
-    mouth: tuple[Array, Array]  # colours [M, 3] and radii [M] cm of the mouth's points
 
 
 def frame_motions(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from mggdub.animation import card_head
 from mggdub.animation.card_head import CardHead
 from mggdub.animation.card_lower_face import CardLowerFace
 from mggdub.animation.compositor import Compositor
+from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.mouth import paint_mouth
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import mesh
@@ -26,9 +26,6 @@ from mggdub.renderer.compose import FINEST, PAD
 from mggdub.renderer.gsplat import placed_splatter
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array
-
-if TYPE_CHECKING:
-    from mggdub.animation.animate import FrameMotion
 
 FRAMES = 32  # at once, of small pictures
 PIXELS = 1 << 23  # that change in frames that are worked on at once, if it is more than one

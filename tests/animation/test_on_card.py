@@ -12,12 +12,13 @@ from scipy import ndimage
 
 from mggdub.animation import animate as animation
 from mggdub.animation import on_card
-from mggdub.animation.animate import FrameMotion, animate, frame_motions, posed_gaussians
+from mggdub.animation.animate import animate, frame_motions, posed_gaussians
 from mggdub.animation.card_lower_face import fill, find_windows
 from mggdub.animation.compositor import photo_places
 from mggdub.animation.folds import folds_open
 from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, filled, find_window
 from mggdub.animation.on_card import Animator, at_once
+from mggdub.animation.poses import FrameMotion
 from mggdub.avatar import build
 from mggdub.avatar.mouth import photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
