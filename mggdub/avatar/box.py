@@ -158,6 +158,16 @@ def _box_camera(head: Portrait, crop_px: Array) -> Camera:
     return Camera(K, viewmat, crop_px.shape[1], crop_px.shape[0])
 
 
+def over_crop(view: RenderView, picture: Array) -> Array:
+    """[512, 512] float32: a picture [h, w] of the rendered box at the crop's pixels; its edge goes on beyond it."""
+    first = view.crop_px[0, 0].astype(np.float64)
+    steps = np.stack([view.crop_px[0, -1] - first, view.crop_px[-1, 0] - first], 1)
+    steps /= [view.crop_px.shape[1] - 1, view.crop_px.shape[0] - 1]
+    at = np.arange(CROP_SIZE) + 0.5
+    columns, rows = np.einsum("ij,jhw->ihw", np.linalg.inv(steps), np.stack(np.meshgrid(at, at)) - first[:, None, None])
+    return ndimage.map_coordinates(picture.astype(np.float32), [rows, columns], order=1, mode="nearest")
+
+
 def box_sides(view: RenderView) -> list[tuple[tuple[float, float], float]]:
     """The rendered box in the crop: for each side its outward normal n and the limit of n p of its pixels p."""
     turn = complex(np.exp(-1j * np.radians(view.head.crop.angle)))

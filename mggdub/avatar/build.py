@@ -25,10 +25,11 @@ from mggdub.avatar.box import (
     look_wider,
     lowest_rows,
     output_size,
+    over_crop,
     render_box,
     render_view,
 )
-from mggdub.avatar.collars import with_collars
+from mggdub.avatar.collars import skin_spreads, with_collars
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
 from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.file import as_saved
@@ -42,11 +43,13 @@ from mggdub.avatar.plate import (
     below_shoulders,
     head_hole,
     make_plate,
+    neck_column,
     plate_alpha,
+    seen_body,
     soft_hole,
     veiled_opacity,
 )
-from mggdub.avatar.spots import find_spots
+from mggdub.avatar.spots import DRAWN, find_spots
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
 from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
@@ -55,6 +58,7 @@ from mggdub.avatar.visible import (
     person_and_depth,
     photo_mouth,
     visible_gaussians,
+    with_wisps,
 )
 from mggdub.face.expression import photo_state, vertex_motion
 from mggdub.face.portrait import check_face, choose_face, company, portrait
@@ -129,6 +133,7 @@ class Regions:
     head_share: Array  # [h, w] the same in the box
     torso_share: Array  # [512, 512] of the torso's motion
     matte: Array  # [h, w] of what is drawn as the head
+    spreads: Array | None  # [h, w] of the face's colours, how far a colour lies from them
 
 
 def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
@@ -139,8 +144,10 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     share = shares.neck_weights(head.landmarks, dressed, lowest_rows(view), px_cm)
     torso = torso_matte(head.landmarks, clothes_share(maps.labels), maps.matte, px_cm)
     head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
-    matte = head_matte(view, person, clothes, head_share)
-    return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte)
+    matte = with_wisps(_target(study), head_matte(view, person, clothes, head_share), person, view.cm_per_px)
+    unlike = skin_spreads(head, maps)
+    spreads = None if unlike is None else sample_crop(unlike, view.crop_px / 2)
+    return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, spreads)
 
 
 def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
@@ -148,24 +155,27 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     head, basis = study.head, models.expression
     view = render_view(head, study.scale, study.box)
     target, regions = _target(study), find_regions(study, view)
-    hole, jaw = head_hole(view, regions.matte), behind_jaw(view, regions.person, regions.head_share, regions.clothes)
-    jaw = np.maximum(jaw, below_shoulders(view, regions.person, hole))
+    hole = head_hole(view, regions.matte)
+    column = neck_column(view, regions.person, regions.head_share, regions.clothes)
+    body = seen_body(target, regions.person, hole, view.cm_per_px)
+    jaw = np.maximum(behind_jaw(view, body, regions.clothes, column), below_shoulders(view, body, hole))
     filled = hole & (regions.head_share > 0.02)
-    throat = bare_throat(view, regions.person, regions.clothes)
-    painted, background = _behind_head(study, target, filled, regions.person, view.cm_per_px)
-    plate = make_plate(target, filled, regions.person, jaw, throat, background)
+    throat = bare_throat(view, regions.person, regions.clothes, regions.spreads)
+    painted, background = _behind_head(study, target, filled, body, view.cm_per_px)
+    plate = make_plate(target, filled, body, jaw, throat, background, column)
 
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)
-    visible, colors = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
+    visible, looks = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
 
     at_rest = mesh - vertex_motion(basis, study.drivers)
     on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
     mouth = build_mouth(head, mesh, at_rest, on_surface[:, 2])
-    hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap)
+    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 1.0))
+    hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap, covered)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:
         visible, hidden = _veiled(study, visible, pixels, hidden)
@@ -173,7 +183,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
     layers = [
-        beyond_layer(view, colors, regions.matte, regions.head_share, regions.depth, basis.triangles),
+        beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),
         join_layers([hidden, behind]),
         mouth_points(mouth),

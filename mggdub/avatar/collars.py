@@ -21,6 +21,7 @@ BRIGHTNESS = 0.5  # of a difference in brightness counts, since shadows change i
 UNLIKE_SKIN = 4.0  # spreads of the face's colours
 LIKE_CLOTHES = 0.35  # of a colour's logarithms
 REACH = 3.0  # cm that a collar goes on beyond what is known of it
+LEAST_COLLAR = 0.5  # cm² of one; the shadow between a neck and a shirt is smaller
 THROAT = 2.5  # cm from the middle within which a neck is bare skin
 JAW = 0.2  # cm outside the face's outline
 ABOVE = 1.0  # cm above the corners of the jaw
@@ -43,8 +44,21 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     place &= np.linalg.norm(colours - known, axis=-1) < LIKE_CLOTHES
     place &= _spreads(colours, colours[skin]) > UNLIKE_SKIN
     place &= distance_inside(~seed) * cm < REACH
-    found = ndimage.binary_propagation(seed, mask=seed | place) & ~seed
+    found = _no_specks(ndimage.binary_propagation(seed, mask=seed | place) & ~seed, LEAST_COLLAR / cm**2)
     return np.maximum(clothes, ndimage.gaussian_filter(found.astype(np.float32), 0.5))
+
+
+def _no_specks(found: Array, least: float) -> Array:
+    """What of a mask [H, W] bool hangs together over `least` px."""
+    parts, _ = ndimage.label(found)
+    return np.asarray(found & (np.bincount(parts.ravel())[parts] >= least))
+
+
+def skin_spreads(head: Portrait, maps: GeometryMaps) -> Array | None:
+    """[256, 256] float32: how many spreads of the face's colours every colour lies from them; None without a face."""
+    colours = _logarithms(head.image[::2, ::2])
+    skin = _lower_face(head.landmarks[:, :2] / 2) & (maps.labels[..., SKIN] > SURE)
+    return _spreads(colours, colours[skin]).astype(np.float32) if skin.sum() >= LEAST else None
 
 
 def _logarithms(image: Array) -> Array:

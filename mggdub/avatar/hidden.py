@@ -21,6 +21,7 @@ from mggdub.networks.head import HeadNet
 from mggdub.types import CLOTHES, CROP_SIZE, HAIR, Array, GeometryMaps, Portrait
 
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
+OPAQUE = 0.75  # of what is before the hidden side; less shows the background
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 
 
@@ -35,15 +36,23 @@ def inner_colors(image: Array, mask: Array, rim: Array) -> Array:
 
 
 def hidden_layer(
-    head: Portrait, maps: GeometryMaps, surface: Array, head_share: Array, triangles: Array, overlap: bool = False
+    head: Portrait,
+    maps: GeometryMaps,
+    surface: Array,
+    head_share: Array,
+    triangles: Array,
+    overlap: bool = False,
+    covered: Array | None = None,
 ) -> PointLayer:
     """The side the photo does not show: mirrored points where they do not overlap, and a shell behind the rim.
 
     surface [512, 512] cm; head_share [512, 512] of the crop. `overlap`: mirrored points stay where they overlap visible
-    ones, as if there were no voxel filter (for comparisons).
+    ones, as if there were no voxel filter (for comparisons). covered [512, 512] 0..1, if it is known, is how opaque the
+    visible side is: nothing hides behind what shows the background.
     """
     camera, depth = halved(head.camera), surface[::2, ::2]
-    solid = ndimage.binary_erosion(maps.matte[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
+    opaque = maps.matte if covered is None else np.where(covered < OPAQUE, 0, maps.matte)
+    solid = ndimage.binary_erosion(opaque[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
     above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[CHIN_TIP, 1])[:, None]
     mask = solid & (maps.labels[..., CLOTHES] < 0.5) & above
     visible = surface_points(mask, depth, camera)

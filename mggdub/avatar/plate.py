@@ -16,10 +16,14 @@ from mggdub.types import Array
 BAND = 0.15  # cm round the head that is filled, too
 NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
 BELOW_CHIN, THROAT_REACH = 1.0, 5.0  # cm below and beside the chin where the neck is the neck
+COLLAR_END = 0.5  # cm that a collar goes on upwards
+LIKE_SKIN, LEAST_BARE = 2.5, 0.5  # spreads of the face's colours; cm, width of the least that counts as a throat
 COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clothes, too
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 BESIDE_FACE = 1.0  # cm beside the face, within which no background is seen below a collar; farther out hair hangs
+DOUBTED, UNLIKE_BACKGROUND, DOUBT_REACH = 0.1, 0.15, 3.0  # of the matte; of colours; cm from what is sure
+SHOULDER_END = 1.0  # cm beside a head that tell how high a shoulder is there
 SHOULDER_EDGE = 4  # px from a body to the background above it
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 
@@ -46,19 +50,26 @@ def veiled_opacity(opacity: Array, alpha: Array) -> Array:
 
 
 def make_plate(
-    image: Array, hole: Array, person: Array, neck: Array, throat: Array, background: Array | None = None
+    image: Array,
+    hole: Array,
+    person: Array,
+    neck: Array,
+    throat: Array,
+    background: Array | None = None,
+    column: Array | None = None,
 ) -> Array:
     """The picture with `hole` filled.
 
     image [H, W, 3] float32 0..1; hole [H, W] bool, what the head covers and may uncover; person [H, W] float32,
     the matte of the whole person; neck [H, W] float32 0..1, where the fill should show body, not background; throat
     [H, W] bool of `bare_throat`, whose colours that body has; background [H, W, 3], if it is known, what lies behind
-    the person, else what lies beside is spread. Returns [H, W, 3] float32, equal to the image outside the hole.
+    the person, else what lies beside is spread; column [H, W] 0..1, if it is known, the neck, beside which there is
+    no skin of the throat. Returns [H, W, 3] float32, equal to the image outside the hole.
     """
     outside = ~hole
     if background is None:
         background = push_pull(image, (outside & (person < 0.05)).astype(np.float32))
-    body = _body(image, outside & (person > 0.95), throat)
+    body = _body(image, outside & (person > 0.95), throat, 1.0 if column is None else column)
     fill = background + (body - background) * neck[..., None]
     return image + (fill - image) * soft_hole(hole)[..., None]
 
@@ -68,7 +79,7 @@ def soft_hole(hole: Array) -> Array:
     return np.clip(distance_inside(hole) / 3.0, 0.0, 1.0).astype(np.float32)
 
 
-def _body(image: Array, known: Array, throat: Array) -> Array:
+def _body(image: Array, known: Array, throat: Array, column: Array | float) -> Array:
     """[H, W, 3]: what lies behind a head in front of its body, of what is `known` of it or skin of the throat."""
     body = push_pull(image, known.astype(np.float32))
     if not throat.any():
@@ -78,7 +89,8 @@ def _body(image: Array, known: Array, throat: Array) -> Array:
     if not known.any():
         return skin
     far, near = (distance_inside(~mask) for mask in (known, throat))
-    return body + (skin - body) * smoothstep((far - near) / (4 * blur) + 0.5)[..., None].astype(np.float32)
+    nearer = smoothstep((far - near) / (4 * blur) + 0.5) * column
+    return body + (skin - body) * nearer[..., None].astype(np.float32)
 
 
 def neck_fill(width: Array, share: Array, cm: float, column: Array | None = None) -> Array:
@@ -101,16 +113,22 @@ def head_hole(view: RenderView, matte: Array) -> Array:
     return np.asarray(ndimage.binary_dilation(matte > 0.02, iterations=max(2, round(BAND / cm))))
 
 
-def bare_throat(view: RenderView, person: Array, clothes: Array) -> Array:
-    """[h, w] bool: skin of the neck, well below the chin."""
+def bare_throat(view: RenderView, person: Array, clothes: Array, spreads: Array | None) -> Array:
+    """[h, w] bool: skin of the neck, well below the chin.
+
+    person, clothes [h, w] 0..1; spreads [h, w] how far colours lie from the face's, if that is known: a polo neck that
+    is taken for skin is none.
+    """
     marks, per_px = view.head.landmarks, cm_per_px(view.head.camera)
     below = view.crop_px[..., 1] > marks[CHIN_TIP, 1] + BELOW_CHIN / per_px
     near = np.abs(view.crop_px[..., 0] - marks[CHIN_TIP, 0]) < THROAT_REACH / per_px
-    return np.asarray(below & near & (person > 0.95) & (clothes < 0.2))
+    like_skin = True if spreads is None else spreads < LIKE_SKIN
+    bare = below & near & (person > 0.95) & (clothes < 0.2) & like_skin
+    return np.asarray(ndimage.binary_opening(bare, iterations=max(1, round(LEAST_BARE / 2 / view.cm_per_px))))
 
 
-def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Array) -> Array:
-    """[h, w] 0..1: where the plate shows body; the neck's sides turn with the head and leave background."""
+def neck_column(view: RenderView, person: Array, head_share: Array, clothes: Array) -> Array:
+    """[h, w] 0..1: where the plate shows the neck, whose sides turn with the head and leave background."""
     marks, crop_px, cm = view.head.landmarks, view.crop_px, view.crop_px_per_px * cm_per_px(view.head.camera)
     rows, per_px = crop_px[..., 1], cm_per_px(view.head.camera)
     band = (rows > marks[CHIN_TIP, 1] + 0.6 / per_px) & (rows < marks[CHIN_TIP, 1] + 2.2 / per_px)
@@ -123,11 +141,37 @@ def behind_jaw(view: RenderView, person: Array, head_share: Array, clothes: Arra
     if bare_width.max(initial=0) > 0.5:  # what stands beside a bare neck is a collar
         width = np.minimum(width, bare_width)
     bare = smoothstep(distance_inside(clothes < 0.3) * cm / 3.0)
-    throat = neck_fill(width, head_share * bare, cm, column)
-    below = np.clip((rows - marks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the corners of the jaw down
-    beside = smoothstep(1 - distance_inside(clothes < 0.5 * np.maximum(person, 0.1)) * cm / COLLAR)
-    under = below * np.maximum(throat, beside) * person  # outside the matte it can only be background
+    return neck_fill(width, head_share * bare, cm, column)
+
+
+def behind_jaw(view: RenderView, person: Array, clothes: Array, column: Array) -> Array:
+    """[h, w] 0..1: where the plate shows body: the neck of `neck_column`, and what goes on of a collar beside it."""
+    rows, cm = view.crop_px[..., 1], view.cm_per_px
+    below = np.clip((rows - view.head.landmarks[list(JAW_CORNERS), 1].mean()) / 30, 0, 1)  # from the jaw's corners down
+    bare = clothes < 0.5 * np.maximum(person, 0.1)
+    away, nearest = ndimage.distance_transform_edt(bare, return_indices=True)
+    higher = (rows[tuple(nearest)] - rows) / view.crop_px_per_px * cm  # than the collar's end, above which is none
+    beside = smoothstep(1 - away * cm / COLLAR) * smoothstep(1 - higher / COLLAR_END)
+    under = below * np.maximum(column, beside) * person  # outside the matte it can only be background
     return np.asarray(under, np.float32)
+
+
+def seen_body(image: Array, person: Array, hole: Array, cm: float) -> Array:
+    """[h, w] 0..1: the matte `person` outside a `hole` [h, w] bool with what of an image [h, w, 3] it half doubts.
+
+    What hangs together with the person, and has not the colours of the background, is the person, and so is what it
+    encloses with the head; cm of a pixel.
+    """
+    free = ~hole & (person < DOUBTED)
+    if not free.any():
+        return person
+    background = push_pull(image, free.astype(np.float32))
+    unlike = np.linalg.norm(image - background, axis=-1) > UNLIKE_BACKGROUND
+    sure = ~hole & (person > 0.95)
+    body = ndimage.binary_propagation(sure, mask=sure | (~hole & ~free & unlike))
+    body &= ndimage.distance_transform_edt(~sure) * cm < DOUBT_REACH
+    enclosed = ndimage.binary_fill_holes(body | hole) & ~hole
+    return np.where(enclosed, 1, person).astype(np.float32)
 
 
 def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
@@ -137,7 +181,7 @@ def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
     than the nose; where the head covers it, it goes from side to side and begins level.
     """
     height, width = hole.shape
-    rows = np.arange(height)[:, None]
+    rows, cm = np.arange(height)[:, None], view.crop_px_per_px * cm_per_px(view.head.camera)
     body = ~hole & (person > 0.5) & (view.crop_px[..., 1] > view.head.landmarks[NOSE_TIP, 1])
     top = np.where(body.any(0), body.argmax(0), height)  # [w]
     above = np.maximum(top - SHOULDER_EDGE, 0)
@@ -147,9 +191,23 @@ def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
         return np.zeros_like(person)
     left = np.clip(np.searchsorted(seen, columns, "right") - 1, 0, len(seen) - 2)
     across = (columns - seen[left]) / np.diff(seen)[left]
-    line = top[seen][left] + np.diff(top[seen])[left] * smoothstep(across)
+    begins, ends = _ends(seen, top[seen], SHOULDER_END / cm)
+    line = begins[left] + (ends[left + 1] - begins[left]) * smoothstep(across)
     within = ((columns >= seen[0]) & (columns <= seen[-1])) * smoothstep(1.5 - _beside_face(view) / BESIDE_FACE)
     return np.asarray(np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within, np.float32)
+
+
+def _ends(seen: Array, top: Array, reach: float) -> tuple[Array, Array]:
+    """[S] twice: the line at columns `seen` [S] with rows `top` [S], as it goes on behind what comes next and before.
+
+    Where more than a column is hidden it is as high as within `reach` px, since its last columns are half the head's.
+    """
+    gap = np.diff(seen) > 1
+    begins, ends = top.astype(float), top.astype(float)
+    for k in np.flatnonzero(gap):
+        begins[k] = top[(seen <= seen[k]) & (seen > seen[k] - reach)].min()
+        ends[k + 1] = top[(seen >= seen[k + 1]) & (seen < seen[k + 1] + reach)].min()
+    return begins, ends
 
 
 def _beside_face(view: RenderView) -> Array:

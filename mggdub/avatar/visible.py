@@ -14,7 +14,7 @@ from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.sampling import push_pull, sample_crop
+from mggdub.geometry.sampling import push_pull, sample_crop, smoothstep
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
 from mggdub.renderer.kernels import BLUR
@@ -23,10 +23,12 @@ from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryM
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
-RIM_LEEWAY = 0.3  # of colours where background was mixed in; opacities do the rest
+RIM_LEEWAY = 0.1  # of colours where background was mixed in; opacities do the rest
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
+WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
+WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
@@ -38,11 +40,12 @@ def rim(
 
     explained [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no
     clothes are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its
-    colour is a mixture of the background's and of the head's further in, the head has the latter, and the splat's
-    opacity that explains the photo.
+    colour is a mixture of the background's and of the head's further in, the head has the latter, whatever the matte
+    says, and the splat's opacity that explains the photo: what it had of the background would be a pale line on the
+    hidden side when the head turns.
     """
     deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
-    inside = distance_inside(~free)
+    inside = distance_inside(matte > 0.5)
     if not deep.any() or not free.any():
         return explained, matte, np.ones_like(matte)
     near = deep & (inside < 4 * width)
@@ -53,8 +56,9 @@ def rim(
     off = np.linalg.norm(image - background - share[..., None] * away, axis=-1)
     mixed = np.clip((length - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1) * np.exp(-((off / ON_THE_LINE) ** 2))
     beside = np.clip(2 - inside / width, 0, 1) * np.clip(bare, 0, 1)
-    mixed *= np.clip((matte - share) / 0.1, 0, 1) * beside * ~deep
-    opacity = 1 - (1 - matte - (share - matte) * mixed) ** (1 - (1 - OVERLAP) * beside)
+    mixed *= np.clip(3 - inside / width, 0, 1) * np.clip(bare, 0, 1) * ~deep
+    lower = mixed * np.clip((matte - share) / 0.1, 0, 1)
+    opacity = 1 - (1 - matte - (share - matte) * lower) ** (1 - (1 - OVERLAP) * beside)
     colors = explained + (inner - explained) * mixed[..., None]
     return colors.astype(np.float32), opacity.astype(np.float32), (1 + (RIM_LEEWAY - 1) * mixed).astype(np.float32)
 
@@ -131,6 +135,40 @@ def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Arra
     return connected_matte(matte, _at_nose(view), reach)
 
 
+def with_wisps(image: Array, matte: Array, person: Array, cm: float) -> Array:
+    """[h, w]: a head's matte with the thin hair beside it that the matte lacks; it would be left behind.
+
+    image [h, w, 3], matte and person [h, w] 0..1; cm of a pixel. Beside the head, where nothing else of a person is, a
+    pixel between the background's colour and the head's is a wisp as far as it has the latter, if it stands out from
+    what the background itself varies by.
+    """
+    solid = matte > 0.5
+    away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
+    free, far = person - matte < 0.05, (person < 0.02) & (away * cm > WISP_REACH)
+    if not solid.any() or not far.any():
+        return matte
+    background = push_pull(image, far.astype(np.float32))
+    width = max(1, round(RIM / cm))
+    inner = push_pull(image, ndimage.binary_erosion(solid, iterations=width).astype(np.float32))
+    inner = inner[tuple(nearest)]
+    toward = inner - background
+    length = np.linalg.norm(toward, axis=-1)
+    share = ((image - background) * toward).sum(-1) / np.maximum(length**2, 1e-6)
+    apart = np.linalg.norm(image - background, axis=-1)
+    off = np.linalg.norm(image - background - share[..., None] * toward, axis=-1)
+    unlike = apart / np.maximum(_varies(image, far, WISP_AROUND / cm), WISP_LEAST) - WISP_SIGMAS
+    sure = np.clip(unlike, 0, 1) * (off < 0.5 * apart) * (length > CONTRAST[1]) * free
+    wisps = np.clip(share, 0, 1) * sure * smoothstep(2 - 2 * away * cm / WISP_REACH)
+    return np.maximum(matte, wisps).astype(np.float32)
+
+
+def _varies(image: Array, free: Array, around: float) -> Array:
+    """[h, w]: standard deviation of the `free` colours [h, w] bool of an image within `around` px."""
+    weight = ndimage.gaussian_filter(free.astype(np.float32), around) + 1e-4
+    means = [ndimage.gaussian_filter(np.dstack([image, image**2])[..., k] * free, around) / weight for k in range(6)]
+    return np.sqrt(np.maximum(sum(means[k + 3] - means[k] ** 2 for k in range(3)), 0))
+
+
 def _at_nose(view: RenderView) -> tuple[int, int]:
     """Row and column of the rendered pixel nearest to the tip of the nose."""
     distance = np.abs(view.crop_px - view.head.landmarks[NOSE_TIP, :2]).sum(-1)
@@ -155,7 +193,7 @@ def visible_gaussians(
     deep: Array,
     mouth: Array,
 ) -> tuple[Gaussians, Array]:
-    """A Gaussian for every spot of the head, fitted to the photo, and the colours [h, w, 3] they began with.
+    """A Gaussian for every spot of the head, fitted to the photo, and colours and opacities [h, w, 4] as they began.
 
     target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; deep [h, w] cm;
     mouth [M] of `photo_mouth`.
@@ -163,12 +201,13 @@ def visible_gaussians(
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
     colors, opacity, leeway = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
-    gaussians = _surface_gaussians(view, spots, np.dstack([colors, opacity]), deep)
+    looks = np.dstack([colors, opacity])
+    gaussians = _surface_gaussians(view, spots, looks, deep)
     inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
     near = as_tensor(spots.of(leeway)[:, None])
     fitted = fit_photo(gaussians, view.camera, target, matte > DRAWN, background=plate, min_scale=SMALLEST, leeway=near)
-    return fitted, colors
+    return fitted, looks
 
 
 def _surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array) -> Gaussians:

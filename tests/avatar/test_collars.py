@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from mggdub.avatar.box import render_view
 from mggdub.avatar.build import find_regions, study_photo
-from mggdub.avatar.collars import with_collars
-from mggdub.avatar.plate import behind_jaw
+from mggdub.avatar.collars import skin_spreads, with_collars
+from mggdub.avatar.plate import behind_jaw, neck_column
 from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import portrait
 from mggdub.geometry.camera import cm_per_px
@@ -67,6 +67,25 @@ def test_skin_and_hair_beside_clothes_are_none(head: Portrait) -> None:
     assert with_collars(portrait, maps, cm_per_px(head.camera))[where].max() < 0.5
 
 
+def test_the_shadow_between_neck_and_shirt_is_no_collar(head: Portrait) -> None:
+    portrait, maps, where = dressed(head, NAVY)
+    rows, columns = np.nonzero(where)
+    skin, top = portrait.image.copy(), 2 * rows.min()
+    skin[top - 4 : 2 * rows.max() + 2, 2 * columns.min() + 4 :] = FLESH  # a speck of the collar is left
+    found = with_collars(replace(portrait, image=skin), maps, cm_per_px(head.camera))
+    assert np.array_equal(found, maps.labels[..., CLOTHES])
+
+
+def test_the_face_tells_which_colours_are_skin(head: Portrait) -> None:
+    portrait, maps, where = dressed(head, NAVY)
+    spreads = skin_spreads(portrait, maps)
+    assert (
+        spreads is not None and spreads[where].min() > 4 and np.median(spreads[: np.nonzero(where)[0].min() - 4]) < 2.5
+    )
+    maps.labels[:] = np.eye(6, dtype=np.float32)[CLOTHES]
+    assert skin_spreads(portrait, maps) is None
+
+
 def test_without_skin_or_clothes_nothing_changes(head: Portrait) -> None:
     portrait, maps, _ = dressed(head, NAVY)
     for only in (BACKGROUND, CLOTHES):
@@ -80,7 +99,8 @@ def test_what_goes_with_the_head_is_no_cloth_and_uncovers_cloth_beside_cloth(mod
     regions = find_regions(study, view)
     cloth = (regions.clothes > 0.55 * regions.person) & (regions.person > 0.05)
     assert cloth.sum() > 100 and regions.matte[cloth].max() < 0.01
-    body = behind_jaw(view, regions.person, regions.head_share, regions.clothes)
+    column = neck_column(view, regions.person, regions.head_share, regions.clothes)
+    body = behind_jaw(view, regions.person, regions.clothes, column)
     beside = ndimage.binary_dilation(cloth, iterations=2) & ~cloth & (regions.person > 0.95)
     lower = view.crop_px[..., 1] > study.head.landmarks[152, 1]
     assert (beside & lower).sum() > 10 and body[beside & lower].min() > 0.5

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mggdub.avatar.box import over_crop, render_view
 from mggdub.avatar.build import study_photo
 from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS, hidden_layer
 from mggdub.face.mesh import EAR_LOBES
-from mggdub.geometry.camera import head_mesh
+from mggdub.geometry.camera import head_mesh, project
 from mggdub.media.image import read_image
 from mggdub.models import Models
 from mggdub.options import RenderOptions
@@ -34,3 +35,30 @@ def test_below_the_ears_only_hair_hangs(models: Models, head_png: Path) -> None:
     haired[..., SKIN] = 0
     assert lowest(bald) < lobes + 0.5  # cm, down
     assert lowest(haired) > lobes + 2
+
+
+def test_nothing_hides_behind_what_shows_the_background(models: Models, head_png: Path) -> None:
+    study = study_photo(read_image(head_png), models, RenderOptions(size=256, preview=True))
+    everywhere = np.ones((512, 512), np.float32)
+
+    def places(covered: Array | None) -> Array:
+        arguments = study.head, study.maps, study.surface, everywhere, models.expression.triangles, False, covered
+        return project(hidden_layer(*arguments).means, study.head.camera)
+
+    all_of_it = places(None)
+    assert np.array_equal(places(everywhere), all_of_it)
+    open_air = everywhere.copy()
+    left = np.median(all_of_it[:, 0])
+    open_air[:, : int(left)] = 0.3
+    assert (places(open_air)[:, 0] < left - 4).sum() == 0 < (all_of_it[:, 0] < left - 4).sum()
+
+
+def test_a_picture_of_the_box_lies_over_the_crop(models: Models, head_png: Path) -> None:
+    study = study_photo(read_image(head_png), models, RenderOptions(size=256, preview=True))
+    view = render_view(study.head, study.scale, study.box)
+    for axis in (0, 1):
+        over = over_crop(view, view.crop_px[..., axis])
+        at = np.broadcast_to(np.arange(512) + 0.5, (512, 512))
+        inside = over_crop(view, np.ones(view.crop_px.shape[:2])) > 0
+        apart = np.abs(over - (at if axis == 0 else at.T))[64:-64, 64:-64]
+        assert inside.all() and apart.max() < 1e-2

@@ -6,10 +6,19 @@ import pytest
 from scipy import ndimage
 
 from mggdub.avatar.box import RenderView
-from mggdub.avatar.plate import below_shoulders, make_plate, neck_fill, plate_alpha
+from mggdub.avatar.plate import (
+    bare_throat,
+    behind_jaw,
+    below_shoulders,
+    make_plate,
+    neck_fill,
+    plate_alpha,
+    seen_body,
+)
 from mggdub.avatar.transparency import opaque_colors
-from mggdub.avatar.visible import foreground, rim
-from mggdub.geometry.camera import crop_camera
+from mggdub.avatar.visible import foreground, rim, with_wisps
+from mggdub.face.mesh import CHIN_TIP
+from mggdub.geometry.camera import cm_per_px, crop_camera
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
@@ -81,6 +90,80 @@ def test_the_rim_has_the_colour_of_the_hair_not_of_the_old_background() -> None:
     assert np.abs(same[0] - hair).max() < 1e-6 and same[2].min() == 1
 
 
+def test_a_rim_that_the_matte_explains_has_the_hairs_colour_too() -> None:
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    truth = np.clip((30 - np.hypot(rows, columns)) / 6, 0, 1).astype(np.float32)
+    white, hair = np.ones((96, 96, 3), np.float32), np.full((96, 96, 3), 0.2, np.float32)
+    photo = (white + (hair - white) * truth[..., None]).astype(np.float32)
+    colors, _, leeway = rim(photo, photo, truth, white, truth < 0.05, np.ones((96, 96)), 3)
+    soft = (truth > 0.1) & (truth < 0.8)
+    assert photo[soft].max() > 0.9 and colors[soft].max() < 0.25  # nor may a fit bring the background's back
+    assert leeway[soft].max() < 0.2
+
+
+def wall_with_a_head(pattern: Array) -> tuple[Array, Array, Array]:
+    """A dark head with one hair beside it before a wall [100, 100, 3]; where the hair is; the head's matte."""
+    rows, columns = np.mgrid[:100, :100]
+    head = np.hypot(rows - 50, columns - 40) < 25
+    hair = (columns == 68) & (rows > 30) & (rows < 70) & ~head
+    picture = pattern.copy()
+    picture[head | hair] = 0.1
+    return picture.astype(np.float32), hair, head.astype(np.float32)
+
+
+def test_thin_hair_beside_a_head_goes_with_it() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))
+    picture, hair, head = wall_with_a_head(0.7 + noise)
+    matte = with_wisps(picture, head, head, 0.1)
+    assert matte[hair].min() > 0.5 and matte[(head == 0) & ~hair].max() < 0.05
+    assert np.array_equal(matte[head == 1], head[head == 1])
+    clothes = np.maximum(head, hair).astype(np.float32)
+    assert with_wisps(picture, head, clothes, 0.1)[hair].max() == 0  # what is another part of the person is no hair
+
+
+def test_a_busy_background_is_not_taken_for_hair() -> None:
+    picture, _, head = wall_with_a_head(np.random.default_rng(0).choice([0.1, 0.9], (100, 100, 1)).repeat(3, 2))
+    assert with_wisps(picture, head, head, 0.1)[head == 0].max() < 0.05
+
+
+def test_beside_the_neck_there_is_no_skin_of_the_throat() -> None:
+    picture = np.full((96, 96, 3), 0.9, np.float32)
+    picture[10:60, 28:68], picture[60:, 10:86] = (0.8, 0.5, 0.4), 0.05
+    person = (picture[..., 0] < 0.85).astype(np.float32)
+    hole, neck, throat, column = np.zeros((4, 96, 96), bool)
+    hole[6:64, 24:72], neck[40:64, 28:68], throat[48:58, 32:64], column[:, 40:56] = True, True, True, True
+    plate = make_plate(picture, hole, person, neck.astype(np.float32), throat, None, column.astype(np.float32))
+    assert plate[46:54, 42:54, 0].min() > 0.6 and plate[46:54, 29:38].max() < 0.3
+    assert plate[46:54, 58:67].max() < 0.3
+
+
+def test_a_polo_neck_that_is_called_skin_is_no_throat() -> None:
+    view, person, _ = beside_a_collar(40)
+    view.head.landmarks[CHIN_TIP, :2] = 50, 20
+    spreads = np.ones((100, 100), np.float32)
+    spreads[70:] = 9  # black
+    found = bare_throat(view, person, np.zeros((100, 100)), spreads)
+    assert found[60:68].any() and not found[70:].any()
+    assert bare_throat(view, person, np.zeros((100, 100)), None)[70:90].any()  # the face's colours are not known
+
+
+def test_a_body_that_the_matte_half_doubts_is_seen_where_its_colours_are_not_the_walls() -> None:
+    picture, person, hole = (
+        np.full((100, 100, 3), 0.8, np.float32),
+        np.zeros((100, 100), np.float32),
+        np.zeros((100, 100), bool),
+    )
+    person[70:], picture[70:] = 1, 0.2
+    hole[:75, 40:60] = True
+    person[50:70, 30:40], picture[50:70, 30:40] = 0.3, 0.2  # a dark collar
+    person[50:70, 70:80] = 0.3  # a wall
+    body = seen_body(picture, person, hole, 0.1)
+    assert body[52:, 31:40].min() == 1 and np.array_equal(body[:, 60:], person[:, 60:])
+    person[55:65, 35:40] = 0  # the dark inside of the collar, between it and the head
+    assert seen_body(picture, person, hole, 0.1)[56:64, 36:40].min() == 1
+    assert np.array_equal(seen_body(picture, np.ones_like(person), hole, 0.1), np.ones_like(person))
+
+
 def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> None:
     width = np.zeros(100, np.float32)
     width[20:80] = 1
@@ -98,7 +181,8 @@ def beside_a_collar(nose: float) -> tuple[RenderView, Array, Array]:
     marks = np.zeros((478, 3), np.float32)
     marks[:, 0], marks[:, 1] = np.linspace(38, 62, 478), nose
     camera = crop_camera(np.eye(3), np.array([0, 0, 70.0]))
-    view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), head=SimpleNamespace(landmarks=marks, camera=camera))
+    seen, cm = SimpleNamespace(landmarks=marks, camera=camera), cm_per_px(camera)
+    view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), crop_px_per_px=1.0, head=seen, cm_per_px=cm)
     return cast(RenderView, view), (head | body).astype(np.float32), ndimage.binary_dilation(head, iterations=2)
 
 
@@ -112,6 +196,24 @@ def test_a_collar_goes_on_behind_the_head() -> None:
     assert below[:59].max() == 0  # nothing of a head above
     view.head.landmarks[:, 0] -= 80
     assert below_shoulders(view, person, hole)[:, 40:].max() == 0  # far beside the face hair hangs
+
+
+def test_a_shoulder_goes_on_as_high_as_it_is_just_beside_the_head() -> None:
+    view, person, hole = beside_a_collar(40)
+    before = below_shoulders(view, person, hole)
+    person[60:66, 31:34] = 0  # its last columns are half the head's
+    assert not hole[60:66, 31:34].any()
+    assert np.array_equal(below_shoulders(view, person, hole)[:, 36:64], before[:, 36:64])
+
+
+def test_clothes_beside_a_neck_do_not_rise_above_their_end() -> None:
+    view, person, _ = beside_a_collar(40)
+    clothes = np.zeros((100, 100), np.float32)
+    clothes[60:, :36] = 1
+    body = behind_jaw(view, np.ones_like(person), clothes, np.zeros_like(person))
+    per_cm = 1 / view.cm_per_px
+    assert body[80, 36] > 0.9 and body[80, int(36 + 1.5 * per_cm)] == 0  # goes on beside, and ends
+    assert body[int(59 - 0.6 * per_cm), :40].max() == 0
 
 
 def test_what_stands_higher_than_the_nose_is_no_shoulder() -> None:
