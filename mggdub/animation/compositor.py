@@ -105,9 +105,13 @@ class Compositor:
 
 
 def photo_places(avatar: HeadAvatar) -> Array:
-    """[N, 2] float32: where splats that show the photo lie in the rendered box, px; NaN for all others."""
+    """[N, 2] float32: where splats that show the photo lie in the rendered box, px; NaN for all others.
+
+    Lids show skin that lies elsewhere.
+    """
     camera = avatar.camera
     places = project(avatar.gaussians.means.numpy(), camera).astype(np.float32)
+    places[np.r_[avatar.lids]] = avatar.lid_places
     beyond = ((places < 0) | (places > [camera.width, camera.height])).any(1)
     places[beyond | ~avatar.shows_photo] = np.nan
     return places

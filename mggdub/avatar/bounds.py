@@ -46,6 +46,7 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "torso_share": ("float32", ("N",), -0.01, 1.01),
     "crop_uv": ("float32", ("N", 2), -100, 100),
     "shows_photo": ("bool", ("N",), 0, 1),
+    "lid_places": ("float32", ("L", 2), -1e4, 1e4),
     "bases.motion": ("float32", ("motions", 3, head.GRID, head.GRID), -100, 100),
     "bases.shade": ("float32", ("shades", 3, head.FINE, head.FINE), -100, 100),
     "mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
@@ -92,6 +93,7 @@ def check_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
 def _check_room(letters: dict[str, int]) -> None:
     """Raises ValueError where the sizes that no other size gives are larger than any head's."""
     _want(letters["O"] <= letters["N"], "photo_mouth has a wrong shape")
+    _want(letters["L"] <= letters["N"], "lid_places has a wrong shape")
     _want(letters["S"] <= MOST_FOLLOWED * letters["N"], "mesh_weights has a row of a wrong length")
     _want(letters["T"] <= MOST_FOLLOWED * letters["M"], "mouth_layer.skin has a row of a wrong length")
     _want(min(letters["W"], letters["H"]) >= 2, "picture has a wrong size")

@@ -31,7 +31,7 @@ from mggdub.avatar.box import (
 )
 from mggdub.avatar.collars import skin_spreads, with_collars
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
-from mggdub.avatar.eyelids import eyelid_layers, keep_creases
+from mggdub.avatar.eyelids import eyelid_detail, eyelid_layers, keep_creases
 from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
@@ -209,6 +209,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         photo_drivers=study.drivers,
         photo_mouth=np.union1d(mouth_pixels, stray),
         lids=(left_lid, right_lid),
+        lid_places=project(eyelid_detail(head, study.surface), view.camera).astype(np.float32),
         mouth=mouth_at,
         mouth_layer=mouth,
         camera=view.camera,

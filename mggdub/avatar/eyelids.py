@@ -37,7 +37,11 @@ ABOVE = (1.05, 1.15, 1.25, 1.35)  # of the way to the fold's landmarks; the brig
 # How much of the photo's skin a closed lid covers, by the same heights: of its crease hardly anything is left.
 COVERS_AT, COVERS = (1.0, 1.1, 1.2, 1.3), (0.85, 0.75, 0.5, 0.2)
 EVEN = 6.0  # columns, standard deviation, over which the skin beside a lid is taken: hairs and creases leave no streaks
-GRAIN, PATCH = 1.5, 0.4  # of the skin below the eye, whose fine structure a lid has, and of an open lid's height
+GRAIN = 1.5  # of the fine structure of the skin below the eye, which a lid has
+# From where to where below the eye, of an open lid's height, that is taken; and what is finer than splats draw.
+PATCH, DETAIL_PATCH = (-0.1, 0.3), (-0.1, 0.9)
+LIGHT, LIGHT_REACH, LIGHT_COLUMNS = 0.05, 7, 7  # how bright a light in an eye is, and crop px and columns it reaches
+NO_SKIN = 0.08  # of light, by which no skin differs from what surrounds it
 SOFT = 4.0  # crop px, standard deviation: of the photo's own skin above the fold, which what covers it turns into
 WAY = (0.5, 0.9)  # cm to go until an eye is shut, for its fold not to be covered at all, and wholly
 # As logarithms: what is so much darker than a closed lid would be there is a brow, hair or a rim of glasses, no fold.
@@ -123,8 +127,7 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     """
     lid = lid_shape(head, side)
     rows = lid_rows(lid, _travel(head, lid, side))
-    places = _places(lid.lashes, lid.up, rows.places).reshape(-1, 2)
-    means = unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
+    means = _on_surface(head, surface, _places(lid.lashes, lid.up, rows.places))
     count = len(means)
     colors, solid = lid_look(head, lid, side, rows)
     return PointLayer(
@@ -134,8 +137,52 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
         _follow(lid, side, rows.carried),
         np.ones(count, np.float32),
         (SOLID * solid).reshape(count).astype(np.float32),
-        np.repeat((rows.heights >= 0) & (rows.heights < OWN_LOOK), COLUMNS),
+        lid_detail(head, lid, side, rows)[1].ravel(),
     )
+
+
+def _on_surface(head: Portrait, surface: Array, places: Array) -> Array:
+    """[N, 3] cm: what lies at places [..., 2] crop px of the photo."""
+    places = places.reshape(-1, 2)
+    return unproject(places, sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)), head.camera)
+
+
+def lid_detail(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[Array, Array]:
+    """Whose detail a lid's points have, [R, C, 2] crop px, and whether they have any, [R, C] bool.
+
+    The strip has its own, but where a light lies against the lashes: it would glow on the closed eye. There, and above
+    it, it is that of the skin below the eye.
+    """
+    image = head.image.astype(np.float32) / 255
+    lights = ndimage.maximum_filter(_fine(image).mean(-1, keepdims=True), (LIGHT_REACH, LIGHT_REACH, 1))
+    lit = ndimage.maximum_filter1d(sample_crop(lights, lid.lashes)[:, 0], LIGHT_COLUMNS) > LIGHT
+    own = ((rows.heights >= 0) & (rows.heights < OWN_LOOK))[:, None] & ~lit
+    skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH)
+    places = np.where(own[..., None], _places(lid.lashes, lid.up, rows.places), skin)
+    return places, own | (is_skin(image, skin) & (rows.heights >= 0)[:, None])
+
+
+def is_skin(image: Array, places: Array) -> Array:
+    """[...] bool: whether there is no edge (glasses, lashes, moles) next to places [..., 2] crop px."""
+    edges = np.abs(_fine(image)).mean(-1, keepdims=True)
+    near = ndimage.maximum_filter(edges, (5, 5, 1))
+    return np.asarray(sample_crop(near, places)[..., 0] < NO_SKIN)
+
+
+def _below(lid: LidShape, rows: LidRows, below: Array, patch: tuple[float, float]) -> Array:
+    """[R, C, 2] crop px: for a lid's points, places between two heights of `patch` under `below` [C, 2], to and fro.
+
+    Heights are of an open lid's; so the skin is nowhere stretched.
+    """
+    high = np.linalg.norm(lid.up, axis=1)
+    size = patch[1] - patch[0]
+    to_and_fro = np.abs((rows.closed / np.maximum(size * high, 1e-3) + 1) % 2 - 1)
+    return np.asarray(below + ((patch[1] - size * to_and_fro) * high)[..., None] * [0, 1])
+
+
+def _fine(image: Array) -> Array:
+    """[H, W, 3]: what is finer than a lid's shading."""
+    return np.asarray(image - ndimage.gaussian_filter(image, (2, 2, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +252,8 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     """
     image = head.image.astype(np.float32) / 255
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
-    back_and_forth = np.abs((rows.closed / np.maximum(PATCH * high, 1e-3) + 1) % 2 - 1)
-    down = (0.3 - PATCH * back_and_forth) * high
-    patch = below + down[..., None] * [0, 1]
-    grain = sample_crop(image - blurred(image, 2, patch), patch)
+    grain = sample_crop(_fine(image), _below(lid, rows, below, PATCH))
+    grain -= grain.mean(0)  # what is repeated all along a column would be a streak
     skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
     corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
     skin = corner + (skin - corner) * towards_ends()[:, None]
@@ -325,3 +370,13 @@ def follow_margin(share: Array, crease: Array) -> Array:
 def eyelid_layers(head: Portrait, surface: Array) -> tuple[PointLayer, PointLayer]:
     """The left and the right upper lid; surface [512, 512] camera z cm of the photo."""
     return upper_lid(head, surface, "Left"), upper_lid(head, surface, "Right")
+
+
+def eyelid_detail(head: Portrait, surface: Array) -> Array:
+    """[L, 3] cm: what of the photo the detail of the points of both `eyelid_layers` is taken from."""
+    found = []
+    for side in ("Left", "Right"):
+        lid = lid_shape(head, side)
+        places, _ = lid_detail(head, lid, side, lid_rows(lid, _travel(head, lid, side)))
+        found.append(_on_surface(head, surface, places))
+    return np.concatenate(found)

@@ -32,7 +32,7 @@ from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 7
+FORMAT = 8
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
@@ -235,6 +235,7 @@ def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
         photo_drivers=array["photo_drivers"],
         photo_mouth=array["photo_mouth"],
         lids=(_as_range(left), _as_range(right)),
+        lid_places=array["lid_places"],
         mouth=_as_range(of["mouth"]),
         mouth_layer=MouthLayer(
             means=array["mouth_layer.means"],

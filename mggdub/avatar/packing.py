@@ -40,6 +40,7 @@ CODINGS: dict[str, Coding] = {
     "torso_share": Coding(14, LIST),
     "crop_uv": Coding(15, LIST),  # a sixty-fourth of a crop's pixel
     "shows_photo": EXACT,
+    "lid_places": Coding(8, LIST),  # 1/256 px
     "bases.motion": Coding(15, GRID),
     "bases.shade": Coding(13, GRID),
     "mesh": EXACT,

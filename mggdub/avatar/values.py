@@ -109,6 +109,7 @@ class HeadAvatar:
     photo_drivers: Array  # [32] float32, the photo's own expression
     photo_mouth: Array  # [M] int64, those of the photo's own open mouth
     lids: tuple[slice, slice]  # the points of the left and the right lid
+    lid_places: Array  # [L, 2] float32, px of the rendered box, whose detail the points of both lids have
     mouth: slice  # the points of the mouth's inside
     mouth_layer: MouthLayer  # what colours them in every frame
     camera: Camera  # of the rendered box
@@ -127,6 +128,7 @@ class HeadAvatar:
         check_shape("torso_share", self.torso_share, len(self.gaussians))
         check_shape("crop_uv", self.crop_uv, len(self.gaussians), 2)
         check_shape("shows_photo", self.shows_photo, len(self.gaussians))
+        check_shape("lid_places", self.lid_places, sum(lid.stop - lid.start for lid in self.lids), 2)
         check_shape("plate", self.plate, self.box.height, self.box.width, 3)
         if len(self.advice) > MOST_ADVICE or not all(is_sentence(line) for line in self.advice):
             raise ValueError("advice is no list of sentences")

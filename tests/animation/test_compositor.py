@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from mggdub.animation.animate import animate
-from mggdub.animation.compositor import Compositor, own_state
+from mggdub.animation.compositor import Compositor, own_state, photo_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.avatar.visible import foreground
 from mggdub.metrics.pixels import psnr
@@ -49,6 +49,16 @@ def test_a_head_drawn_at_half_its_size_is_sharp_at_rest_and_turned(
     assert rest > 0.97 and min(moved) > 0.8
     plain = replace(compositor, detail=np.zeros_like(compositor.detail))
     assert sharp(avatar, plain.rgb(plain.draw(own_state(avatar)), STILL)) / photo < rest
+
+
+def test_lids_have_the_detail_of_their_own_places(avatar: HeadAvatar) -> None:
+    other = replace(avatar, lid_places=np.full_like(avatar.lid_places, 20))
+    lid = avatar.lids[1]
+    shown = photo_places(other)[lid]
+    assert (shown[avatar.shows_photo[lid]] == 20).all() and np.isnan(shown[~avatar.shows_photo[lid]]).all()
+    assert np.array_equal(
+        photo_places(other)[: lid.start - len(shown)], photo_places(avatar)[: lid.start - len(shown)], True
+    )
 
 
 def test_planes_and_frames_show_the_same(avatar: HeadAvatar, compositor: Compositor) -> None:

@@ -22,6 +22,7 @@ from mggdub.avatar.eyelids import (
     is_fold,
     keep_creases,
     lash_height,
+    lid_detail,
     lid_parts,
     lid_rows,
     lid_shape,
@@ -98,6 +99,44 @@ def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> 
     strip = slice((FRINGE + 5) * COLUMNS, (FRINGE + 9) * COLUMNS)  # between the lash line and what becomes skin
     at = project(lid.means[strip] + [0, 0, LID_FORWARD], photo.camera)
     assert lid.colors[strip, :2] == pytest.approx(at[:, ::-1] / CROP_SIZE, abs=0.015)
+
+
+def detail_of(photo: Portrait) -> tuple[Array, Array, Array]:
+    """Places and whether there is any of `lid_detail`, and the places of the lid's own points."""
+    lid = lid_shape(photo, "Right")
+    rows = lid_rows(lid, np.full(COLUMNS, 12.0))
+    return *lid_detail(photo, lid, "Right", rows), lid.lashes + rows.places[..., None] * lid.up
+
+
+def test_lights_in_the_eye_stay_off_a_closed_lid() -> None:
+    photo, middle, strip = head(), COLUMNS // 2, slice(FRINGE, FRINGE + 8)
+    places, has, own = detail_of(photo)
+    assert has[strip].all() and not has[:FRINGE].any() and places[strip] == pytest.approx(own[strip])
+    x, y = lid_shape(photo, "Right").lashes[middle].astype(int)
+    image = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
+    image[y + 1 : y + 3, x - 1 : x + 1] = 1
+    places, _, own = detail_of(head(image))
+    assert places[strip, 2] == pytest.approx(own[strip, 2])
+    assert (places[strip, middle, 1] > y + 8).all()  # skin below the eye
+
+
+def test_a_lid_has_no_detail_of_glasses_below_the_eye() -> None:
+    _, bare, _ = detail_of(head())
+    image = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
+    rim = int(head().landmarks[230, 1])
+    image[rim : rim + 3] = 0.05
+    places, has, _ = detail_of(head(image))
+    near = np.abs(places[..., 1] - rim - 1) < 2
+    assert bare[FRINGE:].all() and near[FRINGE + STRIP :].any() and not has[near].any()
+
+
+def test_what_is_upright_below_the_eye_is_no_streak_on_the_lid() -> None:
+    image = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
+    under = head().landmarks[230, :2].astype(int)  # below the middle
+    image[under[1] - 15 : under[1] + 30, under[0] : under[0] + 2] *= 0.7
+    rows = upper_lid(head(image), SURFACE, "Right").colors.reshape(-1, COLUMNS, 3)
+    skin = rows[FRINGE + STRIP + 4 : -CREST, 12:-12].mean(-1)
+    assert np.abs(np.diff(skin, axis=1)).max() < 0.012
 
 
 def middle_of(image: Array) -> Array:
