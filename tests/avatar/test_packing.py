@@ -10,8 +10,8 @@ from mggdub.avatar.bounds import TENSORS
 from mggdub.avatar.packing import CODINGS, pack, rounded, unpack
 from mggdub.types import Array
 
-SIZES = {"N": 50, "N+1": 51, "S": 90, "O": 0, "M": 20, "M+1": 21, "T": 33, "h": 7, "w": 9, "H": 11, "W": 10, "y": 4,
-         "x": 5, "motions": 2, "shades": 3}  # fmt: skip
+SIZES = {"N": 50, "N+1": 51, "S": 90, "L": 6, "O": 0, "M": 20, "M+1": 21, "T": 33, "h": 7, "w": 9, "H": 11, "W": 10,
+         "y": 4, "x": 5, "motions": 2, "shades": 3}  # fmt: skip
 
 
 def some(name: str) -> Array:
