@@ -91,6 +91,8 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     mask |= stays & own.any() & _enclosed(stays, mask)
     near = max(1, round(soft * px))
     mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * near) & ~own & (line < near) & (gap < SEEN_GAP))
+    aside = ndimage.binary_propagation(mask, mask=mask | outer & corners & dark) & corners & dark  # a mole is beside it
+    mask |= ndimage.binary_dilation(aside, iterations=max(1, round(MIXED * splat * px)))
     known = outer & ~between & ~ndimage.binary_dilation(mask)
     ends = _passed(np.stack([ring[0], edge[0], ring[0]]), shape) | _passed(
         np.stack([ring[10], edge[10], ring[10]]), shape

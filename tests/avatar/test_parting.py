@@ -87,9 +87,11 @@ def painted(head: Portrait, where: Array, color: Array) -> Portrait:
 def test_the_dark_in_the_corners_of_a_smile_is_the_mouths_also_beyond_the_lips() -> None:
     head, mesh = mouth(TEETH, high=6, shown=6, up=0)
     corners = (np.abs(np.abs(COLUMNS - MIDDLE[0]) - 26) < 4) & (np.abs(ROWS - MIDDLE[1]) < 2)
+    mole = (np.abs(COLUMNS - MIDDLE[0] - 22) < 2) & (np.abs(ROWS - MIDDLE[1] - 9) < 1)
     found = find_parting(painted(head, corners, DARK), mesh, 0.07)
     assert held(found)[corners].mean() > 0.9
     assert not held(found)[~ellipse(33, 16)].any()
+    assert not held(find_parting(painted(head, mole, DARK), mesh, 0.07))[mole].any()
     behind = found.lip_colors(np.stack([COLUMNS[corners], ROWS[corners]], 1))
     assert (behind > 0.9 * (1 - LINE) * LIP).all()
     closed, still = mouth(LIP, high=0.2, shown=0.2, up=0)
