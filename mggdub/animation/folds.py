@@ -16,6 +16,7 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import BESIDE_MOUTH, MOUTH_CORNERS, ring_mask
 from mggdub.geometry.camera import cm_per_px, project
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.metrics.pixels import grey
 from mggdub.types import Array
@@ -35,7 +36,7 @@ def find_folds(avatar: HeadAvatar) -> Array:
     px, marks = 1 / cm_per_px(camera), project(avatar.mesh, camera)
     zone = np.zeros((camera.height, camera.width), np.float32)
     for ring in BESIDE_MOUTH.values():
-        within = ndimage.distance_transform_edt(ring_mask(marks, ring, zone.shape)) / px
+        within = distance_inside(ring_mask(marks, ring, zone.shape)) / px
         zone = np.maximum(zone, smoothstep((within - EDGE[0]) / (EDGE[1] - EDGE[0]))).astype(np.float32)
     rows, columns = np.nonzero(zone)
     if not len(rows):
@@ -43,9 +44,9 @@ def find_folds(avatar: HeadAvatar) -> Array:
     reach = int(2 * LENGTH * px) + 1
     part = tuple(slice(max(0, int(at.min()) - reach), int(at.max()) + reach + 1) for at in (rows, columns))
     light = ndimage.gaussian_filter(grey(np.asarray(small, np.float32)[part]) / 255, FINE * px).astype(np.float32)
-    depth = line_depth(light, LENGTH * px)
-    depth = np.maximum(depth - NOISE * np.median(depth[zone[part] > 0.3]), 0) if (zone[part] > 0.3).any() else depth
-    depth = ndimage.gaussian_filter(depth, FINE * px)
+    depth, beside = line_depth(light, LENGTH * px), zone[part] > 0.3
+    texture = NOISE * np.median(depth[beside]) if beside.any() else 0.0
+    depth = ndimage.gaussian_filter(np.maximum(depth - texture, 0), FINE * px)
     found = np.zeros_like(zone)
     found[part] = (depth - ndimage.gaussian_filter(depth, BROAD * px)) * zone[part]
     return found

@@ -31,7 +31,7 @@ from mggdub.avatar.box import (
 )
 from mggdub.avatar.collars import skin_spreads, with_collars
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
-from mggdub.avatar.eyelids import eyelid_detail, eyelid_layers, keep_creases
+from mggdub.avatar.eyelids import eyelid_layers, keep_creases
 from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
@@ -182,12 +182,13 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
+    lids, lid_sources = eyelid_layers(head, study.surface)
     layers = [
         beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),
         join_layers([hidden, behind]),
         mouth_points(mouth),
-        *eyelid_layers(head, study.surface),
+        *lids,
     ]
     rest = join_layers(layers)
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
@@ -209,7 +210,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         photo_drivers=study.drivers,
         photo_mouth=np.union1d(mouth_pixels, stray),
         lids=(left_lid, right_lid),
-        lid_places=project(eyelid_detail(head, study.surface), view.camera).astype(np.float32),
+        lid_places=project(lid_sources, view.camera).astype(np.float32),
         mouth=mouth_at,
         mouth_layer=mouth,
         camera=view.camera,

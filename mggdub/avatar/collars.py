@@ -34,10 +34,9 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     cm_per_px of a pixel of the crop.
     """
     clothes, cm = maps.labels[..., CLOTHES], 2 * cm_per_px
-    marks, colours = head.landmarks[:, :2] / 2, _logarithms(head.image[::2, ::2])
-    face, seed = _lower_face(marks), clothes > 0.5
+    marks, seed = head.landmarks[:, :2] / 2, clothes > 0.5
+    colours, face, skin = _face_colours(head, maps)
     place = _beside_jaw(face, marks, cm) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3) & ~seed
-    skin = face & (maps.labels[..., SKIN] > SURE)
     if skin.sum() < LEAST or not (place & ndimage.binary_dilation(seed)).any():
         return clothes
     known = push_pull(colours, (clothes > SURE).astype(np.float32))
@@ -56,9 +55,14 @@ def _no_specks(found: Array, least: float) -> Array:
 
 def skin_spreads(head: Portrait, maps: GeometryMaps) -> Array | None:
     """[256, 256] float32: how many spreads of the face's colours every colour lies from them; None without a face."""
-    colours = _logarithms(head.image[::2, ::2])
-    skin = _lower_face(head.landmarks[:, :2] / 2) & (maps.labels[..., SKIN] > SURE)
+    colours, _, skin = _face_colours(head, maps)
     return _spreads(colours, colours[skin]).astype(np.float32) if skin.sum() >= LEAST else None
+
+
+def _face_colours(head: Portrait, maps: GeometryMaps) -> tuple[Array, Array, Array]:
+    """[256, 256, 3] of `_logarithms`, and [256, 256] bool twice: the lower face, and what of it is surely skin."""
+    face = _lower_face(head.landmarks[:, :2] / 2)
+    return _logarithms(head.image[::2, ::2]), face, face & (maps.labels[..., SKIN] > SURE)
 
 
 def _logarithms(image: Array) -> Array:

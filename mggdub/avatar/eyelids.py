@@ -125,20 +125,27 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
     Its own strip of the photo is carried by the margin, lashes hang below it, between strip and crease skin unrolls
     that lies in the crease while the eye is as in the photo, and above the crease it covers the fold.
     """
+    return _upper_lid(head, surface, side)[0]
+
+
+def _upper_lid(head: Portrait, surface: Array, side: str) -> tuple[PointLayer, Array]:
+    """`upper_lid`, and [N, 3] cm what of the photo the detail of its points is taken from."""
     lid = lid_shape(head, side)
     rows = lid_rows(lid, _travel(head, lid, side))
     means = _on_surface(head, surface, _places(lid.lashes, lid.up, rows.places))
     count = len(means)
     colors, solid = lid_look(head, lid, side, rows)
-    return PointLayer(
+    places, detailed = lid_detail(head, lid, side, rows)
+    layer = PointLayer(
         (means - [0, 0, LID_FORWARD]).astype(np.float32),
         colors.reshape(count, 3),
         np.full(count, LID_RADIUS, np.float32),
         _follow(lid, side, rows.carried),
         np.ones(count, np.float32),
         (SOLID * solid).reshape(count).astype(np.float32),
-        lid_detail(head, lid, side, rows)[1].ravel(),
+        detailed.ravel(),
     )
+    return layer, _on_surface(head, surface, places)
 
 
 def _on_surface(head: Portrait, surface: Array, places: Array) -> Array:
@@ -153,18 +160,18 @@ def lid_detail(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple
     The strip has its own, but where a light lies against the lashes: it would glow on the closed eye. There, and above
     it, it is that of the skin below the eye.
     """
-    image = head.image.astype(np.float32) / 255
-    lights = ndimage.maximum_filter(_fine(image).mean(-1, keepdims=True), (LIGHT_REACH, LIGHT_REACH, 1))
+    fine = _fine(head.image.astype(np.float32) / 255)
+    lights = ndimage.maximum_filter(fine.mean(-1, keepdims=True), (LIGHT_REACH, LIGHT_REACH, 1))
     lit = ndimage.maximum_filter1d(sample_crop(lights, lid.lashes)[:, 0], LIGHT_COLUMNS) > LIGHT
     own = ((rows.heights >= 0) & (rows.heights < OWN_LOOK))[:, None] & ~lit
     skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH)
     places = np.where(own[..., None], _places(lid.lashes, lid.up, rows.places), skin)
-    return places, own | (is_skin(image, skin) & (rows.heights >= 0)[:, None])
+    return places, own | (_is_skin(fine, skin) & (rows.heights >= 0)[:, None])
 
 
-def is_skin(image: Array, places: Array) -> Array:
-    """[...] bool: whether there is no edge (glasses, lashes, moles) next to places [..., 2] crop px."""
-    edges = np.abs(_fine(image)).mean(-1, keepdims=True)
+def _is_skin(fine: Array, places: Array) -> Array:
+    """[...] bool: whether `_fine` has no edge (glasses, lashes, moles) next to places [..., 2] crop px."""
+    edges = np.abs(fine).mean(-1, keepdims=True)
     near = ndimage.maximum_filter(edges, (5, 5, 1))
     return np.asarray(sample_crop(near, places)[..., 0] < NO_SKIN)
 
@@ -275,10 +282,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
 
 def blurred(image: Array, sigma: float, places: Array) -> Array:
     """An image [512, 512, 3] float32 that is blurred where `sample_crop` looks for places [..., 2] px, 0 elsewhere."""
-    flat, reach = (
-        np.clip(places.reshape(-1, 2), 0, CROP_SIZE),
-        4 * sigma + 2,
-    )  # as far as weights go
+    flat, reach = np.clip(places.reshape(-1, 2), 0, CROP_SIZE), 4 * sigma + 2  # as far as weights go
     first, last = (np.clip(end, 0, CROP_SIZE).astype(int) for end in (flat.min(0) - reach, flat.max(0) + reach + 1))
     near = np.s_[first[1] : last[1], first[0] : last[0]]
     found = np.zeros_like(image)
@@ -367,16 +371,10 @@ def follow_margin(share: Array, crease: Array) -> Array:
     return np.where(share > crease, below, CREASE_FOLLOWS * share / crease)
 
 
-def eyelid_layers(head: Portrait, surface: Array) -> tuple[PointLayer, PointLayer]:
-    """The left and the right upper lid; surface [512, 512] camera z cm of the photo."""
-    return upper_lid(head, surface, "Left"), upper_lid(head, surface, "Right")
+def eyelid_layers(head: Portrait, surface: Array) -> tuple[tuple[PointLayer, PointLayer], Array]:
+    """The left and the right upper lid, and [L, 3] cm what of the photo the detail of their points is taken from.
 
-
-def eyelid_detail(head: Portrait, surface: Array) -> Array:
-    """[L, 3] cm: what of the photo the detail of the points of both `eyelid_layers` is taken from."""
-    found = []
-    for side in ("Left", "Right"):
-        lid = lid_shape(head, side)
-        places, _ = lid_detail(head, lid, side, lid_rows(lid, _travel(head, lid, side)))
-        found.append(_on_surface(head, surface, places))
-    return np.concatenate(found)
+    surface [512, 512] camera z cm of the photo.
+    """
+    (left, left_places), (right, right_places) = (_upper_lid(head, surface, side) for side in ("Left", "Right"))
+    return (left, right), np.concatenate([left_places, right_places])

@@ -16,6 +16,7 @@ from mggdub.avatar.mouth import SEEN_GAP
 from mggdub.avatar.values import PointLayer
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
 from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, sample_crop
 from mggdub.metrics.pixels import grey
 from mggdub.types import CROP_SIZE, Array, Portrait
@@ -74,9 +75,10 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     edge, ring = (head.landmarks[list(lips), :2] - corner for lips in (OUTER_LIPS, INNER_LIPS))
     shape = image.shape[:2]
     outer, between = _within(edge, shape), _within(ring, shape)
-    corners = _near(ring[[0, len(ring) // 2]], shape, CORNERS * px) & (gap > SEEN_GAP)
-    line = ndimage.distance_transform_edt(~(between | _passed(ring, shape)))
-    share = line / np.maximum(line + ndimage.distance_transform_edt(outer), 1e-6)
+    ends = [0, len(ring) // 2]  # of the rings, where lips meet
+    corners = _near(ring[ends], shape, CORNERS * px) & (gap > SEEN_GAP)
+    line = distance_inside(~(between | _passed(ring, shape)))
+    share = line / np.maximum(line + distance_inside(outer), 1e-6)
     own = between & (gap > SEEN_GAP)
     lip = _lip_colours(image, outer & ~between & (share > MOST_OF_LIP) & (share < 1), corners)
     dark, pale = _dark(image, lip), _pale(image, lip)
@@ -86,18 +88,16 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     beside = outer & (line < NEAR * px)
     parts, _ = ndimage.label(odd | between | beside)
     odd &= np.isin(parts, np.unique(parts[beside]))
-    odd |= own & pale & (ndimage.distance_transform_edt(between) < INNER * px)
+    odd |= own & pale & (distance_inside(between) < INNER * px)
     mask = own | ~stays & _up_to(odd, np.maximum(line, LEAST * px * own), ring, px, soft)
-    mask |= stays & own.any() & _enclosed(stays, mask)
+    mask |= own.any() & _enclosed(stays, mask)
     near = max(1, round(soft * px))
     mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * near) & ~own & (line < near) & (gap < SEEN_GAP))
     aside = ndimage.binary_propagation(mask, mask=mask | outer & corners & dark) & corners & dark  # a mole is beside it
     mask |= ndimage.binary_dilation(aside, iterations=max(1, round(MIXED * splat * px)))
     known = outer & ~between & ~ndimage.binary_dilation(mask)
-    ends = _passed(np.stack([ring[0], edge[0], ring[0]]), shape) | _passed(
-        np.stack([ring[10], edge[10], ring[10]]), shape
-    )
-    seam = np.minimum(line, ndimage.distance_transform_edt(~ends))
+    beyond_parting = np.any([_passed(np.stack([ring[k], edge[k]]), shape) for k in ends], 0)
+    seam = np.minimum(line, distance_inside(~beyond_parting))
     touch = 1 - LINE * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((seam / (LINE_WIDTH * px)) ** 2))
     return Parting(corner, mask, _continued(image, known, SMOOTH * px) * touch[..., None].astype(np.float32))
 

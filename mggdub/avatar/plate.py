@@ -169,7 +169,7 @@ def seen_body(image: Array, person: Array, hole: Array, cm: float) -> Array:
     unlike = np.linalg.norm(image - background, axis=-1) > UNLIKE_BACKGROUND
     sure = ~hole & (person > 0.95)
     body = ndimage.binary_propagation(sure, mask=sure | (~hole & ~free & unlike))
-    body &= ndimage.distance_transform_edt(~sure) * cm < DOUBT_REACH
+    body &= distance_inside(~sure) * cm < DOUBT_REACH
     enclosed = ndimage.binary_fill_holes(body | hole) & ~hole
     return np.where(enclosed, 1, person).astype(np.float32)
 

@@ -165,7 +165,8 @@ def with_wisps(image: Array, matte: Array, person: Array, cm: float) -> Array:
 def _varies(image: Array, free: Array, around: float) -> Array:
     """[h, w]: standard deviation of the `free` colours [h, w] bool of an image within `around` px."""
     weight = ndimage.gaussian_filter(free.astype(np.float32), around) + 1e-4
-    means = [ndimage.gaussian_filter(np.dstack([image, image**2])[..., k] * free, around) / weight for k in range(6)]
+    both = np.dstack([image, image**2])
+    means = [ndimage.gaussian_filter(both[..., k] * free, around) / weight for k in range(6)]
     return np.sqrt(np.maximum(sum(means[k + 3] - means[k] ** 2 for k in range(3)), 0))
 
 
