@@ -13,6 +13,7 @@ from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.folds import folds_open
 from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window
+from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose
 from mggdub.animation.retarget import ease_from_photo, retarget
@@ -151,7 +152,7 @@ def animate(
     compositor = Compositor.of(avatar)
     with one_thread():  # as in every frame: how a network is packed depends on it
         lower_face = LowerFace.of(avatar, models.lower_face)
-    pose, count = _Poser(avatar, models), at_once()
+    pose, mouth, count = _Poser(avatar, models), MouthDetailer.of(avatar), at_once()
 
     def make(moment: tuple[FramePose, Array]) -> tuple[Array, Stopwatch]:
         (now, body), own = moment, Stopwatch()
@@ -164,7 +165,8 @@ def animate(
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
                 lower_face.improve(drawn, window, shown, folds_open(avatar.mesh, now.displacement))
         with own("composite"):
-            frame = compositor.yuv(drawn, body) if planes else compositor.rgb(drawn, body)
+            detail = mouth.detail(now.displacement, now.rotation, now.translation)
+            frame = (compositor.yuv if planes else compositor.rgb)(drawn, body, detail)
         return frame, own
 
     poses = zip(frame_poses(avatar, models, track, relative, start), track.torso[start:], strict=True)

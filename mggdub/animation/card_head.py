@@ -136,9 +136,9 @@ class CardHead:
         follows = self.skin.follow(given["displacement"])
         means = self._moved(given, follows)
         scales = self.scales * (1 + follows[..., 3:])
-        scales[:, self.mouth] = given["mouth_radii"][..., None]
+        scales[:, self.mouth] = given["splat_radii"][..., None]
         colors = torch.addmm(self.colors, given["shade"], self.shade).unflatten(1, (-1, 3))
-        colors[:, self.mouth] = given["mouth_colors"]
+        colors[:, self.mouth] = given["splat_colors"]
         opacities = self.opacities * given["shown"][:, self.part]
         count = len(means)
         quats = torch.baddbmm(self.quats.expand(count, -1, -1), self.turning.expand(count, -1, -1), given["turn"])

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from PIL import Image
 
+from mggdub.animation.mouth_detail import NO_DETAIL, MouthDetail
 from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
 from mggdub.geometry.sampling import smoothstep
@@ -71,17 +72,18 @@ class Compositor:
         settle(drawn)
         return drawn
 
-    def rgb(self, drawn: Array, body: Array) -> Array:
-        """The picture [H, W, 3] uint8 with a drawing in it and the torso moved by `body` [4]."""
+    def rgb(self, drawn: Array, body: Array, mouth: MouthDetail = NO_DETAIL) -> Array:
+        """The picture [H, W, 3] uint8 with a drawing and its mouth's detail in it and the torso moved by `body` [4]."""
         height, width = self.avatar.image.shape[:2]
         frame = self.still.reshape(height + 2 * PAD, width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3].copy()
-        compose_rgb(*self._layers(drawn, self.sway(body)), self.part, frame, numba.get_num_threads())
+        compose_rgb(*self._layers(drawn, self.sway(body), mouth), self.part, frame, numba.get_num_threads())
         return frame
 
-    def yuv(self, drawn: Array, body: Array) -> Array:
+    def yuv(self, drawn: Array, body: Array, mouth: MouthDetail = NO_DETAIL) -> Array:
         """The same for H.264: luma and two planes of chroma [H' * 3 / 2, W'] uint8 of even H' and W', TV range."""
         planes, size = self.planes.copy(), self.avatar.image.shape[:2]
-        compose_yuv(*self._layers(drawn, self.sway(body)), self.part, size, *_planes(planes), numba.get_num_threads())
+        layers, threads = self._layers(drawn, self.sway(body), mouth), numba.get_num_threads()
+        compose_yuv(*layers, self.part, size, *_planes(planes), threads)
         return planes
 
     def behind(self, body: Array) -> Array:
@@ -89,10 +91,10 @@ class Compositor:
         camera = self.avatar.camera
         return self.rgb(np.zeros((camera.height, camera.width, PLACED_CHANNELS), np.float32), body)
 
-    def _layers(self, drawn: Array, sway: Array) -> tuple[object, ...]:
-        box = self.avatar.box
-        share = self.avatar.torso_share_map
-        return self.still, share, sway, drawn, self.detail, (box.left, box.top, box.width, box.height)
+    def _layers(self, drawn: Array, sway: Array, mouth: MouthDetail) -> tuple[object, ...]:
+        box, share = self.avatar.box, self.avatar.torso_share_map
+        area = (box.left, box.top, box.width, box.height)
+        return self.still, share, sway, drawn, self.detail, area, mouth.lit(drawn)
 
     def sway(self, body: Array) -> Array:
         """[6]: size and turn less one, what leads from the centre to a pixel's corner, the shift; px of the picture."""

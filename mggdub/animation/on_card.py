@@ -13,13 +13,15 @@ from torch import Tensor
 from mggdub.animation import card_head
 from mggdub.animation.card_head import CardHead
 from mggdub.animation.card_lower_face import CardLowerFace
+from mggdub.animation.card_mouth import mouth_area, mouth_fields, shown_mouths
 from mggdub.animation.compositor import Compositor
+from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.mouth import paint_mouth
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import mesh
 from mggdub.models import Models
-from mggdub.networks.head import HeadNet
+from mggdub.networks.head import FrameWeights
 from mggdub.progress import Stopwatch
 from mggdub.renderer import on_card
 from mggdub.renderer.compose import FINEST, PAD
@@ -37,11 +39,12 @@ class Animator:
     """What is uploaded once for all frames of an avatar."""
 
     avatar: HeadAvatar
-    net: HeadNet  # on the CPU
+    weights: FrameWeights  # of the learned bases
     compositor: Compositor
     head: CardHead
     lower_face: CardLowerFace
     picture: CardPicture
+    mouth: MouthDetailer
     draw: Draw
     device: str
     frames: int  # at once
@@ -53,11 +56,12 @@ class Animator:
         compositor = Compositor.of(avatar)
         return cls(
             avatar,
-            models.head,
+            FrameWeights.of(models.head, avatar.photo_drivers),
             compositor,
             CardHead.of(avatar, mesh.open_triangles(models.expression.triangles), device),
             CardLowerFace.of(avatar, models.lower_face, device),
             card_picture(compositor, device),
+            MouthDetailer.of(avatar),
             draw,
             device,
             at_once(compositor.part),
@@ -70,19 +74,20 @@ class Animator:
             np.stack([getattr(now, name) for now in motions])
             for name in ("displacement", "rotation", "translation", "state", "sway", "shown")
         )
-        motion, shade = self.net.weights(*(torch.from_numpy(x) for x in self._states(state)))
+        motion, shade = (np.stack(rows) for rows in zip(*map(self.weights, state), strict=True))
         given = card_head.inputs(displacement, rotation, translation, sway, shown)
-        given |= {"motion": motion.numpy(), "shade": shade.numpy()}
+        given |= {"motion": motion, "shade": shade}
         mouths = [paint_mouth(self.avatar.mouth_layer, now) for now in displacement]
-        given |= {"mouth_colors": np.stack([c for c, _ in mouths]), "mouth_radii": np.stack([r for _, r in mouths])}
+        given |= {"splat_colors": np.stack([c for c, _ in mouths]), "splat_radii": np.stack([r for _, r in mouths])}
         given |= self.lower_face.inputs(displacement, rotation, translation)
+        details = [self.mouth.detail(now.displacement, now.rotation, now.translation) for now in motions]
+        given |= mouth_fields(details)
         if bodies.any():
             given["picture_sway"] = np.stack([self.compositor.sway(body) for body in bodies])
-        return to_card(given, self.device)
-
-    def _states(self, state: Array) -> tuple[Array, Array]:
-        photo_state = self.avatar.photo_drivers
-        return state, np.broadcast_to(photo_state, (len(state), len(photo_state))).copy()
+        tensors = to_card(given, self.device)
+        if "mouth_cells" in given:
+            tensors["mouth_area"] = torch.tensor(mouth_area(details))  # which the processor reads
+        return tensors
 
     @torch.no_grad()
     def render(self, given: dict[str, Tensor], clock: Stopwatch, planes: bool) -> Tensor:
@@ -96,7 +101,8 @@ class Animator:
             with clock("lower face"):
                 self.lower_face.improve(drawn, given)
         with clock("composite"):
-            part = on_card.compose(self.picture, drawn, given.get("picture_sway"))
+            mouths = shown_mouths(given) if "mouth_cells" in given else None
+            part = on_card.compose(self.picture, drawn, given.get("picture_sway"), mouths)
             return (on_card.yuv if planes else on_card.rgb)(self.picture, part)
 
 

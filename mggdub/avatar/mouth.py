@@ -45,8 +45,10 @@ FEWEST = 100  # points of a layer that must be seen to learn from them
 OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
 SHOULDER, WHITEST = 0.65, 0.93  # of a colour's range, where highlights begin to be compressed, and their end
 SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over the usual one
-TEETH = 0.6  # of the skin's luma, that the brightest tenth of a photo's own mouth has if it shows teeth
-BRIGHTEST = 0.7  # quantile of its luma, from which on it is teeth
+TEETH = 0.6  # of the skin's luma, that teeth of a photo's own mouth have at least
+DIM, BRIGHT = 0.1, 0.98  # quantiles of its luma; teeth are nearer to the second
+PALE = 0.95  # of red over green, as skin has it, that teeth stay below
+FEWEST_TEETH = 0.03  # of a mouth that is seen, or it shows none
 OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colour
 DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
@@ -150,10 +152,14 @@ def tone_of_teeth(skin: Array, photo_mouth: Array, shown: Array, open_by: Array)
     """
     usual = tooth_tone(skin)
     seen = photo_mouth[:, shown > 0.5]
-    if seen.shape[1] < FEWEST or np.quantile(grey(seen.T), 0.9) < TEETH * grey(skin):
+    if seen.shape[1] < FEWEST:
         return usual
     luma = grey(seen.T)
-    teeth = np.median(seen[:, luma >= np.quantile(luma, BRIGHTEST)], 1)
+    pale = seen[0] * skin[1] < PALE * skin[0] * seen[1]
+    found = seen[:, pale & (luma >= np.quantile(luma, (DIM, BRIGHT)).mean() - 1e-4)]
+    if found.shape[1] < max(FEWEST, FEWEST_TEETH * seen.shape[1]) or grey(np.median(found, 1)) < TEETH * grey(skin):
+        return usual
+    teeth = np.median(found, 1)
     teeth /= max(float(opening_light(float(open_by))), DIMMEST)
     return np.asarray((teeth + 0.01) ** OWN_TONE * usual ** (1 - OWN_TONE), np.float32)
 
@@ -191,7 +197,7 @@ def paint_mouth(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     colors = not_burnt(_drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips))
     share = photo_mouth_share(displacement)
     if share > 0.01 and layer.own_share.any():
-        photo_mouth = _own_places(layer, lips, at, down)
+        photo_mouth = own_places(layer, lips, at, down)
         colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
@@ -215,8 +221,11 @@ def not_burnt(colors: Array) -> Array:
     return np.asarray(np.minimum(colors, SHOULDER) + room * (1 - np.exp(-over / room)))
 
 
-def _own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
-    """[4, R, C]: the photo's own mouth where it is seen at these places, and how much of it the photo shows."""
+def own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
+    """[4, R, C]: the photo's own mouth at places [R, C, 2] cm between lips [2, 11, 2], and how much of it is shown.
+
+    down [R, C], or what broadcasts to it: how far the places are on the way from the upper to the lower lip.
+    """
     rest_lips = lips_of(layer.mesh, layer.rest)
     span, edges = lip_edges(rest_lips, OWN_COLUMNS)
     places = at.copy()

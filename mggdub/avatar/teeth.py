@@ -47,7 +47,7 @@ LOWER = Row(
     rise=0.03,
 )
 CROWN, SCALLOP = 1.0, 0.18  # cm of an upper tooth, and how much higher gums stand in its middle
-BETWEEN, THIN = 0.45, 0.03  # darkness between two teeth, and cm from its middle to where it is much less
+BETWEEN, THIN = 0.2, 0.04  # darkness between two teeth, and cm from its middle to where it is much less
 # Colours, of the luma of front teeth in full light.
 GUMS, DARK, TONGUE = (0.80, 0.50, 0.48), (0.21, 0.09, 0.09), (0.95, 0.56, 0.55)
 LOWER_LIGHT = 0.85  # of lower teeth
@@ -58,7 +58,7 @@ LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
 HARDLY, WIDE = 0.45, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
-SKIN_LIGHT, SKIN_OFFSET = 0.75, 0.09  # exponent of skin's luma, and logarithm, that front teeth have
+SKIN_LIGHT, SKIN_OFFSET = 0.55, 0.0  # exponent of skin's luma, and logarithm, that front teeth have
 SKIN_TINT, TINT = 0.55, (0.03, -0.02, -0.03)  # share of the skin's tint, and logarithms of their own
 
 
@@ -101,13 +101,13 @@ def draw_inside(at, lips, opening, low, tone):
         tongue, tongue_light = _tongue(aside, y, f4(low))
         below, below_light = _lower_tooth(aside, y, f4(low))
         above, gums, above_light, gums_light = _upper_tooth(aside, y)
-        light = full * _between_lips(y, lips[k, 0], lips[k, 1], narrow)
+        light = np.log(full * _between_lips(y, lips[k, 0], lips[k, 1], narrow))
         for c in range(3):
             colour = luma * (f4(DARK[c]) + (f4(TONGUE[c]) * tongue_light - f4(DARK[c])) * tongue)
             colour += (tone[c] * below_light - colour) * below
             tooth = tone[c] * above_light
             tooth += (f4(GUMS[c]) * luma * gums_light - tooth) * gums
-            out[k, c] = (colour + (tooth - colour) * above) * light ** f4(REDDER[c])
+            out[k, c] = (colour + (tooth - colour) * above) * np.exp(f4(REDDER[c]) * light)
     return out
 
 

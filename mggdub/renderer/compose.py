@@ -474,7 +474,46 @@ def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type:
 
 
 @_kernel(parallel=False)
-def _row(y, begin, start, stop, head, moving, still, sway, shape, detail, box, size, across, cells, low, line, row):  # type: ignore[no-untyped-def]
+def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: ignore[no-untyped-def]
+    """Put a mouth's inside over columns `first` to `last` of row y of the head, where no splat with a place is.
+
+    mouth (left, top, step, colors): px where the first cell begins, a cell's side, and the cells [R, C, 4]: red, green,
+    blue 0..1, and how much of them is seen.
+    """
+    left, top, step, colors = mouth
+    rows, columns = colors.shape[0], colors.shape[1]
+    if y < top or y >= top + rows * step:
+        return
+    span, (cells, weights) = row.shape[0] // 4, across
+    v = min(max((y + 0.5 - top) / step - 0.5, 0.0), rows - 1.0)
+    above = min(np.int64(v), max(rows - 2, 0))
+    below, t = min(above + 1, rows - 1), f4(v - above)
+    for x in range(max(first, left), min(last, left + columns * step)):
+        placed, alpha = f4(0), f4(0)
+        for tap in range(4):
+            at, weight = cells[x - box[0]] + 8 * tap, weights[4 * (x - box[0]) + tap]
+            placed += weight * low[at + 3]
+            alpha += weight * low[at + 7]
+        share = min(max(alpha - placed, f4(0)), f4(1))
+        if share > 0:
+            u = min(max((x + 0.5 - left) / step - 0.5, 0.0), columns - 1.0)
+            before = min(np.int64(u), max(columns - 2, 0))
+            after, s = min(before + 1, columns - 1), f4(u - before)
+            for c in range(3, -1, -1):
+                high = colors[above, before, c] + (colors[above, after, c] - colors[above, before, c]) * s
+                deep = colors[below, before, c] + (colors[below, after, c] - colors[below, before, c]) * s
+                value = high + (deep - high) * t
+                if c == 3:
+                    share *= value
+                else:
+                    place = c * span + x - begin + LANES
+                    row[place] += share * (f4(255) * value - row[place])
+
+
+@_kernel(parallel=False)
+def _row(  # type: ignore[no-untyped-def]
+    y, begin, start, stop, head, moving, still, sway, shape, detail, box, mouth, size, across, cells, low, line, row
+):
     """Columns `start` to `stop` of row y of the picture into a row [4 * span] whose first column is `begin`.
 
     The row begins LANES before that, so that there is room for a neighbour; head and moving are the columns of
@@ -486,6 +525,7 @@ def _row(y, begin, start, stop, head, moving, still, sway, shape, detail, box, s
         row[k * span + low_end : k * span + high_end] = f4(1) if k == 3 else f4(0)
     if head[0] < head[1]:
         _over(y, head[0], head[1], begin, shape, detail, box, across, low, row)
+        _over_mouth(y, head[0], head[1], begin, box, across, low, mouth, row)
     first, last = min(max(moving[0], start), stop), min(max(moving[1], start), stop)
     _copy_behind(y, begin, start, first, still, size[1], row)
     _behind(y, begin, first, last, still, size, cells, line, sway, row)
@@ -505,11 +545,12 @@ def _moves(sway):  # type: ignore[no-untyped-def]
 
 
 @_kernel(parallel=True)
-def compose_rgb(still, share, sway, drawn, detail, box, part, frame, threads):  # type: ignore[no-untyped-def]
+def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, threads):  # type: ignore[no-untyped-def]
     """Draw what changes in the `part` (left, top, right, bottom) of frame [H, W, 3] uint8, `still` until then.
 
     still [H + 2 PAD, W + 2 PAD, 4] uint8, flat; share [., .] float32 of the torso's motion in coarse cells; sway as in
-    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box.
+    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box; mouth as
+    of `_over_mouth`, with float32 colours.
     """
     begin, top, end, bottom = part
     size, shape = (frame.shape[0], frame.shape[1]), (drawn.shape[0], drawn.shape[1])
@@ -537,6 +578,7 @@ def compose_rgb(still, share, sway, drawn, detail, box, part, frame, threads):  
                 shape,
                 detail,
                 box,
+                mouth,
                 size,
                 across,
                 cells,
@@ -550,7 +592,7 @@ def compose_rgb(still, share, sway, drawn, detail, box, part, frame, threads):  
 
 
 @_kernel(parallel=True)
-def compose_yuv(still, share, sway, drawn, detail, box, part, size, luma, chroma, threads):  # type: ignore[no-untyped-def]
+def compose_yuv(still, share, sway, drawn, detail, box, mouth, part, size, luma, chroma, threads):  # type: ignore[no-untyped-def]
     """Draw what changes in the `part` of luma [H', W'] and chroma [2, H' / 2, W' / 2] uint8; `compose_rgb` otherwise.
 
     `size` (H, W) is the picture's; H' and W' are even, what they have more repeats the edge. BT.709 in TV range;
@@ -574,11 +616,11 @@ def compose_yuv(still, share, sway, drawn, detail, box, part, size, luma, chroma
         if first < last:
             start, stop = max(first - 1, begin), min(last + 1, end)
             _row(
-                y0, begin, start, stop, head0, moving0, still, sway, shape, detail, box, size, across, cells,
+                y0, begin, start, stop, head0, moving0, still, sway, shape, detail, box, mouth, size, across, cells,
                 low[0], line[0], both[0],
             )  # fmt: skip
             _row(
-                y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, size, across, cells,
+                y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, mouth, size, across, cells,
                 low[1], line[1], both[1],
             )  # fmt: skip
             _to_yuv(both, begin, first, last, pair, size[1], luma, chroma)

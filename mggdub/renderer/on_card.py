@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.renderer.card_mouth import Mouths, over_mouth
 from mggdub.renderer.compose import APART, LEAST, MOSTLY
 from mggdub.types import VIDEO_LUMA, Array
 
@@ -144,10 +145,10 @@ def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor
     return places.unbind(0), (first, middle, last)
 
 
-def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None) -> Tensor:
+def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None, mouths: Mouths | None = None) -> Tensor:
     """The part [3, B, bottom - top, right - left] 0..255 with settled drawings [B, h, w, 8] in it.
 
-    sway [B, 6] as in `Compositor`, or None where nothing sways.
+    sway [B, 6] as in `Compositor`, or None where nothing sways; no mouths where all are shut.
     """
     left, top, _, _ = picture.part
     part = _behind(picture, sway, len(drawn))
@@ -155,8 +156,10 @@ def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None) -> Tensor:
     here = part[..., y - top : y - top + height, x - left : x - left + width]
     wide = _enlarge(picture, drawn)
     shows = 1 - wide[:, 7].clamp(0, 1)
-    here.mul_(F.threshold(shows, 1e-3, 0)).add_(wide[:, :3].transpose(0, 1), alpha=255)
-    here.add_(_detail(picture, wide, drawn.shape[1:3]))
+    head = _detail(picture, wide, drawn.shape[1:3]).add_(wide[:, :3].transpose(0, 1), alpha=255)
+    if mouths:
+        over_mouth(head, wide, drawn, picture.box, mouths)
+    here.mul_(F.threshold(shows, 1e-3, 0)).add_(head)
     return part.clamp_(0, 255)
 
 

@@ -61,7 +61,7 @@ class Played:
 def spoken() -> ExpressionTrack:
     """Five frames: at rest, then an open mouth, a wink, a pursed mouth and a blink of a head that turns and sways."""
     units, modes, body = np.zeros((5, 52), np.float32), np.zeros((5, 8), np.float32), np.zeros((5, 4), np.float32)
-    modes[1, 0], modes[2, 0], modes[3, 1], modes[4] = 3, 1.5, -4, (1, -2, 0.5, 0.3, -0.2, 0.1, 0.1, 0.05)
+    modes[1, 0], modes[2, 0], modes[3, 1], modes[4] = 7, 1.5, -4, (1, -2, 0.5, 0.3, -0.2, 0.1, 0.1, 0.05)
     left, right = (BLENDSHAPES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
     units[2, left], units[4, left], units[4, right] = 0.95, 1, 1
     body[1:] = [[0.4, -0.2, 1, 0.5], [-0.5, 0.3, -1, 0], [0, 0, 0, 0], [0.2, 0.1, 0.5, -1]]

@@ -178,11 +178,17 @@ def test_points_lie_behind_the_lips_and_cover_the_opening() -> None:
 
 
 def test_teeth_that_the_photo_shows_say_what_tone_they_have() -> None:
-    mesh = lips(OPENING)
-    seen = head(mesh, np.full(3, 0.7))
+    """And not a tongue, which is as red as lips, nor what is dark."""
+    mesh, skin = lips(OPENING), np.array([0.8, 0.6, 0.5])
+    closed = lips(0)
+    usual = build_mouth(head(closed, skin), closed, closed, closed[:, 2]).tone
+    seen = head(mesh, skin)
     yellow = np.rint(np.array([0.95, 0.9, 0.6]) * 255).astype(np.uint8)
     seen.image[:, 186:326] = yellow
-    layer = build_mouth(seen, mesh, lips(0), mesh[:, 2])
-    assert layer.tone[2] / layer.tone[0] < 0.72 < shut().tone[2] / shut().tone[0]
-    seen.image[:, 186:326] = 20  # a dark mouth shows none
-    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(shut().tone, abs=1e-3)
+    tone = build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone
+    assert tone[2] / tone[0] < 0.7 < usual[2] / usual[0]
+    for other in (20, np.array([200, 120, 110], np.uint8)):
+        seen.image[:, 186:326] = other
+        assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(usual, abs=1e-3)
+    seen.image[:, 186:246], seen.image[:, 246:326] = yellow, 60  # a row of teeth before the dark
+    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(tone, abs=0.02)

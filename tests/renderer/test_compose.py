@@ -9,6 +9,7 @@ from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, conve
 
 HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
 REST = np.zeros(6, np.float32)
+SHUT = (0, 0, 1, np.zeros((0, 0, 4), np.float32))  # a mouth that changes nothing
 
 
 def texture(picture: np.ndarray) -> np.ndarray:
@@ -52,10 +53,19 @@ def parts() -> dict[str, np.ndarray]:
     }
 
 
-def composed(parts: dict[str, np.ndarray], sway: np.ndarray = REST) -> np.ndarray:
+def composed(parts: dict[str, np.ndarray], sway: np.ndarray = REST, mouth: tuple = SHUT) -> np.ndarray:
     frame = parts["picture"].copy()
     part = (0, 0, WIDTH, HEIGHT)
-    layers = (texture(parts["picture"]), parts["share"], sway, parts["drawn"], texture(parts["detail"]), BOX, part)
+    layers = (
+        texture(parts["picture"]),
+        parts["share"],
+        sway,
+        parts["drawn"],
+        texture(parts["detail"]),
+        BOX,
+        mouth,
+        part,
+    )
     compose_rgb(*layers, frame, numba.get_num_threads())
     return frame
 
@@ -109,6 +119,38 @@ def test_only_what_has_a_share_of_the_motion_sways(parts: dict[str, np.ndarray],
     assert np.array_equal(moved[still], rest[still]) and not np.array_equal(moved, rest)
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_mouth_is_seen_where_nothing_covers_it(parts: dict[str, np.ndarray], step: int) -> None:
+    """All of it where no splat has a place, half of it where half of a pixel has; nothing beyond the cells."""
+    drawn = np.zeros((11, 13, 8), np.float32)
+    drawn[..., :3], drawn[..., 7] = 0.4, 1
+    drawn[:, 7:, 3] = 0.5
+    colors = np.full((4, 8, 4), 1, np.float32) * np.array([0.8, 0.6, 0.2, 1], np.float32)
+    frame = composed(parts | {"drawn": drawn}, mouth=(15, 12, step, colors)).astype(int)
+    rest = composed(parts | {"drawn": drawn}).astype(int)
+    here = np.zeros(rest.shape[:2], bool)
+    here[12 : 12 + 4 * step, 15 : 15 + 8 * step] = True
+    here[: BOX[1]], here[BOX[1] + BOX[3] :], here[:, BOX[0] + BOX[2] :] = False, False, False
+    assert np.array_equal(frame[~here], rest[~here])
+    free, half = here.copy(), here.copy()
+    free[:, BOX[0] + 15 :], half[:, : BOX[0] + 26] = False, False
+    assert free.any() and half.any() == (step == 3)
+    assert np.abs(frame[free] - 255 * colors[0, 0, :3]).max() <= 1
+    assert np.abs(frame[half] - (102 + 255 * colors[0, 0, :3]) / 2).max(initial=0) <= 1
+
+
+def test_a_mouths_cells_are_sampled_between_their_middles(parts: dict[str, np.ndarray]) -> None:
+    """Colours, and how much is seen of them, a quarter here."""
+    drawn = np.zeros((11, 13, 8), np.float32)
+    drawn[..., :3], drawn[..., 7] = 0.4, 1
+    down, across = np.linspace(0, 0.5, 6)[:, None], np.linspace(0, 0.4, 5)[None]
+    colors = np.stack([np.broadcast_to(down + across, (6, 5))] * 3 + [np.full((6, 5), 0.25)], -1).astype(np.float32)
+    frame = composed(parts | {"drawn": drawn}, mouth=(14, 10, 4, colors))
+    y, x = np.mgrid[12:32, 16:32]  # from the middle of the first cell to that of the last
+    true = 255 * (0.5 * (y + 0.5 - 12) / 20 + 0.4 * (x + 0.5 - 16) / 16)
+    assert np.abs(frame[12:32, 16:32] - (0.75 * 102 + 0.25 * true[..., None])).max() <= 1
+
+
 @pytest.mark.parametrize("width", [WIDTH, WIDTH - 1])
 def test_planes_and_frames_move_up_to_the_same_column(parts: dict[str, np.ndarray], width: int) -> None:
     picture, none = parts["picture"][:, :width].copy(), np.zeros_like(parts["drawn"])
@@ -119,7 +161,7 @@ def test_planes_and_frames_move_up_to_the_same_column(parts: dict[str, np.ndarra
         share[:, :columns] = 1
         frame, planes = picture.copy(), [np.zeros((HEIGHT * 3 // 2, 2 * even), np.uint8) for _ in range(2)]
         (luma, chroma), (again, chromas) = ((p[:HEIGHT], p[HEIGHT:].reshape(2, HEIGHT // 2, even)) for p in planes)
-        layers = (texture(picture), share, sway, none, texture(parts["detail"]), BOX, part)
+        layers = (texture(picture), share, sway, none, texture(parts["detail"]), BOX, SHUT, part)
         compose_rgb(*layers, frame, threads)
         convert_yuv(picture, luma, chroma, threads)
         compose_yuv(*layers, (HEIGHT, width), luma, chroma, threads)
@@ -133,12 +175,12 @@ def test_narrow_pictures_are_filled_to_their_edge(parts: dict[str, np.ndarray], 
     narrow = parts | {"picture": parts["picture"][:, :width].copy(), "detail": parts["detail"][:, :width]}
     layers = (texture(narrow["picture"]), parts["share"], REST, parts["drawn"], texture(narrow["detail"]))
     frame, box, threads = narrow["picture"].copy(), (0, 5, width, 33), numba.get_num_threads()
-    compose_rgb(*layers, box, (0, 0, width, HEIGHT), frame, threads)
+    compose_rgb(*layers, box, SHUT, (0, 0, width, HEIGHT), frame, threads)
     assert not np.array_equal(frame[:, -1], narrow["picture"][:, -1])
     luma, chroma = np.zeros((HEIGHT, width + 1 & ~1), np.uint8), np.zeros((2, HEIGHT // 2, (width + 1) // 2), np.uint8)
     again, chromas = luma.copy(), chroma.copy()
     convert_yuv(narrow["picture"], luma, chroma, threads)
-    compose_yuv(*layers, box, (0, 0, width, HEIGHT), (HEIGHT, width), luma, chroma, threads)
+    compose_yuv(*layers, box, SHUT, (0, 0, width, HEIGHT), (HEIGHT, width), luma, chroma, threads)
     convert_yuv(frame, again, chromas, threads)
     assert np.abs(luma.astype(int) - again).max() <= 1 and np.abs(chroma.astype(int) - chromas).max() <= 1
 
@@ -171,7 +213,7 @@ def test_planes_are_the_frame_in_bt709(parts: dict[str, np.ndarray], sway: np.nd
     )
     convert_yuv(cut["picture"], luma, chroma, numba.get_num_threads())
     part, size = (0, 0, width, height), (height, width)
-    layers = (texture(cut["picture"]), cut["share"], sway, cut["drawn"], texture(cut["detail"]), BOX, part, size)
+    layers = (texture(cut["picture"]), cut["share"], sway, cut["drawn"], texture(cut["detail"]), BOX, SHUT, part, size)
     compose_yuv(*layers, luma, chroma, numba.get_num_threads())
     frame = parts["picture"][:height].copy()
     compose_rgb(*layers[:-1], frame, numba.get_num_threads())

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from mggdub.renderer import compose, on_card
+from mggdub.renderer.card_mouth import Mouths
 from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv
+from mggdub.renderer.mouth_light import mouth_light, relight
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array
 
 SHAPE, BOX = (21, 17), (8, 6, 40, 33)  # of a drawing; left, top, width, height
 SWAYS = [[0.02, 0.03, -20, -15, 2.5, -1.25], [0, 0, -20, -15, 0, 0], [-0.04, 0.01, -20, -15, -3, 2]]
 SWAY = np.array(SWAYS, np.float32)
+SHUT = (0, 0, 1, np.zeros((0, 0, 4), np.float32))  # a mouth that changes nothing
+MOUTHS = ((12, 9, 1), (3, 20, 2), (30, 11, 3))  # left, top and side of cells, px; the first within the box
 
 
 def texture(picture: Array) -> Array:
@@ -44,9 +48,9 @@ class Scene:
             self.picture, self.planes, self.detail / FINEST, self.share, SWAY[0, 2:4], SHAPE, BOX, self.part, "cpu"
         )
 
-    def kernels(self, drawn: Array, sway: Array) -> tuple[Array, Array]:
+    def kernels(self, drawn: Array, sway: Array, mouth: tuple[int, int, int, Array] = SHUT) -> tuple[Array, Array]:
         """The frame and its planes."""
-        layers = (texture(self.picture), self.share, sway, drawn, texture(self.detail), BOX, self.part)
+        layers = (texture(self.picture), self.share, sway, drawn, texture(self.detail), BOX, mouth, self.part)
         frame, planes, threads = self.picture.copy(), self.planes, numba.get_num_threads()
         compose_rgb(*layers, frame, threads)
         compose_yuv(*layers, self.picture.shape[:2], *split(planes), threads)
@@ -83,6 +87,12 @@ def scene(request: pytest.FixtureRequest) -> Scene:
     )
 
 
+def same(ours: Array, theirs: Array) -> None:
+    """But for what rounding decides: an edge of what a pixel shows, or half a step of a colour."""
+    off = np.abs(ours.astype(int) - theirs)
+    assert (off > 1).mean() < 2e-3 and (off > 0).mean() < 0.02
+
+
 @pytest.mark.parametrize("sways", [False, True], ids=["still", "swaying"])
 def test_pictures_are_what_the_kernels_compose(scene: Scene, sways: bool) -> None:
     card = scene.on_card()
@@ -90,9 +100,29 @@ def test_pictures_are_what_the_kernels_compose(scene: Scene, sways: bool) -> Non
     frames, planes = on_card.rgb(card, part).numpy(), on_card.yuv(card, part).numpy()
     for k, (drawn, sway) in enumerate(zip(scene.drawn, SWAY if sways else 0 * SWAY, strict=True)):
         frame, yuv = scene.kernels(drawn, sway)
-        for ours, theirs in ((frames[k], frame), (planes[k], yuv)):
-            off = np.abs(ours.astype(int) - theirs)
-            print(k, off.max(), (off > 2).mean(), (off > 0).mean())
+        same(frames[k], frame)
+        same(planes[k], yuv)
+
+
+def test_mouths_are_what_the_kernels_put_there(scene: Scene) -> None:
+    """In the light of each drawing; beyond a frame's own cells and pixels there is nothing."""
+    card, drawn = scene.on_card(), torch.from_numpy(scene.drawn)
+    rng = np.random.default_rng(1)
+    colors, small = (rng.uniform(0.1, 1, (3, *size, 4)).astype(np.float32) for size in ((9, 13), (7, 8)))
+    colors[:, [0, -1], :, 3], colors[:, :, [0, -1], 3] = 0, 0  # as the cells of a mouth end
+    pixels = np.array([[2, 3, 8, 7], [9, 14, 8, 7], [4, 6, 5, 4]])
+    mouths = Mouths(*map(torch.from_numpy, (np.float32(MOUTHS), colors, np.float32(pixels), small)), (3, 9, 69, 38))
+    small[2, 4:], small[2, :, 5:] = 0, 0
+    frames, plain = (on_card.rgb(card, on_card.compose(card, drawn, None, given)).numpy() for given in (mouths, None))
+    ratio = np.array([[BOX[2] / SHAPE[1], BOX[3] / SHAPE[0]], BOX[:2]])
+    for k, (left, top, step) in enumerate(MOUTHS):
+        x, y, across, down = pixels[k].tolist()
+        lit, light = colors[k].copy(), np.empty((down, across, 3), np.float32)
+        mouth_light(scene.drawn[k], small[k, :down, :across], x, y, light)
+        relight(lit, light, (left, top, step), (x, y), ratio)
+        assert light.std() > 0.05
+        same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, lit))[0])
+        assert (frames[k] != plain[k]).any()
 
 
 def test_what_lies_beyond_the_part_stays(scene: Scene) -> None:

@@ -1,0 +1,240 @@
+"""The mouth's inside at the picture's full size.
+
+A head is drawn small and takes the photo's detail; what is between its lips is in no photo. So teeth, tongue and dark
+are drawn once more where the picture's pixels are, in the light that the small drawing shows there: by its blur, since
+its splats lie before one another and do not stand as still as teeth do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
+from mggdub.avatar.mouth import SHOULDER, WHITEST, opening, own_places, photo_mouth_share
+from mggdub.avatar.teeth import draw_inside
+from mggdub.avatar.values import HeadAvatar
+from mggdub.compiled import compiled
+from mggdub.face.mesh import PIVOT
+from mggdub.geometry.camera import cm_per_px, project
+from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.renderer.mouth_light import mouth_light, relight
+from mggdub.types import Array
+
+FINEST = 1 / 36  # cm between places that are drawn: less than what is soft about teeth
+MOST_FINER = 5  # places along a side of a cell, of which it is the mean
+FADES = 0.06  # cm beyond the lips' edges where nothing is seen any more
+LEAST = 0.05  # cm, a mouth that is less open shows no teeth
+SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper
+ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
+
+
+@dataclass(frozen=True, eq=False)
+class MouthDetail:
+    """What lies between lips, in cells of the picture and in the pixels of a small drawing."""
+
+    left: int  # px of the picture
+    top: int
+    step: int  # px, side of a cell
+    colors: Array  # [R, C, 4] float32: sRGB 0..1, and how far within the lips, 0 beyond them
+    corner: tuple[int, int]  # px of the drawing, right and down
+    small: Array  # [r, c, 4] float32, the same there
+    ratio: Array  # [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins
+
+    def lit(self, drawn: Array) -> tuple[int, int, int, Array]:
+        """Left, top, step and colours for `compose`, as light as a drawing [h, w, 8] has them."""
+        colors = self.colors.copy()
+        if len(colors):
+            light = np.empty((*self.small.shape[:2], 3), np.float32)
+            mouth_light(drawn, self.small, *self.corner, light)
+            relight(colors, light, (self.left, self.top, self.step), self.corner, self.ratio)
+        return self.left, self.top, self.step, colors
+
+
+_NOTHING = np.zeros((0, 0, 4), np.float32)
+NO_DETAIL = MouthDetail(0, 0, 1, _NOTHING, (0, 0), _NOTHING, np.zeros((2, 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class MouthDetailer:
+    """What is worked out once for all frames of an avatar."""
+
+    avatar: HeadAvatar
+    lift: float  # cm, the layer behind the lips
+    ratio: Array  # [2, 2] as of a `MouthDetail`
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar) -> MouthDetailer:
+        """Of the avatar's mouth."""
+        layer, box = avatar.mouth_layer, avatar.box
+        lift = float((layer.means - layer.skin @ layer.mesh)[:, 2].mean())
+        ratio = np.array([[box.width / box.render_width, box.height / box.render_height], [box.left, box.top]])
+        return cls(avatar, lift, ratio)
+
+    def detail(self, displacement: Array, rotation: Array, translation: Array) -> MouthDetail:
+        """What lies between the lips of a posed head.
+
+        displacement [478, 3] cm, rotation [3] degrees and translation [3] cm as of `FrameMotion`. What the learned
+        bases move is skin: teeth stand on the skull.
+        """
+        mesh = self.avatar.mouth_layer.mesh + displacement
+        mouth = _Mouth.of(self.avatar, displacement)
+        points, places = self._hung(mesh)
+        if mouth.open_by * self.avatar.mouth_layer.size < LEAST:
+            return NO_DETAIL
+        turned = (points - PIVOT) @ euler_to_matrix(rotation).T + PIVOT + translation
+        camera = self.avatar.camera
+        at, fine = project(turned, camera), 1 / cm_per_px(camera)  # px of the drawing, and in a cm
+        low, high = _around(at, FADES * fine)
+        limit = np.array([camera.width, camera.height])
+        begin, end = np.floor(low - 1).clip(0).astype(int), np.minimum(np.ceil(high + 1).astype(int), limit)
+        across, down = self.ratio
+        step = max(1, int(FINEST * fine * across[0]))
+        first = np.floor(low * across + down - 2 * step).clip(0).astype(int)
+        last = np.minimum(np.ceil(high * across + down + 2 * step).astype(int), self.avatar.image.shape[1::-1])
+        cells, pixels = (last - first) // step, end - begin
+        if cells.min() < 1 or pixels.min() < 1:
+            return NO_DETAIL
+        leads = _polynomial(at * across + down, places)
+        each = max(1, round(step / (FINEST * fine * across[0])))
+        colors = soft(mouth.drawn(leads, first, np.array([step, step]), cells, min(each, MOST_FINER)))
+        coarse = min(max(1, round(1 / (FINEST * fine))), MOST_FINER)
+        small = mouth.drawn(leads, begin * across + down, across, pixels, coarse)
+        left, top = first.tolist()
+        return MouthDetail(left, top, step, colors, (int(begin[0]), int(begin[1])), small, self.ratio)
+
+    def _hung(self, mesh: Array) -> tuple[Array, Array]:
+        """Some of the layer's points [N, 3] cm on lips `mesh` [478, 3], before the head moves; their places [N, 2]."""
+        points = chords(np.linspace(0, 1, ALONG), np.array(DOWN), mesh)
+        points[..., 1] += np.array(BEYOND)[:, None]
+        points[..., 2] += self.lift
+        points = points.reshape(-1, 3)
+        return points, points[:, :2] - closed_middle(self.avatar.mouth_layer.rest)[:2]
+
+
+@dataclass(frozen=True, eq=False)
+class _Mouth:
+    """What is drawn between lips in one frame."""
+
+    avatar: HeadAvatar
+    lips: Array  # [2, 11, 2] cm
+    open_by: float  # of `opening`, in a mouth of usual width
+    own: float  # how much of the photo's own mouth is still seen
+
+    @classmethod
+    def of(cls, avatar: HeadAvatar, displacement: Array) -> _Mouth:
+        layer = avatar.mouth_layer
+        lips = lips_of(layer.mesh + displacement, layer.rest)
+        share = photo_mouth_share(displacement) if layer.own_share.any() else 0.0
+        return cls(avatar, lips, float(opening(lips / layer.size)), share if share > 0.01 else 0.0)
+
+    def drawn(self, leads: tuple[Array, Array, float], first: Array, step: Array, size: Array, finer: int) -> Array:
+        """[rows, columns, 4] float32: colours, and how far within the lips, in cells of `size` [2] columns and rows.
+
+        `leads` of `_polynomial`; the first cell begins at `first` [2], all are as large as `step` [2] px of the picture
+        and show the mean of `finer` squared places.
+        """
+        layer, lips = self.avatar.mouth_layer, self.lips
+        columns, rows = (size * finer).tolist()
+        order = np.argsort(lips[..., 0], 1)[..., None]
+        where, edges = (np.empty((rows, columns, 2), np.float32) for _ in range(2))
+        inside = np.empty((rows, columns), np.float32)
+        sorted_lips = np.take_along_axis(lips, order, 1).astype(np.float32)
+        _find_places(*leads, first.astype(np.float64), step / finer, sorted_lips, where, edges, inside)
+        flat = (x.reshape(-1, 2) / np.float32(layer.size) for x in (where, edges))
+        colors = draw_inside(*flat, self.open_by, float(lower_level(lips) / layer.size), layer.tone)
+        own = _NOTHING
+        if self.own:
+            down = (where[..., 1] - edges[..., 0]) / np.maximum(edges[..., 1] - edges[..., 0], 0.02)
+            own = np.ascontiguousarray(own_places(layer, lips, where, down).transpose(1, 2, 0))
+        out = np.zeros((rows // finer, columns // finer, 4), np.float32)
+        _gather(colors.reshape(rows, columns, 3), own, self.own, inside, out)
+        return out
+
+
+def _around(at: Array, margin: float) -> tuple[Array, Array]:
+    """The corners [2], [2] of what is between lips, and a margin more; at [N, 2] px of `_hung`."""
+    between = at.reshape(len(DOWN), ALONG, 2)[1:-1].reshape(-1, 2)
+    return between.min(0) - margin, between.max(0) + margin
+
+
+def _terms(x: Array, y: Array) -> Array:
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3], -1)
+
+
+def _polynomial(at: Array, places: Array) -> tuple[Array, Array, float]:
+    """Coefficients [10, 2], centre [2] and unit of the polynomial that leads from px `at` [N, 2] to places [N, 2]."""
+    centre, unit = at.mean(0), float(np.ptp(at[:, 0])) / 2
+    terms = _terms(*((at - centre) / unit).T)
+    return np.linalg.lstsq(terms, places, rcond=None)[0], centre, unit
+
+
+@compiled(boundscheck=False, fastmath=True)
+def _find_places(coefficients, centre, unit, first, step, lips, where, edges, inside):  # type: ignore[no-untyped-def]
+    """Fill where [R, C, 2] cm cells lie, levels of the lips [2, 11, 2] there, and how far within them that is."""
+    line, one = np.empty((4, 2), np.float32), np.float32(1)
+    for i in range(where.shape[0]):
+        y = (first[1] + (i + 0.5) * step[1] - centre[1]) / unit
+        for k in range(2):
+            c = coefficients[:, k]
+            line[0, k], line[1, k] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
+            line[2, k], line[3, k] = c[3] + y * c[7], c[6]
+        for j in range(where.shape[1]):
+            x = np.float32((first[0] + (j + 0.5) * step[0] - centre[0]) / unit)
+            across = line[0, 0] + x * (line[1, 0] + x * (line[2, 0] + x * line[3, 0]))
+            level = line[0, 1] + x * (line[1, 1] + x * (line[2, 1] + x * line[3, 1]))
+            upper, lower = _level(lips[0], across), _level(lips[1], across)
+            beyond = max(max(upper - level, level - lower), max(lips[0, 0, 0] - across, across - lips[0, -1, 0]))
+            where[i, j, 0], where[i, j, 1], edges[i, j, 0], edges[i, j, 1] = across, level, upper, lower
+            inside[i, j] = min(max(one - beyond / np.float32(FADES), np.float32(0)), one)
+
+
+@compiled(boundscheck=False)
+def _level(lip, across):  # type: ignore[no-untyped-def]
+    """Of a lip [11, 2], sorted from left to right, at a place across it; its ends go on."""
+    if across <= lip[0, 0]:
+        return lip[0, 1]
+    for k in range(1, lip.shape[0]):
+        if across < lip[k, 0]:
+            t = (across - lip[k - 1, 0]) / (lip[k, 0] - lip[k - 1, 0])
+            return lip[k - 1, 1] + (lip[k, 1] - lip[k - 1, 1]) * t
+    return lip[-1, 1]
+
+
+@compiled(boundscheck=False, fastmath=True)
+def _gather(drawn, own, share, inside, out):  # type: ignore[no-untyped-def]
+    """Add to out [R, C, 4] the means of F² places in each cell: drawn [R F, C F, 3] as a film shows it, and inside.
+
+    own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
+    """
+    finer = drawn.shape[0] // out.shape[0]
+    room, each = np.float32(WHITEST - SHOULDER), np.float32(1 / finer**2)
+    for i in range(drawn.shape[0]):
+        for j in range(drawn.shape[1]):
+            cell = out[i // finer, j // finer]
+            cell[3] += each * inside[i, j]
+            for c in range(3):
+                over = max(drawn[i, j, c] - np.float32(SHOULDER), np.float32(0))
+                color = drawn[i, j, c] + room * (np.float32(1) - np.exp(-over / room)) - over
+                if own.shape[0]:
+                    color += np.float32(share) * own[i, j, 3] * (own[i, j, c] - color)
+                cell[c] += each * color
+
+
+@compiled(boundscheck=False, fastmath=True)
+def soft(colors):  # type: ignore[no-untyped-def]
+    """Colours [R, C, 4] of which some go to the cells beside, across and down."""
+    rows, columns = colors.shape[0], colors.shape[1]
+    own, wide, out = np.float32(1 - 2 * SOFT), np.empty_like(colors), np.empty_like(colors)
+    for i in range(rows):
+        for j in range(columns):
+            for c in range(4):
+                beside = colors[i, max(j - 1, 0), c] + colors[i, min(j + 1, columns - 1), c]
+                wide[i, j, c] = own * colors[i, j, c] + np.float32(SOFT) * beside
+    for i in range(rows):
+        for j in range(columns):
+            for c in range(4):
+                beside = wide[max(i - 1, 0), j, c] + wide[min(i + 1, rows - 1), j, c]
+                out[i, j, c] = own * wide[i, j, c] + np.float32(SOFT) * beside
+    return out
