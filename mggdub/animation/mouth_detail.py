@@ -23,8 +23,8 @@ from mggdub.renderer.mouth_light import mouth_light, relight
 from mggdub.types import Array
 
 FINEST = 1 / 36  # cm between places that are drawn: less than what is soft about teeth
-MOST_FINER = 5  # places along a side of a cell, of which it is the mean
-FADES = 0.06  # cm beyond the lips' edges where nothing is seen any more
+MOST_FINER = 3  # places along a side of a cell, of which it is the mean
+FADES, DRAWN = 0.06, 2.0  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
 SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper
 ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
@@ -97,12 +97,11 @@ class MouthDetailer:
         if cells.min() < 1 or pixels.min() < 1:
             return NO_DETAIL
         leads = _polynomial(at * across + down, places)
-        each = max(1, round(step / (FINEST * fine * across[0])))
-        colors = soft(mouth.drawn(leads, first, np.array([step, step]), cells, min(each, MOST_FINER)))
-        coarse = min(max(1, round(1 / (FINEST * fine))), MOST_FINER)
-        small = mouth.drawn(leads, begin * across + down, across, pixels, coarse)
-        left, top = first.tolist()
-        return MouthDetail(left, top, step, colors, (int(begin[0]), int(begin[1])), small, self.ratio)
+        each = min(max(1, round(step / (FINEST * fine * across[0]))), MOST_FINER)
+        colors, small = soft(mouth.drawn(leads, first, step, cells, each)), np.zeros((*pixels[::-1], 4), np.float32)
+        left, top, x, y = (int(n) for n in (*first, *begin))
+        _shrink(colors, (left, top, step), (x, y), self.ratio, small)
+        return MouthDetail(left, top, step, colors, (x, y), small, self.ratio)
 
     def _hung(self, mesh: Array) -> tuple[Array, Array]:
         """Some of the layer's points [N, 3] cm on lips `mesh` [478, 3], before the head moves; their places [N, 2]."""
@@ -129,27 +128,28 @@ class _Mouth:
         share = photo_mouth_share(displacement) if layer.own_share.any() else 0.0
         return cls(avatar, lips, float(opening(lips / layer.size)), share if share > 0.01 else 0.0)
 
-    def drawn(self, leads: tuple[Array, Array, float], first: Array, step: Array, size: Array, finer: int) -> Array:
+    def drawn(self, leads: tuple[Array, Array, float], first: Array, step: int, size: Array, finer: int) -> Array:
         """[rows, columns, 4] float32: colours, and how far within the lips, in cells of `size` [2] columns and rows.
 
-        `leads` of `_polynomial`; the first cell begins at `first` [2], all are as large as `step` [2] px of the picture
-        and show the mean of `finer` squared places.
+        `leads` of `_polynomial`; the first cell begins at `first` [2], all have a side of `step` px of the picture and
+        show the mean of `finer` squared places.
         """
         layer, lips = self.avatar.mouth_layer, self.lips
         columns, rows = (size * finer).tolist()
-        order = np.argsort(lips[..., 0], 1)[..., None]
+        sorted_lips = np.take_along_axis(lips, np.argsort(lips[..., 0], 1)[..., None], 1).astype(np.float32)
         where, edges = (np.empty((rows, columns, 2), np.float32) for _ in range(2))
         inside = np.empty((rows, columns), np.float32)
-        sorted_lips = np.take_along_axis(lips, order, 1).astype(np.float32)
         _find_places(*leads, first.astype(np.float64), step / finer, sorted_lips, where, edges, inside)
-        flat = (x.reshape(-1, 2) / np.float32(layer.size) for x in (where, edges))
-        colors = draw_inside(*flat, self.open_by, float(lower_level(lips) / layer.size), layer.tone)
+        near = inside > 1 - DRAWN
+        flat = (x[near] / np.float32(layer.size) for x in (where, edges))
+        colors = np.zeros((rows, columns, 3), np.float32)
+        colors[near] = draw_inside(*flat, self.open_by, float(lower_level(lips) / layer.size), layer.tone)
         own = _NOTHING
         if self.own:
             down = (where[..., 1] - edges[..., 0]) / np.maximum(edges[..., 1] - edges[..., 0], 0.02)
             own = np.ascontiguousarray(own_places(layer, lips, where, down).transpose(1, 2, 0))
         out = np.zeros((rows // finer, columns // finer, 4), np.float32)
-        _gather(colors.reshape(rows, columns, 3), own, self.own, inside, out)
+        _gather(colors, own, self.own, inside, out)
         return out
 
 
@@ -172,22 +172,25 @@ def _polynomial(at: Array, places: Array) -> tuple[Array, Array, float]:
 
 @compiled(boundscheck=False, fastmath=True)
 def _find_places(coefficients, centre, unit, first, step, lips, where, edges, inside):  # type: ignore[no-untyped-def]
-    """Fill where [R, C, 2] cm cells lie, levels of the lips [2, 11, 2] there, and how far within them that is."""
+    """Fill where [R, C, 2] cm cells lie, levels of the lips [2, 11, 2] there, and how far within them that is.
+
+    1 is within them, 0 FADES beyond.
+    """
     line, one = np.empty((4, 2), np.float32), np.float32(1)
     for i in range(where.shape[0]):
-        y = (first[1] + (i + 0.5) * step[1] - centre[1]) / unit
+        y = (first[1] + (i + 0.5) * step - centre[1]) / unit
         for k in range(2):
             c = coefficients[:, k]
             line[0, k], line[1, k] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
             line[2, k], line[3, k] = c[3] + y * c[7], c[6]
         for j in range(where.shape[1]):
-            x = np.float32((first[0] + (j + 0.5) * step[0] - centre[0]) / unit)
+            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
             across = line[0, 0] + x * (line[1, 0] + x * (line[2, 0] + x * line[3, 0]))
             level = line[0, 1] + x * (line[1, 1] + x * (line[2, 1] + x * line[3, 1]))
             upper, lower = _level(lips[0], across), _level(lips[1], across)
             beyond = max(max(upper - level, level - lower), max(lips[0, 0, 0] - across, across - lips[0, -1, 0]))
             where[i, j, 0], where[i, j, 1], edges[i, j, 0], edges[i, j, 1] = across, level, upper, lower
-            inside[i, j] = min(max(one - beyond / np.float32(FADES), np.float32(0)), one)
+            inside[i, j] = one - beyond / np.float32(FADES)
 
 
 @compiled(boundscheck=False)
@@ -213,7 +216,7 @@ def _gather(drawn, own, share, inside, out):  # type: ignore[no-untyped-def]
     for i in range(drawn.shape[0]):
         for j in range(drawn.shape[1]):
             cell = out[i // finer, j // finer]
-            cell[3] += each * inside[i, j]
+            cell[3] += each * min(max(inside[i, j], np.float32(0)), np.float32(1))
             for c in range(3):
                 over = max(drawn[i, j, c] - np.float32(SHOULDER), np.float32(0))
                 color = drawn[i, j, c] + room * (np.float32(1) - np.exp(-over / room)) - over
@@ -238,3 +241,25 @@ def soft(colors):  # type: ignore[no-untyped-def]
                 beside = wide[max(i - 1, 0), j, c] + wide[min(i + 1, rows - 1), j, c]
                 out[i, j, c] = own * wide[i, j, c] + np.float32(SOFT) * beside
     return out
+
+
+@compiled(boundscheck=False)
+def _shrink(colors, cells, corner, ratio, small):  # type: ignore[no-untyped-def]
+    """Add to small [r, c, 4], of zeros, the means of those colours [R, C, 4] whose cells lie in its pixels.
+
+    cells (left, top, step) px of the picture; small begins at `corner` of the drawing; ratio as of a `MouthDetail`.
+    """
+    left, top, step = cells
+    count = np.zeros(small.shape[:2], np.float32)
+    for i in range(colors.shape[0]):
+        y = int((top + (i + 0.5) * step - ratio[1, 1]) / ratio[0, 1]) - corner[1]
+        for j in range(colors.shape[1]):
+            x = int((left + (j + 0.5) * step - ratio[1, 0]) / ratio[0, 0]) - corner[0]
+            if 0 <= y < small.shape[0] and 0 <= x < small.shape[1]:
+                count[y, x] += np.float32(1)
+                for c in range(4):
+                    small[y, x, c] += colors[i, j, c]
+    for y in range(small.shape[0]):
+        for x in range(small.shape[1]):
+            for c in range(4):
+                small[y, x, c] /= max(count[y, x], np.float32(1))
