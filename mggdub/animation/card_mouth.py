@@ -10,11 +10,11 @@ from mggdub.renderer.card_mouth import Mouths
 from mggdub.types import Array
 
 
-def shown_mouths(given: dict[str, Tensor]) -> Mouths:
-    """Those of frames that were uploaded and are not all shut."""
+def shown_mouths(given: dict[str, Tensor], steep: float) -> Mouths:
+    """Those of frames that were uploaded and are not all shut; `steep` of a `MouthDetail`."""
     left, top, right, bottom = given["mouth_area"].tolist()
     cells, colors, pixels, small = (given[f"mouth_{name}"] for name in ("cells", "colors", "pixels", "small"))
-    return Mouths(cells, colors, pixels, small, (left, top, right, bottom))
+    return Mouths(cells, colors, pixels, small, steep, (left, top, right, bottom))
 
 
 def mouth_fields(details: list[MouthDetail]) -> dict[str, Array]:

@@ -26,7 +26,8 @@ FINEST = 1 / 36  # cm between places that are drawn: less than what is soft abou
 MOST_FINER = 3  # places along a side of a cell, of which it is the mean
 FADES, DRAWN = 0.06, 2.0  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
-SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper
+SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper, and splats are as blurred
+STEEPEST = 2.5  # times as steeply as they are drawn, lips end in a large picture
 ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
 
 
@@ -41,19 +42,20 @@ class MouthDetail:
     corner: tuple[int, int]  # px of the drawing, right and down
     small: Array  # [r, c, 4] float32, the same there
     ratio: Array  # [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins
+    steep: float  # how much steeper lips end in the picture than in the drawing
 
-    def lit(self, drawn: Array) -> tuple[int, int, int, Array]:
-        """Left, top, step and colours for `compose`, as light as a drawing [h, w, 8] has them."""
-        colors = self.colors.copy()
-        if len(colors):
+    def lit(self, drawn: Array) -> tuple[int, int, int, float, Array]:
+        """Left, top, step, steep and colours for `compose`, as light as a drawing [h, w, 8] has them."""
+        found = np.empty((*self.colors.shape[:2], 7), np.float32)
+        if len(found):
             light = np.empty((*self.small.shape[:2], 3), np.float32)
             mouth_light(drawn, self.small, *self.corner, light)
-            relight(colors, light, (self.left, self.top, self.step), self.corner, self.ratio)
-        return self.left, self.top, self.step, colors
+            relight(self.colors, self.small, light, (self.left, self.top, self.step), self.corner, self.ratio, found)
+        return self.left, self.top, self.step, self.steep, found
 
 
 _NOTHING = np.zeros((0, 0, 4), np.float32)
-NO_DETAIL = MouthDetail(0, 0, 1, _NOTHING, (0, 0), _NOTHING, np.zeros((2, 2)))
+NO_DETAIL = MouthDetail(0, 0, 1, _NOTHING, (0, 0), _NOTHING, np.zeros((2, 2)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,12 @@ class MouthDetailer:
         colors, small = soft(mouth.drawn(leads, first, step, cells, each)), np.zeros((*pixels[::-1], 4), np.float32)
         left, top, x, y = (int(n) for n in (*first, *begin))
         _shrink(colors, (left, top, step), (x, y), self.ratio, small)
-        return MouthDetail(left, top, step, colors, (x, y), small, self.ratio)
+        return MouthDetail(left, top, step, colors, (x, y), soft(small), self.ratio, self.steep)
+
+    @property
+    def steep(self) -> float:
+        """How much steeper lips end in the picture than in the drawing: half as much as it is larger."""
+        return float(np.clip((1 + self.ratio[0, 0]) / 2, 1, STEEPEST))
 
     def _hung(self, mesh: Array) -> tuple[Array, Array]:
         """Some of the layer's points [N, 3] cm on lips `mesh` [478, 3], before the head moves; their places [N, 2]."""

@@ -101,7 +101,7 @@ class Animator:
             with clock("lower face"):
                 self.lower_face.improve(drawn, given)
         with clock("composite"):
-            mouths = shown_mouths(given) if "mouth_cells" in given else None
+            mouths = shown_mouths(given, self.mouth.steep) if "mouth_cells" in given else None
             part = on_card.compose(self.picture, drawn, given.get("picture_sway"), mouths)
             return (on_card.yuv if planes else on_card.rgb)(self.picture, part)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.renderer.compose import LIPS_LEAST, LIPS_MOST
 from mggdub.renderer.mouth_light import BELL, DARKEST, MOUTH_LIGHT
 
 Beside = tuple[Tensor, Tensor, Tensor]  # [B, n]: the cells on either side, and how far it is from one to the other
@@ -21,6 +22,7 @@ class Mouths:
     colors: Tensor  # [B, R, C, 4]
     pixels: Tensor  # [B, 4] where they begin in the drawing, left and top, and how many there are across and down
     small: Tensor  # [B, r, c, 4]
+    steep: float
     area: tuple[int, int, int, int]  # px of the picture, within which all of them lie: left, top, right, bottom
 
 
@@ -39,10 +41,14 @@ def over_mouth(head: Tensor, wide: Tensor, drawn: Tensor, box: tuple[int, int, i
     x, within_x = _between_cells(columns, left, mouths.cells[:, 0], mouths.cells[:, 2], colors.shape[2])
     y, within_y = _between_cells(rows, top, mouths.cells[:, 1], mouths.cells[:, 2], colors.shape[1])
     here = wide[..., rows, columns]
-    shown = _looked_up(colors, x, y)  # [B, rows, columns, 4]
-    share = (here[:, 7] - here[:, 3]).clamp_(0, 1) * (within_y[:, :, None] & within_x[:, None]) * shown[..., 3]
+    shown = _looked_up(colors, x, y).permute(3, 0, 1, 2)  # [7, B, rows, columns]
+    share = (here[:, 7] - here[:, 3]).clamp_(0, 1) * (within_y[:, :, None] & within_x[:, None])
+    seen = shown[3] * (share > 0)
+    covers = ((share - 0.5) * mouths.steep + 0.5).clamp_(0, 1) * seen
     part = head[..., rows, columns]
-    part.add_(share * (255 * shown[..., :3].permute(3, 0, 1, 2) - part))
+    left_over = (part - 255 * share * shown[4:]) / (1 - share).clamp_min(LIPS_LEAST)
+    lips = part + seen * (left_over - part).clamp_(-LIPS_MOST, LIPS_MOST)
+    part.copy_(lips + covers * (255 * shown[:3] - lips))
 
 
 def _looked_up(cells: Tensor, x: Beside, y: Beside) -> Tensor:
@@ -77,15 +83,17 @@ def _beside(at: Tensor, count: Tensor) -> Beside:
 
 
 def lit(drawn: Tensor, box: tuple[int, int, int, int], mouths: Mouths) -> Tensor:
-    """[B, R, C, 4]: `MouthDetail.lit` of settled drawings [B, h, w, 8]."""
+    """[B, R, C, 7]: `MouthDetail.lit` of settled drawings [B, h, w, 8]."""
     light, cells = _light(drawn, mouths), mouths.cells
     left, top, width, height = box
     across, down = width / drawn.shape[2], height / drawn.shape[1]
     rows, columns = (torch.arange(n, device=drawn.device) + 0.5 for n in mouths.colors.shape[1:3])
     x = (cells[:, :1] + columns * cells[:, 2:] - left) / across - mouths.pixels[:, :1]
     y = (cells[:, 1:2] + rows * cells[:, 2:] - top) / down - mouths.pixels[:, 1:2]
-    factors = _looked_up(light, _beside(x, mouths.pixels[:, 2]), _beside(y, mouths.pixels[:, 3]))
-    return torch.cat([mouths.colors[..., :3] * factors, mouths.colors[..., 3:]], -1)
+    both = torch.cat([light, mouths.small[..., :3]], -1)
+    both = _looked_up(both, _beside(x, mouths.pixels[:, 2]), _beside(y, mouths.pixels[:, 3]))
+    factors, small = both[..., :3], both[..., 3:]
+    return torch.cat([mouths.colors[..., :3] * factors, mouths.colors[..., 3:], small * factors], -1)
 
 
 def _light(drawn: Tensor, mouths: Mouths) -> Tensor:

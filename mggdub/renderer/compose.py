@@ -26,6 +26,7 @@ PAD = 2  # px that `padded` textures go on beyond their edges
 FINEST = 64  # steps of detail within one of 255
 APART = (0.5, 1.0)  # drawn px, standard deviation of places: one surface, and no longer one
 MOSTLY = (0.5, 0.9)  # share of what a pixel shows that has a place: none and all of the detail
+LIPS_LEAST, LIPS_MOST = 0.25, 64.0  # share of lips from which on their colour is told; of 255, that it is another
 LEAST = 0.002  # of a share of motion, below which nothing moves
 _F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _V, _V16, _VI = ir.VectorType(_F, LANES), ir.VectorType(_F, 16), ir.VectorType(_I32, LANES)
@@ -477,14 +478,15 @@ def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type:
 def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: ignore[no-untyped-def]
     """Put a mouth's inside over columns `first` to `last` of row y of the head, where no splat with a place is.
 
-    mouth (left, top, step, colors): px where the first cell begins, a cell's side, and the cells [R, C, 4]: red, green,
-    blue 0..1, and how much of them is seen.
+    mouth (left, top, step, steep, colors): px where the first cell begins, its side, how much steeper lips end than as
+    drawn, and the cells [R, C, 7]: red, green, blue 0..1, how much of them is seen, and the drawing's own red,
+    green and blue there. Where both mix, what is the lips' alone is what the drawing's own leaves.
     """
-    left, top, step, colors = mouth
+    left, top, step, steep, colors = mouth
     rows, columns = colors.shape[0], colors.shape[1]
     if y < top or y >= top + rows * step:
         return
-    span, (cells, weights) = row.shape[0] // 4, across
+    span, (cells, weights), found = row.shape[0] // 4, across, np.empty(7, f4)
     v = min(max((y + 0.5 - top) / step - 0.5, 0.0), rows - 1.0)
     above = min(np.int64(v), max(rows - 2, 0))
     below, t = min(above + 1, rows - 1), f4(v - above)
@@ -499,15 +501,18 @@ def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: i
             u = min(max((x + 0.5 - left) / step - 0.5, 0.0), columns - 1.0)
             before = min(np.int64(u), max(columns - 2, 0))
             after, s = min(before + 1, columns - 1), f4(u - before)
-            for c in range(3, -1, -1):
+            for c in range(7):
                 high = colors[above, before, c] + (colors[above, after, c] - colors[above, before, c]) * s
                 deep = colors[below, before, c] + (colors[below, after, c] - colors[below, before, c]) * s
-                value = high + (deep - high) * t
-                if c == 3:
-                    share *= value
-                else:
-                    place = c * span + x - begin + LANES
-                    row[place] += share * (f4(255) * value - row[place])
+                found[c] = high + (deep - high) * t
+            left_over = f4(1) / max(f4(1) - share, f4(LIPS_LEAST))
+            covers = min(max((share - f4(0.5)) * f4(steep) + f4(0.5), f4(0)), f4(1)) * found[3]
+            for c in range(3):
+                place = c * span + x - begin + LANES
+                here = row[place]
+                lips = (here - share * f4(255) * found[4 + c]) * left_over
+                lips = here + found[3] * min(max(lips - here, f4(-LIPS_MOST)), f4(LIPS_MOST))
+                row[place] = lips + covers * (f4(255) * found[c] - lips)
 
 
 @_kernel(parallel=False)

@@ -47,10 +47,11 @@ def mouth_light(drawn, small, left, top, light):
 
 
 @compiled(boundscheck=False, fastmath=True)
-def relight(colors, light, cells, corner, ratio):
-    """Multiply colours [R, C, 4] of cells (left, top, step) by light [r, c, 3] of a drawing's px from `corner` on.
+def relight(colors, small, light, cells, corner, ratio, out):
+    """Fill out [R, C, 7] with colours [R, C, 4] and with small [r, c, 4] enlarged, both times light [r, c, 3].
 
-    ratio [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins.
+    cells (left, top, step) of `colors`; small and light begin at `corner` of the drawing; ratio [2, 2]: px of the
+    picture in one of the drawing, right and down, and where the first of them begins.
     """
     left, top, step = cells
     rows, columns = light.shape[0], light.shape[1]
@@ -64,7 +65,11 @@ def relight(colors, light, cells, corner, ratio):
             u = min(max(u, 0.0), columns - 1.0)
             before = min(int(u), max(columns - 2, 0))
             after, s = min(before + 1, columns - 1), np.float32(u - before)
+            out[i, j, 3] = colors[i, j, 3]
             for c in range(3):
                 high = light[above, before, c] + (light[above, after, c] - light[above, before, c]) * s
                 deep = light[below, before, c] + (light[below, after, c] - light[below, before, c]) * s
-                colors[i, j, c] *= high + (deep - high) * t
+                factor = high + (deep - high) * t
+                high = small[above, before, c] + (small[above, after, c] - small[above, before, c]) * s
+                deep = small[below, before, c] + (small[below, after, c] - small[below, before, c]) * s
+                out[i, j, c], out[i, j, 4 + c] = colors[i, j, c] * factor, (high + (deep - high) * t) * factor

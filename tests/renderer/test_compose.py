@@ -9,7 +9,7 @@ from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, conve
 
 HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
 REST = np.zeros(6, np.float32)
-SHUT = (0, 0, 1, np.zeros((0, 0, 4), np.float32))  # a mouth that changes nothing
+SHUT = (0, 0, 1, 1.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
 
 
 def texture(picture: np.ndarray) -> np.ndarray:
@@ -53,7 +53,9 @@ def parts() -> dict[str, np.ndarray]:
     }
 
 
-def composed(parts: dict[str, np.ndarray], sway: np.ndarray = REST, mouth: tuple = SHUT) -> np.ndarray:
+def composed(
+    parts: dict[str, np.ndarray], sway: np.ndarray = REST, mouth: tuple[int, int, int, float, np.ndarray] = SHUT
+) -> np.ndarray:
     frame = parts["picture"].copy()
     part = (0, 0, WIDTH, HEIGHT)
     layers = (
@@ -121,22 +123,33 @@ def test_only_what_has_a_share_of_the_motion_sways(parts: dict[str, np.ndarray],
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_mouth_is_seen_where_nothing_covers_it(parts: dict[str, np.ndarray], step: int) -> None:
-    """All of it where no splat has a place, half of it where half of a pixel has; nothing beyond the cells."""
+    """All of it where no splat has a place, nothing of it where all have one, and nothing beyond the cells."""
     drawn = np.zeros((11, 13, 8), np.float32)
     drawn[..., :3], drawn[..., 7] = 0.4, 1
-    drawn[:, 7:, 3] = 0.5
-    colors = np.full((4, 8, 4), 1, np.float32) * np.array([0.8, 0.6, 0.2, 1], np.float32)
-    frame = composed(parts | {"drawn": drawn}, mouth=(15, 12, step, colors)).astype(int)
+    drawn[:, 7:, 3] = 1
+    colors = np.full((4, 8, 7), 1, np.float32) * np.array([0.8, 0.6, 0.2, 1, 0.4, 0.4, 0.4], np.float32)
+    frame = composed(parts | {"drawn": drawn}, mouth=(15, 12, step, 1.0, colors)).astype(int)
     rest = composed(parts | {"drawn": drawn}).astype(int)
     here = np.zeros(rest.shape[:2], bool)
     here[12 : 12 + 4 * step, 15 : 15 + 8 * step] = True
     here[: BOX[1]], here[BOX[1] + BOX[3] :], here[:, BOX[0] + BOX[2] :] = False, False, False
     assert np.array_equal(frame[~here], rest[~here])
-    free, half = here.copy(), here.copy()
-    free[:, BOX[0] + 15 :], half[:, : BOX[0] + 26] = False, False
-    assert free.any() and half.any() == (step == 3)
+    free, covered = here.copy(), here.copy()
+    free[:, BOX[0] + 15 :], covered[:, : BOX[0] + 26] = False, False
+    assert free.any() and covered.any() == (step == 3)
     assert np.abs(frame[free] - 255 * colors[0, 0, :3]).max() <= 1
-    assert np.abs(frame[half] - (102 + 255 * colors[0, 0, :3]) / 2).max(initial=0) <= 1
+    assert np.array_equal(frame[covered], rest[covered])
+
+
+@pytest.mark.parametrize("steep", [1.0, 2.0])
+def test_lips_end_as_steeply_as_they_should_and_in_their_own_colour(parts: dict[str, np.ndarray], steep: float) -> None:
+    """A pixel of lips (0.6) of which a quarter is the mouth (drawn as 0.2, seen as 0.4)."""
+    drawn = np.zeros((11, 13, 8), np.float32)
+    drawn[..., :3], drawn[..., 3], drawn[..., 7] = 0.75 * 0.6 + 0.25 * 0.2, 0.75, 1
+    colors = np.full((5, 5, 7), 1, np.float32) * np.array([0.4, 0.4, 0.4, 1, 0.2, 0.2, 0.2], np.float32)
+    frame = composed(parts | {"drawn": drawn, "detail": 0 * parts["detail"]}, mouth=(14, 10, 4, steep, colors))
+    covers = 0.5 - 0.25 * steep
+    assert np.abs(frame[12:28, 16:32] - 255 * (0.6 * (1 - covers) + 0.4 * covers)).max() <= 1
 
 
 def test_a_mouths_cells_are_sampled_between_their_middles(parts: dict[str, np.ndarray]) -> None:
@@ -144,11 +157,13 @@ def test_a_mouths_cells_are_sampled_between_their_middles(parts: dict[str, np.nd
     drawn = np.zeros((11, 13, 8), np.float32)
     drawn[..., :3], drawn[..., 7] = 0.4, 1
     down, across = np.linspace(0, 0.5, 6)[:, None], np.linspace(0, 0.4, 5)[None]
-    colors = np.stack([np.broadcast_to(down + across, (6, 5))] * 3 + [np.full((6, 5), 0.25)], -1).astype(np.float32)
-    frame = composed(parts | {"drawn": drawn}, mouth=(14, 10, 4, colors))
+    channels = [np.broadcast_to(down + across, (6, 5))] * 3 + [np.full((6, 5), 0.25)] + [np.full((6, 5), 0.4)] * 3
+    frame = composed(parts | {"drawn": drawn}, mouth=(14, 10, 4, 1.0, np.stack(channels, -1).astype(np.float32)))
     y, x = np.mgrid[12:32, 16:32]  # from the middle of the first cell to that of the last
     true = 255 * (0.5 * (y + 0.5 - 12) / 20 + 0.4 * (x + 0.5 - 16) / 16)
-    assert np.abs(frame[12:32, 16:32] - (0.75 * 102 + 0.25 * true[..., None])).max() <= 1
+    # No lips are left where the mouth is all, so theirs is what is darkest: 64 of 255 less, as far as it is seen.
+    lips = 102 - 0.25 * 64
+    assert np.abs(frame[12:32, 16:32] - (0.75 * lips + 0.25 * true[..., None])).max() <= 1
 
 
 @pytest.mark.parametrize("width", [WIDTH, WIDTH - 1])

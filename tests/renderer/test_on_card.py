@@ -17,7 +17,7 @@ from mggdub.types import Array
 SHAPE, BOX = (21, 17), (8, 6, 40, 33)  # of a drawing; left, top, width, height
 SWAYS = [[0.02, 0.03, -20, -15, 2.5, -1.25], [0, 0, -20, -15, 0, 0], [-0.04, 0.01, -20, -15, -3, 2]]
 SWAY = np.array(SWAYS, np.float32)
-SHUT = (0, 0, 1, np.zeros((0, 0, 4), np.float32))  # a mouth that changes nothing
+SHUT = (0, 0, 1, 1.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
 MOUTHS = ((12, 9, 1), (3, 20, 2), (30, 11, 3))  # left, top and side of cells, px; the first within the box
 
 
@@ -48,7 +48,9 @@ class Scene:
             self.picture, self.planes, self.detail / FINEST, self.share, SWAY[0, 2:4], SHAPE, BOX, self.part, "cpu"
         )
 
-    def kernels(self, drawn: Array, sway: Array, mouth: tuple[int, int, int, Array] = SHUT) -> tuple[Array, Array]:
+    def kernels(
+        self, drawn: Array, sway: Array, mouth: tuple[int, int, int, float, Array] = SHUT
+    ) -> tuple[Array, Array]:
         """The frame and its planes."""
         layers = (texture(self.picture), self.share, sway, drawn, texture(self.detail), BOX, mouth, self.part)
         frame, planes, threads = self.picture.copy(), self.planes, numba.get_num_threads()
@@ -111,17 +113,19 @@ def test_mouths_are_what_the_kernels_put_there(scene: Scene) -> None:
     colors, small = (rng.uniform(0.1, 1, (3, *size, 4)).astype(np.float32) for size in ((9, 13), (7, 8)))
     colors[:, [0, -1], :, 3], colors[:, :, [0, -1], 3] = 0, 0  # as the cells of a mouth end
     pixels = np.array([[2, 3, 8, 7], [9, 14, 8, 7], [4, 6, 5, 4]])
-    mouths = Mouths(*map(torch.from_numpy, (np.float32(MOUTHS), colors, np.float32(pixels), small)), (3, 9, 69, 38))
+    arrays = map(torch.from_numpy, (np.float32(MOUTHS), colors, np.float32(pixels), small))
+    mouths = Mouths(*arrays, 1.6, (3, 9, 69, 38))
     small[2, 4:], small[2, :, 5:] = 0, 0
     frames, plain = (on_card.rgb(card, on_card.compose(card, drawn, None, given)).numpy() for given in (mouths, None))
     ratio = np.array([[BOX[2] / SHAPE[1], BOX[3] / SHAPE[0]], BOX[:2]])
     for k, (left, top, step) in enumerate(MOUTHS):
         x, y, across, down = pixels[k].tolist()
-        lit, light = colors[k].copy(), np.empty((down, across, 3), np.float32)
-        mouth_light(scene.drawn[k], small[k, :down, :across], x, y, light)
-        relight(lit, light, (left, top, step), (x, y), ratio)
+        lit, light = np.empty((9, 13, 7), np.float32), np.empty((down, across, 3), np.float32)
+        own = np.ascontiguousarray(small[k, :down, :across])
+        mouth_light(scene.drawn[k], own, x, y, light)
+        relight(colors[k], own, light, (left, top, step), (x, y), ratio, lit)
         assert light.std() > 0.05
-        same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, lit))[0])
+        same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, 1.6, lit))[0])
         assert (frames[k] != plain[k]).any()
 
 
