@@ -164,9 +164,13 @@ def lid_detail(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple
     lights = ndimage.maximum_filter(fine.mean(-1, keepdims=True), (LIGHT_REACH, LIGHT_REACH, 1))
     lit = ndimage.maximum_filter1d(sample_crop(lights, lid.lashes)[:, 0], LIGHT_COLUMNS) > LIGHT
     own = ((rows.heights >= 0) & (rows.heights < OWN_LOOK))[:, None] & ~lit
-    skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH)
-    places = np.where(own[..., None], _places(lid.lashes, lid.up, rows.places), skin)
-    return places, own | (_is_skin(fine, skin) & (rows.heights >= 0)[:, None])
+    skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH, back=False)
+    here = _places(lid.lashes, lid.up, rows.places)
+    places = np.where(own[..., None], here, skin)
+    places[-CREST:] = here[-CREST:]  # as the photo's own skin has that they cover, but for lashes that stand before it
+    clean = _is_skin(fine, places)
+    clean[-CREST // 2 :] = True
+    return places, own | (clean & (rows.heights >= 0)[:, None])
 
 
 def _is_skin(fine: Array, places: Array) -> Array:
@@ -176,15 +180,17 @@ def _is_skin(fine: Array, places: Array) -> Array:
     return np.asarray(sample_crop(near, places)[..., 0] < NO_SKIN)
 
 
-def _below(lid: LidShape, rows: LidRows, below: Array, patch: tuple[float, float]) -> Array:
-    """[R, C, 2] crop px: for a lid's points, places between two heights of `patch` under `below` [C, 2], to and fro.
+def _below(lid: LidShape, rows: LidRows, below: Array, patch: tuple[float, float], back: bool) -> Array:
+    """[R, C, 2] crop px: for a lid's points, places between two heights of `patch` under `below` [C, 2].
 
-    Heights are of an open lid's; so the skin is nowhere stretched.
+    Heights are of an open lid's; so the skin is nowhere stretched. At the upper one it goes `back`, which leaves no
+    edge in what is broad, or begins again: what is fine is shown only where places go as the lid's points do.
     """
     high = np.linalg.norm(lid.up, axis=1)
     size = patch[1] - patch[0]
-    to_and_fro = np.abs((rows.closed / np.maximum(size * high, 1e-3) + 1) % 2 - 1)
-    return np.asarray(below + ((patch[1] - size * to_and_fro) * high)[..., None] * [0, 1])
+    gone = rows.closed / np.maximum(size * high, 1e-3)
+    share = np.abs((gone + 1) % 2 - 1) if back else gone % 1
+    return np.asarray(below + ((patch[1] - size * share) * high)[..., None] * [0, 1])
 
 
 def _fine(image: Array) -> Array:
@@ -259,7 +265,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     """
     image = head.image.astype(np.float32) / 255
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
-    grain = sample_crop(_fine(image), _below(lid, rows, below, PATCH))
+    grain = sample_crop(_fine(image), _below(lid, rows, below, PATCH, back=True))
     grain -= grain.mean(0)  # what is repeated all along a column would be a streak
     skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
     corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
