@@ -8,26 +8,29 @@ its splats lie before one another and do not stand as still as teeth do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
 from mggdub.avatar.mouth import SHOULDER, WHITEST, opening, own_places, photo_mouth_share
-from mggdub.avatar.teeth import draw_inside
+from mggdub.avatar.teeth import inside_color, mouth_light
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.renderer.mouth_light import mouth_light, relight
+from mggdub.renderer.mouth_light import compare_light, relight
 from mggdub.types import Array
 
 FINEST = 1 / 36  # cm between places that are drawn: less than what is soft about teeth
 MOST_FINER = 3  # places along a side of a cell, of which it is the mean
-FADES, DRAWN = 0.06, 2.0  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
+FADES, DRAWN = 0.06, 1.5  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
 SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper, and splats are as blurred
 STEEPEST = 2.5  # times as steeply as they are drawn, lips end in a large picture
+LEVELS = 64  # steps along a lip
+LEAST_TERM = 1e-10  # of a fit: what its points do not tell apart has no part in it
 ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
 
 
@@ -49,7 +52,7 @@ class MouthDetail:
         found = np.empty((*self.colors.shape[:2], 7), np.float32)
         if len(found):
             light = np.empty((*self.small.shape[:2], 3), np.float32)
-            mouth_light(drawn, self.small, *self.corner, light)
+            compare_light(drawn, self.small, *self.corner, light)
             relight(self.colors, self.small, light, (self.left, self.top, self.step), self.corner, self.ratio, found)
         return self.left, self.top, self.step, self.steep, found
 
@@ -141,23 +144,22 @@ class _Mouth:
         `leads` of `_polynomial`; the first cell begins at `first` [2], all have a side of `step` px of the picture and
         show the mean of `finer` squared places.
         """
-        layer, lips = self.avatar.mouth_layer, self.lips
-        columns, rows = (size * finer).tolist()
-        sorted_lips = np.take_along_axis(lips, np.argsort(lips[..., 0], 1)[..., None], 1).astype(np.float32)
-        where, edges = (np.empty((rows, columns, 2), np.float32) for _ in range(2))
-        inside = np.empty((rows, columns), np.float32)
-        _find_places(*leads, first.astype(np.float64), step / finer, sorted_lips, where, edges, inside)
-        near = inside > 1 - DRAWN
-        flat = (x[near] / np.float32(layer.size) for x in (where, edges))
-        colors = np.zeros((rows, columns, 3), np.float32)
-        colors[near] = draw_inside(*flat, self.open_by, float(lower_level(lips) / layer.size), layer.tone)
-        own = _NOTHING
-        if self.own:
-            down = (where[..., 1] - edges[..., 0]) / np.maximum(edges[..., 1] - edges[..., 0], 0.02)
-            own = np.ascontiguousarray(own_places(layer, lips, where, down).transpose(1, 2, 0))
-        out = np.zeros((rows // finer, columns // finer, 4), np.float32)
-        _gather(colors, own, self.own, inside, out)
+        layer, (columns, rows) = self.avatar.mouth_layer, size.tolist()
+        lips = np.take_along_axis(self.lips, np.argsort(self.lips[..., 0], 1)[..., None], 1).astype(np.float32)
+        given = (*leads, first.astype(np.float64), step / finer, lips)
+        mouth = np.float32(layer.size), self.open_by, float(lower_level(self.lips) / layer.size), layer.tone
+        out = np.zeros((rows, columns, 4), np.float32)
+        _draw(*given, *mouth, self._own(given, rows * finer, columns * finer), np.float32(self.own), finer, out)
         return out
+
+    def _own(self, given: tuple[Any, ...], rows: int, columns: int) -> Array:
+        """[rows, columns, 4]: the photo's own mouth and where it is seen; nothing if none of it is."""
+        if not self.own:
+            return _NOTHING
+        places = np.empty((rows, columns, 3), np.float32)
+        _find_places(*given, places)
+        found = own_places(self.avatar.mouth_layer, self.lips, places[..., :2], places[..., 2])
+        return np.ascontiguousarray(found.transpose(1, 2, 0))
 
 
 def _around(at: Array, margin: float) -> tuple[Array, Array]:
@@ -166,69 +168,136 @@ def _around(at: Array, margin: float) -> tuple[Array, Array]:
     return between.min(0) - margin, between.max(0) + margin
 
 
-def _terms(x: Array, y: Array) -> Array:
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3], -1)
-
-
 def _polynomial(at: Array, places: Array) -> tuple[Array, Array, float]:
-    """Coefficients [10, 2], centre [2] and unit of the polynomial that leads from px `at` [N, 2] to places [N, 2]."""
+    """Coefficients [2, 10], centre [2] and unit of the polynomial that leads from px `at` [N, 2] to places [N, 2]."""
     centre, unit = at.mean(0), float(np.ptp(at[:, 0])) / 2
-    terms = _terms(*((at - centre) / unit).T)
-    return np.linalg.lstsq(terms, places, rcond=None)[0], centre, unit
-
-
-@compiled(boundscheck=False, fastmath=True)
-def _find_places(coefficients, centre, unit, first, step, lips, where, edges, inside):  # type: ignore[no-untyped-def]
-    """Fill where [R, C, 2] cm cells lie, levels of the lips [2, 11, 2] there, and how far within them that is.
-
-    1 is within them, 0 FADES beyond.
-    """
-    line, one = np.empty((4, 2), np.float32), np.float32(1)
-    for i in range(where.shape[0]):
-        y = (first[1] + (i + 0.5) * step - centre[1]) / unit
-        for k in range(2):
-            c = coefficients[:, k]
-            line[0, k], line[1, k] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
-            line[2, k], line[3, k] = c[3] + y * c[7], c[6]
-        for j in range(where.shape[1]):
-            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across = line[0, 0] + x * (line[1, 0] + x * (line[2, 0] + x * line[3, 0]))
-            level = line[0, 1] + x * (line[1, 1] + x * (line[2, 1] + x * line[3, 1]))
-            upper, lower = _level(lips[0], across), _level(lips[1], across)
-            beyond = max(max(upper - level, level - lower), max(lips[0, 0, 0] - across, across - lips[0, -1, 0]))
-            where[i, j, 0], where[i, j, 1], edges[i, j, 0], edges[i, j, 1] = across, level, upper, lower
-            inside[i, j] = one - beyond / np.float32(FADES)
+    coefficients = np.zeros((2, 10))
+    _fit((at - centre) / unit, places, coefficients)
+    return coefficients, centre, unit
 
 
 @compiled(boundscheck=False)
-def _level(lip, across):  # type: ignore[no-untyped-def]
-    """Of a lip [11, 2], sorted from left to right, at a place across it; its ends go on."""
-    if across <= lip[0, 0]:
-        return lip[0, 1]
-    for k in range(1, lip.shape[0]):
-        if across < lip[k, 0]:
-            t = (across - lip[k - 1, 0]) / (lip[k, 0] - lip[k - 1, 0])
-            return lip[k - 1, 1] + (lip[k, 1] - lip[k - 1, 1]) * t
-    return lip[-1, 1]
+def _fit(at, places, coefficients):  # type: ignore[no-untyped-def]
+    """Fill coefficients [2, 10] by least squares, without BLAS: for so little its threads would wait for each other."""
+    normal, right, terms = np.zeros((10, 10)), np.zeros((10, 2)), np.empty(10)
+    for k in range(len(at)):
+        x, y = at[k, 0], at[k, 1]
+        terms[:] = (1.0, x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3)
+        for i in range(10):
+            for j in range(i + 1):
+                normal[i, j] += terms[i] * terms[j]
+            for c in range(2):
+                right[i, c] += terms[i] * places[k, c]
+    for i in range(10):  # Cholesky's factor takes the lower half's place
+        for j in range(i + 1):
+            total = normal[i, j]
+            for k in range(j):
+                total -= normal[i, k] * normal[j, k]
+            normal[i, j] = total / normal[j, j] if i > j else np.sqrt(max(total, LEAST_TERM))
+    for c in range(2):
+        for i in range(10):
+            for k in range(i):
+                right[i, c] -= normal[i, k] * right[k, c]
+            right[i, c] /= normal[i, i]
+        for i in range(9, -1, -1):
+            for k in range(i + 1, 10):
+                right[i, c] -= normal[k, i] * right[k, c]
+            right[i, c] /= normal[i, i]
+            coefficients[c, i] = right[i, c]
 
 
 @compiled(boundscheck=False, fastmath=True)
-def _gather(drawn, own, share, inside, out):  # type: ignore[no-untyped-def]
-    """Add to out [R, C, 4] the means of F² places in each cell: drawn [R F, C F, 3] as a film shows it, and inside.
+def _row(coefficients, y, line):  # type: ignore[no-untyped-def]
+    """Fill line [2, 4]: polynomials [2, 10] of one row, in x alone."""
+    for k in range(2):
+        c = coefficients[k]
+        line[k, 0], line[k, 1] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
+        line[k, 2], line[k, 3] = c[3] + y * c[7], c[6]
+
+
+@compiled(boundscheck=False, forceinline=True, fastmath=True)
+def _at(line, x):  # type: ignore[no-untyped-def]
+    """A polynomial's value."""
+    return line[0] + x * (line[1] + x * (line[2] + x * line[3]))
+
+
+@compiled(boundscheck=False)
+def _levels(lips):  # type: ignore[no-untyped-def]
+    """[2, LEVELS + 1] float32: levels of lips [2, 11, 2] from their left to their right end."""
+    found, first = np.empty((2, LEVELS + 1), np.float32), lips[0, 0, 0]
+    for lip in range(2):
+        k = 1
+        for n in range(LEVELS + 1):
+            across = first + (lips[0, -1, 0] - first) * n / LEVELS
+            while k < lips.shape[1] - 1 and lips[lip, k, 0] < across:
+                k += 1
+            t = (across - lips[lip, k - 1, 0]) / max(lips[lip, k, 0] - lips[lip, k - 1, 0], 1e-4)
+            found[lip, n] = lips[lip, k - 1, 1] + (lips[lip, k, 1] - lips[lip, k - 1, 1]) * min(max(t, 0.0), 1.0)
+    return found
+
+
+@compiled(boundscheck=False, forceinline=True, fastmath=True)
+def _level(levels, share):  # type: ignore[no-untyped-def]
+    """Of a lip whose levels are [LEVELS + 1], at a share 0..1 of its way; its ends go on."""
+    at = min(max(share * np.float32(LEVELS), np.float32(0)), np.float32(LEVELS - 1e-3))
+    before = np.int32(at)
+    return levels[before] + (levels[before + 1] - levels[before]) * (at - np.float32(before))
+
+
+@compiled(boundscheck=False, fastmath=True)
+def _find_places(coefficients, centre, unit, first, step, lips, places):  # type: ignore[no-untyped-def]
+    """Fill places [R, C, 3]: where cells lie, cm, and how far on the way from the upper to the lower lip."""
+    line, levels, left, width = (
+        np.empty((2, 4), np.float32),
+        _levels(lips),
+        lips[0, 0, 0],
+        lips[0, -1, 0] - lips[0, 0, 0],
+    )
+    for i in range(places.shape[0]):
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        for j in range(places.shape[1]):
+            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
+            across, level = _at(line[0], x), _at(line[1], x)
+            upper, lower = _level(levels[0], (across - left) / width), _level(levels[1], (across - left) / width)
+            places[i, j, 0], places[i, j, 1] = across, level
+            places[i, j, 2] = (level - upper) / max(lower - upper, np.float32(0.02))
+
+
+@compiled(boundscheck=False, fastmath=True)
+def _draw(coefficients, centre, unit, first, step, lips, size, open_by, low, tone, own, share, finer, out):  # type: ignore[no-untyped-def]
+    """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
+    they lie within lips [2, 11, 2]: 1 between them, 0 FADES beyond.
 
     own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
     """
-    finer = drawn.shape[0] // out.shape[0]
-    room, each = np.float32(WHITEST - SHOULDER), np.float32(1 / finer**2)
-    for i in range(drawn.shape[0]):
-        for j in range(drawn.shape[1]):
+    one, room, light = np.float32(1), np.float32(WHITEST - SHOULDER), mouth_light(open_by)
+    line, levels, left, width = (
+        np.empty((2, 4), np.float32),
+        _levels(lips),
+        lips[0, 0, 0],
+        lips[0, -1, 0] - lips[0, 0, 0],
+    )
+    each, unsized = np.float32(1 / finer**2), one / size
+    for i in range(out.shape[0] * finer):
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        for j in range(out.shape[1] * finer):
+            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
+            across, level = _at(line[0], x), _at(line[1], x)
+            along = (across - left) / width
+            upper, lower = _level(levels[0], along), _level(levels[1], along)
+            beyond = max(max(upper - level, level - lower), max(left - across, across - left - width))
+            if beyond > np.float32(DRAWN * FADES):
+                continue
             cell = out[i // finer, j // finer]
-            cell[3] += each * min(max(inside[i, j], np.float32(0)), np.float32(1))
+            cell[3] += each * min(max(one - beyond * np.float32(1 / FADES), np.float32(0)), one)
+            place = across * unsized, level * unsized
+            found = inside_color(*place, upper * unsized, lower * unsized, light, np.float32(low), tone)
             for c in range(3):
-                over = max(drawn[i, j, c] - np.float32(SHOULDER), np.float32(0))
-                color = drawn[i, j, c] + room * (np.float32(1) - np.exp(-over / room)) - over
+                color, over = found[c], found[c] - np.float32(SHOULDER)
+                if over > 0:
+                    color += room * (one - np.exp(-over / room)) - over
                 if own.shape[0]:
-                    color += np.float32(share) * own[i, j, 3] * (own[i, j, c] - color)
+                    color += share * own[i, j, 3] * (own[i, j, c] - color)
                 cell[c] += each * color
 
 

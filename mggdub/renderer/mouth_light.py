@@ -14,7 +14,7 @@ BELL = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / BLUR) ** 2).astype(np.float
 
 
 @compiled(boundscheck=False, fastmath=True)
-def mouth_light(drawn, small, left, top, light):
+def compare_light(drawn, small, left, top, light):
     """Fill factors light [r, c, 3]: by how much a drawing [h, w, 8] is lighter from `left`, `top` on than `small`.
 
     small [r, c, 4]: red, green, blue, and how far within the lips. Both are blurred first, and count as far as no splat

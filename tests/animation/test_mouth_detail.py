@@ -1,6 +1,7 @@
 """What is drawn between lips at the picture's size lies where the small drawing has it, in its light."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,14 +60,16 @@ def test_a_shut_mouth_has_none(avatar: HeadAvatar, mouth: MouthDetailer) -> None
 def test_it_lies_where_the_points_of_the_layer_are(
     mouth: MouthDetailer, by: float, motion: tuple[Array, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Colours that say where they are drawn, in cm, are seen where the layer's points are projected."""
+    """Cells that say where they are, in cm, lie where the layer's points are projected."""
 
-    def places(at: Array, lips: Array, *_: object) -> Array:
-        return np.concatenate([at + 3, lips[:, :1]], 1)  # is never 0
+    def places(*given: Any) -> None:
+        out, finer = given[-1], given[-2]
+        found = np.empty((*out.shape[:2], 3), np.float32)
+        mouth_detail._find_places(*given[:4], given[4] * finer, given[5], found)
+        out[..., :2], out[..., 3] = found[..., :2], (found[..., 2] > 0) & (found[..., 2] < 1)
 
     avatar, layer, box = mouth.avatar, mouth.avatar.mouth_layer, mouth.avatar.box
-    monkeypatch.setattr(mouth_detail, "draw_inside", places)
-    monkeypatch.setattr(mouth_detail, "_gather", _means)
+    monkeypatch.setattr(mouth_detail, "_draw", places)
     monkeypatch.setattr(mouth_detail, "soft", np.copy)
     detail = mouth.detail(opened(by), *motion)
     rest = layer.means + layer.skin @ opened(by)
@@ -74,16 +77,10 @@ def test_it_lies_where_the_points_of_the_layer_are(
     ratio = [box.width / box.render_width, box.height / box.render_height]
     at = (project(turned, avatar.camera) * ratio + [box.left, box.top] - [detail.left, detail.top]) / detail.step
     cells = [at[:, 1] - 0.5, at[:, 0] - 0.5]
-    found = [ndimage.map_coordinates((detail.colors[..., k] - 3) * layer.size, cells, order=1) for k in range(2)]
+    found = [ndimage.map_coordinates(detail.colors[..., k], cells, order=1) for k in range(2)]
     within = ndimage.map_coordinates(detail.colors[..., 3], cells, order=0, cval=0) > 0.99
     assert within.sum() > 1000
     assert np.abs(np.stack(found, -1) - (rest[:, :2] - closed_middle(layer.rest)[:2]))[within].max() < 0.03  # cm
-
-
-def _means(colors: Array, _own: Array, _share: float, inside: Array, out: Array) -> None:
-    finer = len(colors) // len(out)
-    out[..., :3] = colors.reshape(len(out), finer, out.shape[1], finer, 3).mean((1, 3))
-    out[..., 3] = inside.reshape(len(out), finer, out.shape[1], finer).mean((1, 3))
 
 
 def test_it_has_the_light_of_the_drawing(mouth: MouthDetailer) -> None:

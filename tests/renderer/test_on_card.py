@@ -10,7 +10,7 @@ import torch
 from mggdub.renderer import compose, on_card
 from mggdub.renderer.card_mouth import Mouths
 from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv
-from mggdub.renderer.mouth_light import mouth_light, relight
+from mggdub.renderer.mouth_light import compare_light, relight
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array
 
@@ -122,7 +122,7 @@ def test_mouths_are_what_the_kernels_put_there(scene: Scene) -> None:
         x, y, across, down = pixels[k].tolist()
         lit, light = np.empty((9, 13, 7), np.float32), np.empty((down, across, 3), np.float32)
         own = np.ascontiguousarray(small[k, :down, :across])
-        mouth_light(scene.drawn[k], own, x, y, light)
+        compare_light(scene.drawn[k], own, x, y, light)
         relight(colors[k], own, light, (left, top, step), (x, y), ratio, lit)
         assert light.std() > 0.05
         same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, 1.6, lit))[0])
