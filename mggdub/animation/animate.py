@@ -16,11 +16,12 @@ from mggdub.animation.lower_face import LowerFace, change_shown, find_window
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose
-from mggdub.animation.retarget import ease_from_photo, retarget
+from mggdub.animation.retarget import ease_from_photo, open_past_edges, retarget
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
+from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.sampling import smoothstep
 from mggdub.models import Models
 from mggdub.motion import torso
@@ -39,6 +40,7 @@ def frame_motions(
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
     played = retarget(basis, avatar.photo_drivers, track) if relative else ease_from_photo(avatar, track)
+    played = open_past_edges(basis, avatar.photo_drivers, played, cm_per_px(avatar.camera))
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)

@@ -24,6 +24,8 @@ NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the
 DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and eyes that do not
 AWAKE = 0.1  # of a blink, how far those are closed when they open
 SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before they are brought to it
+EDGES = 1.2  # px of a drawing, by which both lips' splats reach into an open mouth
+OPEN, OWN_GAP = 0.3, 0.25  # cm: a mouth that is open; and how near to the photo's own opening it is that
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
 
@@ -68,6 +70,21 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     drivers[:, :units] = on_top(photo[:, :units], drivers[:, :units])
     drivers[:, units:] = photo[:, units:] + (drivers[:, units:] - photo[:, units:]) * start
     return drivers.astype(np.float32)
+
+
+def open_past_edges(basis: ExpressionBasis, photo: Array, drivers: Array, px: float) -> Array:
+    """Drivers [T, 32] whose open mouths look as wide open as they are.
+
+    A lip's splats reach beyond its edge, by about one of a drawing's pixels, which are `px` cm: a mouth opens so much
+    farther, but not where it is as open as the photo's own, of state [32], whose edges are the photo's.
+    """
+    units = DRIVERS - LIP_MODES
+    gap, own = expression.lip_gap(basis, drivers[:, units:]), float(expression.lip_gap(basis, photo[units:]))
+    elsewhere = 1 - np.exp(-(((gap - own) / OWN_GAP) ** 2))
+    wider = gap + EDGES * px * smoothstep(gap / OPEN) * elsewhere
+    return np.concatenate([drivers[:, :units], expression.with_gap(basis, drivers[:, units:], wider)], 1).astype(
+        np.float32
+    )
 
 
 def awake(photo: Array) -> Array:

@@ -7,13 +7,17 @@ import torch
 
 from mggdub.avatar import shares
 from mggdub.avatar.values import Bases
+from mggdub.face.mesh import OUTER_LIPS, ring_mask
 from mggdub.geometry import sampling
-from mggdub.geometry.camera import project
+from mggdub.geometry.camera import cm_per_px, project
+from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import sample_crop, sample_grid
 from mggdub.geometry.symmetry import mirror
 from mggdub.models import Models
 from mggdub.networks.head import GRID, Grids, head_inputs
 from mggdub.types import CROP_SIZE, Array, GeometryMaps, Portrait, as_tensor
+
+FROM_LIPS = 2.5  # cm from the lips, from where on what was learned moves all it does
 
 
 @torch.inference_mode()
@@ -35,16 +39,22 @@ def hidden_inputs(
     return at, beside, as_tensor(photo), as_tensor(colors), as_tensor(means)
 
 
-def motion_bases(grids: Grids, edge: Array) -> Bases:
+def motion_bases(grids: Grids, edge: Array, head: Portrait) -> Bases:
     """The bases of one photo; their motion fades before the edge of the rendered box, `edge` [512, 512] px away."""
-    motion = (grids.motion[0].numpy() * motion_fade(edge)).astype(np.float32)
+    motion = (grids.motion[0].numpy() * motion_fade(edge, head)).astype(np.float32)
     return Bases(motion, np.ascontiguousarray(grids.shade[0].numpy()))
 
 
-def motion_fade(edge: Array) -> Array:
-    """[GRID, GRID] 0..1 of `edge_distance`."""
+def motion_fade(edge: Array, head: Portrait) -> Array:
+    """[GRID, GRID] 0..1 of `edge_distance`: nothing at the edge, nor where the lips are.
+
+    Lips follow their own modes, which the driver tells; what was learned besides takes them away from it.
+    """
+    lips = ring_mask(head.landmarks, OUTER_LIPS, edge.shape)
+    away = distance_inside(~lips) * cm_per_px(head.camera)
     step = CROP_SIZE // GRID
-    return sampling.smoothstep((edge.reshape(GRID, step, GRID, step).mean((1, 3)) - 3) / shares.EDGE_FADE)
+    edge, away = (x.reshape(GRID, step, GRID, step).mean((1, 3)) for x in (edge, away))
+    return sampling.smoothstep((edge - 3) / shares.EDGE_FADE) * sampling.smoothstep(away / FROM_LIPS)
 
 
 def enlarge_grid(cells: Array) -> Array:

@@ -159,7 +159,7 @@ def avatar_arrays(
         "viewmat": avatar.camera.viewmat,
         "crop_K": head.camera.K,
         "image": resize(head.image, (SIZE, SIZE)),
-        "fade": learned.motion_fade(edge_distance(render_view(head, scale, box))).astype(np.float16),
+        "fade": learned.motion_fade(edge_distance(render_view(head, scale, box)), head).astype(np.float16),
         "inputs": inputs.astype(np.float16),
         "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
         "displacement": np.stack([m.displacement for m in now]).astype(np.float16),
