@@ -147,7 +147,8 @@ class _Mouth:
         layer, (columns, rows) = self.avatar.mouth_layer, size.tolist()
         lips = np.take_along_axis(self.lips, np.argsort(self.lips[..., 0], 1)[..., None], 1).astype(np.float32)
         given = (*leads, first.astype(np.float64), step / finer, lips)
-        mouth = np.float32(layer.size), self.open_by, float(lower_level(self.lips) / layer.size), layer.tone
+        low = float(lower_level(self.lips) / layer.size)
+        mouth = np.float32(layer.size), self.open_by, low, layer.level, layer.tone
         out = np.zeros((rows, columns, 4), np.float32)
         _draw(*given, *mouth, self._own(given, rows * finer, columns * finer), np.float32(self.own), finer, out)
         return out
@@ -264,7 +265,7 @@ def _find_places(coefficients, centre, unit, first, step, lips, places):  # type
 
 
 @compiled(boundscheck=False, fastmath=True)
-def _draw(coefficients, centre, unit, first, step, lips, size, open_by, low, tone, own, share, finer, out):  # type: ignore[no-untyped-def]
+def _draw(coefficients, centre, unit, first, step, lips, size, open_by, low, level, tone, own, share, finer, out):  # type: ignore[no-untyped-def]
     """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
     they lie within lips [2, 11, 2]: 1 between them, 0 FADES beyond.
 
@@ -282,16 +283,17 @@ def _draw(coefficients, centre, unit, first, step, lips, size, open_by, low, ton
         _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
         for j in range(out.shape[1] * finer):
             x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across, level = _at(line[0], x), _at(line[1], x)
+            across, down = _at(line[0], x), _at(line[1], x)
             along = (across - left) / width
             upper, lower = _level(levels[0], along), _level(levels[1], along)
-            beyond = max(max(upper - level, level - lower), max(left - across, across - left - width))
+            beyond = max(max(upper - down, down - lower), max(left - across, across - left - width))
             if beyond > np.float32(DRAWN * FADES):
                 continue
             cell = out[i // finer, j // finer]
             cell[3] += each * min(max(one - beyond * np.float32(1 / FADES), np.float32(0)), one)
-            place = across * unsized, level * unsized
-            found = inside_color(*place, upper * unsized, lower * unsized, light, np.float32(low), tone)
+            place = across * unsized, down * unsized
+            given = light, np.float32(low), np.float32(level), tone
+            found = inside_color(*place, upper * unsized, lower * unsized, *given)
             for c in range(3):
                 color, over = found[c], found[c] - np.float32(SHOULDER)
                 if over > 0:

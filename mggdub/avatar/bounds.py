@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from mggdub import weights
 from mggdub.avatar import shares
-from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
+from mggdub.avatar.mouth import LEVELS, OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
 from mggdub.avatar.values import HeadAvatar, MouthLayer
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.networks import head
@@ -148,6 +148,7 @@ def check_avatar(avatar: HeadAvatar) -> None:
     _check_splats(avatar)
     layer = avatar.mouth_layer
     _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
+    _want(LEVELS[0] <= layer.level <= LEVELS[1], "mouth_layer.level is none")
     still = np.zeros((LANDMARKS, 3), np.float32)
     colors, radius = paint_mouth(avatar.mouth_layer, still)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN

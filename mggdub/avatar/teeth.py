@@ -26,7 +26,7 @@ class Row(NamedTuple):
     shorter: tuple[float, ...]  # than the first ones
     tips: tuple[float, ...]  # how far they are pointed
     corners: float  # how far they are round
-    level: float  # where the first ones end: upper teeth, from the closed lips; lower ones, from the lower lip
+    level: float  # where the first ones end: upper teeth, usually, from the closed lips; lower ones, from the lower lip
     rise: float  # per cm² towards the sides
 
 
@@ -55,7 +55,7 @@ TONGUE_HEIGHT, TONGUE_TOP = 0.7, 0.4  # cm, above the lower teeth in an open mou
 SIDES = (0.6, 1.9, 0.7)  # cm from where and over how far upper teeth darken towards the cheeks, and how much
 BACK = (0.5, 1.5, 0.8)  # the same of lower ones
 LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
-HARDLY, WIDE = 0.45, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
+HARDLY, WIDE = 0.58, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
 SKIN_LIGHT, SKIN_OFFSET = 0.55, 0.0  # exponent of skin's luma, and logarithm, that front teeth have
@@ -96,15 +96,16 @@ def opening_light(opening):
 
 
 @_kernel
-def draw_inside(at, lips, opening, low, tone):
+def draw_inside(at, lips, opening, low, level, tone):
     """[N, 3] sRGB of the places at [N, 2]; all float32.
 
     lips [N, 2] are the levels of the upper and the lower lip above and below each place, opening is how far the mouth
-    is open, low the level of the lower lip's middle, tone [3] of `tooth_tone`.
+    is open, low the level of the lower lip's middle, level that where the first upper teeth end, tone [3] of
+    `tooth_tone`.
     """
     out, light = np.empty((len(at), 3), f4), mouth_light(opening)
     for k in range(len(at)):
-        out[k] = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), tone)
+        out[k] = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), f4(level), tone)
     return out
 
 
@@ -115,12 +116,12 @@ def mouth_light(opening):
 
 
 @_kernel
-def inside_color(x, y, upper, lower, light, low, tone):
+def inside_color(x, y, upper, lower, light, low, level, tone):
     """Red, green and blue of one place; `light` of `mouth_light`, otherwise as for `draw_inside`."""
     aside = abs(x)
     tongue, tongue_light = _tongue(aside, y, low)
     below, below_light = _lower_tooth(aside, y, low)
-    above, gums, above_light, gums_light = _upper_tooth(aside, y)
+    above, gums, above_light, gums_light = _upper_tooth(aside, y, level)
     here = light[0] * _between_lips(y, upper, lower, light[1])
     redder = (here - f4(1)) / np.sqrt(here)  # nearly its logarithm
     luma = f4(LUMA[0]) * tone[0] + f4(LUMA[1]) * tone[1] + f4(LUMA[2]) * tone[2]
@@ -159,11 +160,11 @@ def _tooth(aside, row):
 
 
 @_kernel
-def _upper_tooth(aside, y):
+def _upper_tooth(aside, y, level):
     """What a tooth covers of a place, what gums cover of the tooth, light of both."""
     across, less, light = _tooth(aside, UPPER)
-    end = f4(UPPER.level) - less
-    top = f4(UPPER.level - CROWN) - f4(UPPER.rise) * aside * aside + f4(SCALLOP) * across * across
+    end = level - less
+    top = level - f4(CROWN) - f4(UPPER.rise) * aside * aside + f4(SCALLOP) * across * across
     along = (y - top) / (end - top)
     middle = (along - f4(0.55)) / f4(0.35)
     light *= (f4(0.88) + f4(0.12) * _fall(middle * middle)) * (f4(1) - f4(0.1) * _smooth(f4(5) * along - f4(4)))

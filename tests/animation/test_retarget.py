@@ -6,13 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from mggdub.animation.retarget import EASE, LOWEST_UNIT, look_at_camera, on_top
+from mggdub.animation.retarget import EASE, LOWEST_UNIT, look_at_camera, on_top, open_past_edges
+from mggdub.face.expression import lip_gap, with_gap
 from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.models import load_models
 from mggdub.motion.gestures import LOOKS
 from mggdub.motion.selection import NAMES
 from mggdub.train.motion_figures import gaze
-from mggdub.types import ExpressionTrack
+from mggdub.types import DRIVERS, LIP_MODES, ExpressionTrack
 
 
 def test_all_of_a_unit_is_all_of_it_and_less_than_none_is_little_less() -> None:
@@ -51,3 +54,21 @@ def test_eyes_on_the_camera_stay() -> None:
     turned = an_avatar(20, eyeLookOutRight=0.5, eyeLookInLeft=0.5)  # head to its left, eyes to its right: at the camera
     assert look_at_camera(turned, track) is track
     assert len(LOOKS) == 8
+
+
+def test_open_mouths_open_past_the_reach_of_their_splats_but_for_the_photos_own() -> None:
+    """A pixel and a bit farther where they are open, nothing where they are shut or as open as in the photo."""
+    basis = load_models().expression
+    units = DRIVERS - LIP_MODES
+    drivers = np.zeros((5, DRIVERS), np.float32)
+    gaps = np.array([-0.1, 0.0, 0.15, 0.9, 2.0])
+    drivers[:, units:] = with_gap(basis, drivers[:, units:], gaps)
+    drivers[:, 0] = 0.3
+    for own, wider in ((0.0, [0, 0, None, 0.06, 0.06]), (0.9, [0, 0, None, 0, 0.06])):
+        photo = np.zeros(DRIVERS, np.float32)
+        photo[units:] = with_gap(basis, photo[units:], own)
+        found = open_past_edges(basis, photo, drivers, 0.05)
+        more = lip_gap(basis, found[:, units:]) - gaps
+        assert np.array_equal(found[:, :units], drivers[:, :units])
+        for value, true in zip(more, wider, strict=True):
+            assert value == pytest.approx(true, abs=0.002) if true is not None else 0 < value < 0.06

@@ -1,5 +1,7 @@
 """The mouth's inside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,31 @@ def test_teeth_that_the_photo_shows_say_what_tone_they_have() -> None:
         assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(usual, abs=1e-3)
     seen.image[:, 186:246], seen.image[:, 246:326] = yellow, 60  # a row of teeth before the dark
     assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).tone == pytest.approx(tone, abs=0.02)
+
+
+def test_upper_teeth_end_where_the_photo_shows_it() -> None:
+    """A bright row above the dark; where it goes down to the lip, it ends there or below, and usually elsewhere."""
+    mesh, skin = lips(1.6), np.array([0.8, 0.6, 0.5])
+    seen, (upper, lower) = head(mesh, skin), (mesh[k] for k in (13, 14))
+    middle = closed_middle(lips(0))
+    size = build_mouth(seen, mesh, lips(0), mesh[:, 2]).size
+    for end in (0.1, 0.45):
+        low = project(np.array([0, middle[1] + end, upper[2]]), seen.camera)[1]
+        seen.image[: int(low), 186:326], seen.image[int(low) :, 186:326] = 235, 40
+        assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == pytest.approx(end / size, abs=0.06)
+    seen.image[:, 186:326] = 235
+    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == pytest.approx(0.8)
+    assert lower[1] - middle[1] > 0.8
+    seen.image[:, 186:326] = 40
+    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == teeth.UPPER.level == shut().level
+
+
+def test_teeth_are_drawn_down_to_their_level() -> None:
+    mesh = lips(1.6)
+    layer = build_mouth(head(mesh, np.full(3, 0.6)), mesh, lips(0), mesh[:, 2])
+    for level in (0.1, 0.5):
+        at, luma = drawn(replace(layer, level=level, own_share=0 * layer.own_share), mesh)
+        tooth = np.abs(at[:, 0] / layer.size - 0.4) < 0.15
+        height = at[:, 1] / layer.size - level
+        above, below = (tooth & (height > low) & (height < high) for low, high in ((-0.2, -0.06), (0.06, 0.2)))
+        assert luma[above].mean() > 1.5 * luma[below].mean()
