@@ -19,6 +19,7 @@ from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.metrics.pixels import grey
+from mggdub.networks.lower_face import SIZE
 from mggdub.types import Array
 
 LENGTH = 0.8  # cm: lines that are shorter are none
@@ -27,6 +28,7 @@ NOISE = 3.0  # times the median depth beside a mouth, that is the skin's own tex
 EDGE = (0.05, 0.35)  # cm inside the zone's outline: nothing is a fold yet, and all may be
 TURNS = 8  # directions of lines
 NARROWED = 0.5  # cm that a mouth is narrower than the photo's where its folds are gone
+ROOM = SIZE / 4  # px of the lower face's window, that folds may leave their place in it as heads turn and cheeks move
 
 
 def find_folds(avatar: HeadAvatar) -> Array:
@@ -94,12 +96,35 @@ def folds_open(mesh: Array, displacement: Array) -> float:
     return float(smoothstep(np.array((width - now) / NARROWED)))
 
 
+def around_folds(folds: Array, from_drawing: Array) -> Array:
+    """[2, 2] px of the lower face's window: left and top, right and bottom of where folds [h, w] come to lie.
+
+    from_drawing [2, 3] leads into the window of the face at rest. Zeros if there are no folds.
+    """
+    rows, columns = np.nonzero(folds)
+    if not len(rows):
+        return np.zeros((2, 2))
+    lies = np.stack([columns + 0.5, rows + 0.5], 1) @ from_drawing[:, :2].T + from_drawing[:, 2]
+    return np.stack([lies.min(0) - ROOM, lies.max(0) + ROOM])
+
+
+def part_of_drawing(around: Array, to_drawing: Array, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom px of a drawing that hold a window's rectangle `around` [2, 2]; to_drawing [2, 3]."""
+    corners = np.array([[x, y] for x in around[:, 0] for y in around[:, 1]]) @ to_drawing[:, :2].T + to_drawing[:, 2]
+    (left, top), (right, bottom) = np.floor(corners.min(0)), np.ceil(corners.max(0))
+    return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)
+
+
 @compiled(parallel=True, boundscheck=False, fastmath=True)
-def open_folds(drawn, folds, share):  # type: ignore[no-untyped-def]
-    """Add `share` of folds [h, w] to the colours of a settled drawing [h, w, 8] where it shows them; all float32."""
+def open_folds(drawn, folds, share, part):  # type: ignore[no-untyped-def]
+    """Add `share` of folds [h, w] to the colours of a settled drawing [h, w, 8] where it shows them; all float32.
+
+    Nothing shows them beyond the `part` (left, top, right, bottom) of it.
+    """
     rows, columns = folds.shape
-    for i in prange(rows):
-        for j in range(columns):
+    left, top, right, bottom = part
+    for i in prange(top, bottom):
+        for j in range(left, right):
             placed, takes = drawn[i, j, 3], drawn[i, j, 6]
             if placed <= np.float32(0.02) or takes <= np.float32(0):
                 continue

@@ -10,7 +10,7 @@ from numba import prange
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mggdub.animation.folds import find_folds, open_folds
+from mggdub.animation.folds import around_folds, find_folds, open_folds, part_of_drawing
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
@@ -129,13 +129,15 @@ class LowerFace:
     at_rest: Window
     photo: Array  # [4, SIZE, SIZE] of `photo_inputs`
     folds: Array  # [h, w] of `find_folds`
+    folded: Array  # [2, 2] of `around_folds`
 
     @classmethod
     def of(cls, avatar: HeadAvatar, net: LowerFaceNet) -> LowerFace:
         """The photo's own lower face, cut out of its picture."""
         at_rest, photo = photo_window(avatar)
         example = torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-        return cls(packed(net, example), at_rest, photo, find_folds(avatar))
+        folds = find_folds(avatar)
+        return cls(packed(net, example), at_rest, photo, folds, around_folds(folds, at_rest.from_drawing))
 
     @torch.inference_mode()
     def improve(self, drawn: Array, window: Window, shown: float, opened: float = 0) -> None:
@@ -149,7 +151,8 @@ class LowerFace:
         change = self.net(torch.from_numpy(inputs)[None])[0] * shown
         add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), window.from_drawing.astype(np.float32), drawn)
         if opened:
-            open_folds(drawn, self.folds, np.float32(opened * shown))
+            part = part_of_drawing(self.folded, window.to_drawing, drawn.shape[1], drawn.shape[0])
+            open_folds(drawn, self.folds, np.float32(opened * shown), part)
 
 
 def cut_window(picture: Array, avatar: HeadAvatar, window: Window) -> Array:

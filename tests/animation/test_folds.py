@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mggdub.animation.folds import find_folds, folds_open, line_depth, open_folds
+from mggdub.animation.folds import around_folds, find_folds, folds_open, line_depth, open_folds, part_of_drawing
+from mggdub.animation.lower_face import inverse
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import MOUTH_CORNERS
 from mggdub.geometry.camera import project
@@ -68,8 +69,20 @@ def test_folds_go_where_their_place_in_the_photo_goes() -> None:
     drawn[4, :, 6] = 0  # takes no detail
     folds = np.zeros((6, 8), np.float32)
     folds[2:5, 5] = 0.2
-    open_folds(drawn, folds, np.float32(0.5))
+    open_folds(drawn, folds, np.float32(0.5), (0, 0, 8, 6))
     changed = drawn[..., 0] - 0.5
     assert changed[2, 3] == pytest.approx(0.1) and changed[3, 3] == pytest.approx(0.1)
     changed[2:4, 3] = 0
     assert not changed.any() and (drawn[..., 3:] == [1, 2, 0, 1, 1]).all(-1)[[0, 1, 2, 3, 5]].all()
+
+
+def test_only_what_can_show_folds_is_looked_through(avatar: HeadAvatar) -> None:
+    folds = find_folds(drawn_on(avatar, "Left"))
+    turn = np.array([[0.9, -0.2, -30.5], [0.2, 0.9, -60.25]])
+    around, height, width = around_folds(folds, turn), *folds.shape
+    left, top, right, bottom = part_of_drawing(around, inverse(turn), width, height)
+    shown = np.argwhere(folds)
+    assert (shown.min(0) >= (top + 8, left + 8)).all() and (shown.max(0) < (bottom - 8, right - 8)).all()
+    assert (right - left) * (bottom - top) < 0.4 * folds.size
+    none = part_of_drawing(around_folds(np.zeros_like(folds), turn), inverse(turn), width, height)
+    assert (none[2] - none[0]) * (none[3] - none[1]) <= 1

@@ -15,7 +15,7 @@ from mggdub.animation import on_card
 from mggdub.animation.animate import animate, frame_motions, posed_gaussians
 from mggdub.animation.card_lower_face import fill, find_windows
 from mggdub.animation.compositor import photo_places
-from mggdub.animation.folds import folds_open
+from mggdub.animation.folds import ROOM, around_folds, folds_open
 from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, filled, find_window
 from mggdub.animation.on_card import Animator, at_once
 from mggdub.animation.poses import FrameMotion
@@ -157,7 +157,11 @@ def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Pl
     opened = [folds_open(played.avatar.mesh, now.displacement) for now in played.motions]
     assert max(opened) > 0.5
     folds = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 0.5, lower.folds.shape), 2).astype(np.float32)
-    lower, on_card = replace(lower, folds=folds), played.animator.lower_face
+    down, right = np.mgrid[: folds.shape[0], : folds.shape[1]] + 0.5
+    u, v = np.einsum("ij,jhw->ihw", lower.at_rest.from_drawing, np.stack([right, down, np.ones_like(down)]))
+    folds[np.maximum(abs(u - SIZE / 2), abs(v - SIZE / 2)) > SIZE / 2 - ROOM / 4] = 0  # as far as real ones lie
+    lower = replace(lower, folds=folds, folded=around_folds(folds, lower.at_rest.from_drawing))
+    on_card = played.animator.lower_face
     on_card = replace(on_card, folds=torch.from_numpy(folds)[None, None])
     with torch.inference_mode():
         inputs = on_card.net_inputs(drawn, given)
