@@ -10,6 +10,7 @@ it lives in this one file for the reason that `kernels` gives: numba's cache.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -22,6 +23,7 @@ from mggdub.compiled import compiled
 from mggdub.types import VIDEO_LUMA
 
 LANES = 8  # neighbouring pixels that are worked on at once
+AHEAD = 7  # rows from the first texel of a pixel to one that is read ahead
 PAD = 2  # px that `padded` textures go on beyond their edges
 FINEST = 64  # steps of detail within one of 255
 APART = (0.5, 1.0)  # drawn px, standard deviation of places: one surface, and no longer one
@@ -135,6 +137,21 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return [_shuffle(builder, a, m, b) for m in (low, high) for a, b in zip(*fours, strict=True)]
 
 
+@dataclass(frozen=True, eq=False)
+class _Texels:
+    """A texture of four channels, and how pixels look it up."""
+
+    data: Any
+    step: Any  # numbers from row to row
+    signed: bool  # int16, not uint8
+    weights: list[Any]  # four across and four down, LANES of each
+
+    def read(self, builder: Any, at: Any) -> Any:
+        """Four texels, as floats."""
+        texels = _read(builder, self.data, at, ir.VectorType(ir.IntType(16 if self.signed else 8), 16))
+        return builder.sitofp(texels, _V16) if self.signed else builder.uitofp(texels, _V16)
+
+
 class _Block:
     """LANES neighbouring pixels of a row: what the intrinsics for head and background share."""
 
@@ -182,39 +199,84 @@ class _Block:
         """
         builder = self.builder
         (column, right), (line, down) = x.whole(), y.whole()
-        kept = []
-        for weight in (*_weights(right), *_weights(down)):  # lanes are taken one by one, which memory does best
-            place = cgutils.alloca_once(builder, _V)
-            builder.store(weight.value, place)
-            kept.append(builder.bitcast(place, ir.PointerType(_F)))
-        signed = self.signature.args[texture].dtype == types.int16
         step = self.times(self.arguments[pitch], 4)
-        data = builder.gep(self.data(texture), [self.times(self.plus(self.arguments[pitch], 1), 4 * (PAD - 1))])
-        found = []
+        look = _Texels(
+            builder.gep(self.data(texture), [self.times(self.plus(self.arguments[pitch], 1), 4 * (PAD - 1))]),
+            step,
+            self.signature.args[texture].dtype == types.int16,
+            [weight.value for weight in (*_weights(right), *_weights(down))],
+        )
+        places = []
         for lane in range(LANES):
             number = ir.Constant(_I32, lane)
             at = builder.mul(builder.sext(builder.extract_element(line, number), _I64), step)
-            at = self.plus(at, self.times(builder.sext(builder.extract_element(column, number), _I64), 4))
-            weights = [builder.load(builder.gep(place, [number])) for place in kept]
-            found.append(self._texel(data, at, step, signed, weights))
-        pairs = [_shuffle(builder, a, list(range(8)), b) for a, b in zip(found[:4], found[4:], strict=True)]
-        low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
-        a, b = (_shuffle(builder, pairs[k], low, pairs[k + 1]) for k in (0, 2))
-        c, d = (_shuffle(builder, pairs[k], high, pairs[k + 1]) for k in (0, 2))
-        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
-        colors = (_shuffle(builder, a, low, b), _shuffle(builder, a, high, b), _shuffle(builder, c, low, d))
-        return [_Lanes(builder, color) for color in colors]
+            places.append(self.plus(at, self.times(builder.sext(builder.extract_element(column, number), _I64), 4)))
+        for at in places[:: 4 if look.signed else 8]:  # as many as they are lines of memory
+            self._fetch(look.data, self.plus(at, self.times(step, AHEAD)))
+        return self._colors([self._half(look, places, column, line, half) for half in (0, 4)])
 
-    def _texel(self, data: Any, at: Any, step: Any, signed: bool, weights: list[Any]) -> Any:
+    def _colors(self, halves: list[Any]) -> list[_Lanes]:
+        """Three of four channels of LANES pixels, each apart."""
+        lanes = ([4 * lane + channel for lane in range(LANES)] for channel in range(3))
+        return [_Lanes(self.builder, _shuffle(self.builder, halves[0], wanted, halves[1])) for wanted in lanes]
+
+    def _fetch(self, data: Any, at: Any) -> None:
+        """Let memory be read ahead, for rows to come: heads turn, so the processor cannot foresee what they look up."""
+        pointer, module = ir.PointerType(ir.IntType(8)), self.builder.module
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        place = self.builder.bitcast(self.builder.gep(data, [at]), pointer)
+        fetch = module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        self.builder.call(fetch, [place, *(ir.Constant(_I32, value) for value in (0, 3, 1))])  # to read, keep, data
+
+    def _half(self, look: _Texels, places: list[Any], column: Any, line: Any, half: int) -> Any:
+        """Four channels of four pixels from lane `half` on, whose texels mostly lie beside each other."""
+        builder, four = self.builder, ir.IntType(4)
+        column, line = (_shuffle(builder, cell, list(range(half, half + 4))) for cell in (column, line))
+        across = builder.sub(column, _shuffle(builder, column, [0] * 4))
+        beside = builder.icmp_signed("==", across, ir.Constant(ir.VectorType(_I32, 4), [0, 1, 2, 3]))
+        beside = builder.and_(beside, builder.icmp_signed("==", line, _shuffle(builder, line, [0] * 4)))
+        beside = builder.icmp_unsigned("==", builder.bitcast(beside, four), ir.Constant(four, 15))
+        with builder.if_else(beside, likely=True) as (then, otherwise):
+            with then:
+                one = self._neighbours(look, places[half], half), builder.block
+            with otherwise:
+                other = self._apart(look, places[half : half + 4], half), builder.block
+        found = builder.phi(_V16)
+        for value, block in (one, other):
+            found.add_incoming(value, block)
+        return found
+
+    def _neighbours(self, look: _Texels, at: Any, half: int) -> Any:
+        """Of pixels whose texels lie beside each other: 4 rows of 7 from `at` on."""
+        builder, found = self.builder, None
+        wide = [_shuffle(builder, weight, [half + k // 4 for k in range(16)]) for weight in look.weights]
+        for index, weight in enumerate(wide[:4]):
+            total, place = None, self.plus(at, 4 * index)
+            for down in wide[4:]:
+                total = _fused(builder, down, look.read(builder, place), total)
+                place = self.plus(place, look.step)
+            found = _fused(builder, weight, total, found)
+        return found
+
+    def _apart(self, look: _Texels, places: list[Any], half: int) -> Any:
+        """The same of pixels whose texels lie anywhere: 4 rows of 4 from each of `places` on."""
+        builder, kept, found = self.builder, [], []
+        for weight in look.weights:  # lanes are taken one by one, which memory does best
+            place = cgutils.alloca_once(builder, _V)
+            builder.store(weight, place)
+            kept.append(builder.bitcast(place, ir.PointerType(_F)))
+        for lane, at in enumerate(places, half):
+            weights = [builder.load(builder.gep(place, [ir.Constant(_I32, lane)])) for place in kept]
+            found.append(self._pixel(look, at, weights))
+        pairs = [_shuffle(builder, found[k], list(range(8)), found[k + 1]) for k in (0, 2)]
+        return _shuffle(builder, pairs[0], list(range(16)), pairs[1])
+
+    def _pixel(self, look: _Texels, at: Any, weights: list[Any]) -> Any:
         """Four channels of 4 x 4 texels from `at` on, weighed across and down."""
-        builder, total = self.builder, None
-        kind = ir.VectorType(ir.IntType(16 if signed else 8), 16)
+        builder, total, found = self.builder, None, None
         for weight in weights[4:]:
-            texels = _read(builder, data, at, kind)
-            as_float = builder.sitofp(texels, _V16) if signed else builder.uitofp(texels, _V16)
-            total = _fused(builder, _splat(builder, weight, 16), as_float, total)
-            at = self.plus(at, step)
-        found = None
+            total = _fused(builder, _splat(builder, weight, 16), look.read(builder, at), total)
+            at = self.plus(at, look.step)
         for index, weight in enumerate(weights[:4]):
             four = _shuffle(builder, total, list(range(4 * index, 4 * index + 4)))
             found = _fused(builder, _splat(builder, weight, 4), four, found)
@@ -403,10 +465,11 @@ def _between_rows(y, height, drawn, low):  # type: ignore[no-untyped-def]
     for k in range(PAD * 8):
         low[k] = inner[k % 8]
         low[(columns + PAD) * 8 + k] = inner[(columns - 1) * 8 + k % 8]
-    first, last = columns, -1
-    for i in range(columns):
-        if inner[i * 8 + 7] > f4(1e-3):
-            first, last = min(first, i), i
+    first, last = 0, columns - 1
+    while first < columns and inner[first * 8 + 7] <= f4(1e-3):
+        first += 1
+    while last >= first and inner[last * 8 + 7] <= f4(1e-3):
+        last -= 1
     return first, last
 
 
@@ -417,7 +480,7 @@ def _head_span(y, drawn, box, low):  # type: ignore[no-untyped-def]
     if y < top or y >= top + height:
         return 0, 0
     first, last = _between_rows(y - top, height, drawn, low)
-    if last < 0:
+    if last < first:
         return 0, 0
     columns = drawn.shape[1]
     start: Any = max(0, np.int64((first - 2) * width / columns))
@@ -430,14 +493,16 @@ def _sway_span(y, size, share, line):  # type: ignore[no-untyped-def]
     rows, columns = share.shape
     at = min(max((y + 0.5) * rows / size[0] - 0.5, 0.0), rows - 1.001)
     above = np.int64(at)
-    t, first, last = f4(at - above), columns, -1
+    t, first, last = f4(at - above), 0, columns - 1
+    here, below = share[above], share[above + 1]
     for i in range(columns):
-        here = share[above, i] + (share[above + 1, i] - share[above, i]) * t
-        line[i + 1] = here
-        if here >= f4(LEAST):
-            first, last = min(first, i), i
+        line[i + 1] = here[i] + (below[i] - here[i]) * t
     line[0], line[columns + 1] = line[1], line[columns]
-    if last < 0:
+    while first < columns and line[first + 1] < f4(LEAST):
+        first += 1
+    while last >= first and line[last + 1] < f4(LEAST):
+        last -= 1
+    if last < first:
         return 0, 0
     cell = size[1] / columns
     return max(0, np.int64((first - 0.5) * cell) - 1), min(size[1], np.int64((last + 1.5) * cell) + 2)
@@ -446,15 +511,15 @@ def _sway_span(y, size, share, line):  # type: ignore[no-untyped-def]
 @_kernel(parallel=False)
 def _copy_behind(y, begin, start, end, still, width, row):  # type: ignore[no-untyped-def]
     """Add columns `start` to `end` of row y of what is behind the head and does not move to a row, where it shows."""
-    span = row.shape[0] // 4
-    for x in range(start, end):
-        at = x - begin + LANES
-        shows = row[3 * span + at]
-        if shows >= f4(1e-3):
-            texel = (np.int64(y + PAD) * np.int64(width + 2 * PAD) + np.int64(x + PAD)) * 4
-            row[at] += shows * f4(still[texel])
-            row[span + at] += shows * f4(still[texel + 1])
-            row[2 * span + at] += shows * f4(still[texel + 2])
+    span, first, last = row.shape[0] // 4, start - begin + LANES, end - begin + LANES
+    texels = still[(np.int64(y + PAD) * np.int64(width + 2 * PAD) + np.int64(start + PAD)) * 4 :]
+    red, green, blue = row[first:last], row[span + first : span + last], row[2 * span + first : 2 * span + last]
+    shows = row[3 * span + first : 3 * span + last]
+    for x in range(end - start):
+        share = shows[x] if shows[x] >= f4(1e-3) else f4(0)
+        red[x] += share * f4(texels[4 * x])
+        green[x] += share * f4(texels[4 * x + 1])
+        blue[x] += share * f4(texels[4 * x + 2])
 
 
 @_kernel(parallel=False)
@@ -657,10 +722,10 @@ def _to_yuv(both, begin, first, last, pair, width, luma, chroma):  # type: ignor
             to[x] = np.uint8(f4(16.5) + f4(219 / 255) * for_luma[x])
         if last == width < luma.shape[1]:
             out[last] = out[last - 1]
-    red, blue = both[:, a:b], both[:, 2 * span + a : 2 * span + b]
-    columns = slice(first // 2, (last + 1) // 2)
-    _chroma(blue[0], blue[1], f4(224 / 255 / 8 / 1.8556), chroma[0, pair, columns])
-    _chroma(red[0], red[1], f4(224 / 255 / 8 / 1.5748), chroma[1, pair, columns])
+    above, below, columns = both[0], both[1], slice(first // 2, (last + 1) // 2)
+    c, d = 2 * span + a, 2 * span + b
+    _chroma(above[c:d], below[c:d], f4(224 / 255 / 8 / 1.8556), chroma[0, pair, columns])
+    _chroma(above[a:b], below[a:b], f4(224 / 255 / 8 / 1.5748), chroma[1, pair, columns])
 
 
 @_kernel(parallel=False)
@@ -676,11 +741,12 @@ def _light(red, green, blue):  # type: ignore[no-untyped-def]
 @_kernel(parallel=False)
 def _chroma(above, below, gain, out):  # type: ignore[no-untyped-def]
     """Between two rows, at every other column from the second on."""
-    two = f4(2)
+    left, two = above[0] + below[0], f4(2)
     for column in range(out.shape[0]):
         x = 2 * column
-        total = above[x] + below[x] + two * (above[x + 1] + below[x + 1]) + above[x + 2] + below[x + 2]
-        out[column] = np.uint8(f4(128.5) + gain * total)
+        right = above[x + 2] + below[x + 2]
+        out[column] = np.uint8(f4(128.5) + gain * (left + two * (above[x + 1] + below[x + 1]) + right))
+        left = right
 
 
 @_kernel(parallel=True)
