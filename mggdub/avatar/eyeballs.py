@@ -9,6 +9,7 @@ from scipy import ndimage, sparse
 
 from mggdub.avatar.values import SOLID, PointLayer, join_layers
 from mggdub.face.mesh import IRISES, LEFT_EYE, RIGHT_EYE, UNDER_EYES, UPPER_LIDS, inside
+from mggdub.face.skin import mesh_rows
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import push_pull, sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
@@ -147,14 +148,12 @@ def _points(
 ) -> PointLayer:
     """Points at crop px [N, 2], which follow a vertex or, like the skull, none."""
     z = sample_crop(surface, np.clip(places, 0.5, CROP_SIZE - 0.5)) + behind
-    follows = np.zeros((len(places), LANDMARKS), np.float32)
-    if vertex is not None:
-        follows[:, vertex] = 1
+    follows = np.full((len(places), 1), 0 if vertex is None else 1)
     return PointLayer(
         unproject(places, z, head.camera).astype(np.float32),
         np.clip(colors, 0, 1).astype(np.float32),
         np.full(len(places), RADIUS * STEP * cm_per_px(head.camera), np.float32),
-        sparse.csr_matrix(follows),
+        mesh_rows(((vertex or 0,), follows)),
         np.ones(len(places), np.float32),
         solid.astype(np.float32),
     )

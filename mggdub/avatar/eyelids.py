@@ -9,6 +9,7 @@ from scipy import ndimage, sparse
 
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
+from mggdub.face.skin import mesh_rows
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
@@ -41,7 +42,8 @@ GRAIN = 1.5  # of the fine structure of the skin below the eye, which a lid has
 # From where to where below the eye, of an open lid's height, that is taken; and what is finer than splats draw.
 PATCH, DETAIL_PATCH = (-0.1, 0.3), (-0.1, 0.9)
 LIGHT, LIGHT_REACH, LIGHT_COLUMNS = 0.05, 7, 7  # how bright a light in an eye is, and crop px and columns it reaches
-NO_SKIN = 0.08  # of light, by which no skin differs from what surrounds it
+NO_SKIN, EDGE_REACH = 0.08, 5  # of light, by which no skin differs from what is around it; crop px that it is far from
+SHADING, BLURRED = 2, 4  # crop px, standard deviation of what splats draw of a lid; as often that, a blur reaches
 SOFT = 4.0  # crop px, standard deviation: of the photo's own skin above the fold, which what covers it turns into
 WAY = (0.5, 0.9)  # cm to go until an eye is shut, for its fold not to be covered at all, and wholly
 # As logarithms: what is so much darker than a closed lid would be there is a brow, hair or a rim of glasses, no fold.
@@ -160,24 +162,30 @@ def lid_detail(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple
     The strip has its own, but where a light lies against the lashes: it would glow on the closed eye. There, and above
     it, it is that of the skin below the eye.
     """
-    fine = _fine(head.image.astype(np.float32) / 255)
-    lights = ndimage.maximum_filter(fine.mean(-1, keepdims=True), (LIGHT_REACH, LIGHT_REACH, 1))
+    image = head.image.astype(np.float32) / 255
+    skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH, back=False)
+    lights = _most(_fine(image, lid.lashes, LIGHT_REACH).mean(-1, keepdims=True), LIGHT_REACH, lid.lashes)
     lit = ndimage.maximum_filter1d(sample_crop(lights, lid.lashes)[:, 0], LIGHT_COLUMNS) > LIGHT
     own = ((rows.heights >= 0) & (rows.heights < OWN_LOOK))[:, None] & ~lit
-    skin = _below(lid, rows, _under_eye(head, side), DETAIL_PATCH, back=False)
     here = _places(lid.lashes, lid.up, rows.places)
     places = np.where(own[..., None], here, skin)
     places[-CREST:] = here[-CREST:]  # as the photo's own skin has that they cover, but for lashes that stand before it
-    clean = _is_skin(fine, places)
+    clean = _is_skin(image, places)
     clean[-CREST // 2 :] = True
     return places, own | (clean & (rows.heights >= 0)[:, None])
 
 
-def _is_skin(fine: Array, places: Array) -> Array:
-    """[...] bool: whether `_fine` has no edge (glasses, lashes, moles) next to places [..., 2] crop px."""
-    edges = np.abs(fine).mean(-1, keepdims=True)
-    near = ndimage.maximum_filter(edges, (5, 5, 1))
-    return np.asarray(sample_crop(near, places)[..., 0] < NO_SKIN)
+def _is_skin(image: Array, places: Array) -> Array:
+    """[...] bool: whether there is no edge (glasses, lashes, moles) next to places [..., 2] crop px of the photo."""
+    edges = np.abs(_fine(image, places, EDGE_REACH)).mean(-1, keepdims=True)
+    return np.asarray(sample_crop(_most(edges, EDGE_REACH, places), places)[..., 0] < NO_SKIN)
+
+
+def _most(value: Array, reach: int, places: Array) -> Array:
+    """[512, 512, 1]: the greatest of value [512, 512, 1] in a square of `reach` px, around places [..., 2] px."""
+    near, found = _around(places, reach), np.zeros_like(value)
+    found[near] = ndimage.maximum_filter(value[near], (reach, reach, 1))
+    return found
 
 
 def _below(lid: LidShape, rows: LidRows, below: Array, patch: tuple[float, float], back: bool) -> Array:
@@ -193,9 +201,11 @@ def _below(lid: LidShape, rows: LidRows, below: Array, patch: tuple[float, float
     return np.asarray(below + ((patch[1] - size * share) * high)[..., None] * [0, 1])
 
 
-def _fine(image: Array) -> Array:
-    """[H, W, 3]: what is finer than a lid's shading."""
-    return np.asarray(image - ndimage.gaussian_filter(image, (2, 2, 0)))
+def _fine(image: Array, places: Array, reach: int = 0) -> Array:
+    """[512, 512, 3]: what of an image is finer than a lid's shading, `reach` px around places [..., 2], else 0."""
+    near, found = _around(places, BLURRED * SHADING + 2 * reach), np.zeros_like(image)
+    found[near] = image[near] - ndimage.gaussian_filter(image[near], (SHADING, SHADING, 0))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +275,8 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     """
     image = head.image.astype(np.float32) / 255
     below, travel, high = _under_eye(head, side), _travel(head, lid, side), np.linalg.norm(lid.up, axis=1)
-    grain = sample_crop(_fine(image), _below(lid, rows, below, PATCH, back=True))
+    patch = _below(lid, rows, below, PATCH, back=True)
+    grain = sample_crop(_fine(image, patch), patch)
     grain -= grain.mean(0)  # what is repeated all along a column would be a streak
     skin = closed_skin(image, lid, below, rows.closed / np.maximum(high + travel, 1e-3))
     corner = sample_crop(image, _places(lid.lashes, lid.up, (1 + BEYOND) * lid.crease[None]))  # [1, C, 3]
@@ -288,12 +299,16 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
 
 def blurred(image: Array, sigma: float, places: Array) -> Array:
     """An image [512, 512, 3] float32 that is blurred where `sample_crop` looks for places [..., 2] px, 0 elsewhere."""
-    flat, reach = np.clip(places.reshape(-1, 2), 0, CROP_SIZE), 4 * sigma + 2  # as far as weights go
-    first, last = (np.clip(end, 0, CROP_SIZE).astype(int) for end in (flat.min(0) - reach, flat.max(0) + reach + 1))
-    near = np.s_[first[1] : last[1], first[0] : last[0]]
-    found = np.zeros_like(image)
+    near, found = _around(places, BLURRED * sigma), np.zeros_like(image)
     found[near] = ndimage.gaussian_filter(image[near], (sigma, sigma, 0))
     return found
+
+
+def _around(places: Array, reach: float) -> tuple[slice, slice]:
+    """What of a crop lies within `reach` px of the texels that `sample_crop` looks up for places [..., 2] px."""
+    flat, reach = np.clip(places.reshape(-1, 2), 0, CROP_SIZE), reach + 2
+    first, last = (np.clip(end, 0, CROP_SIZE).astype(int) for end in (flat.min(0) - reach, flat.max(0) + reach + 1))
+    return slice(first[1], last[1]), slice(first[0], last[0])
 
 
 def is_fold(shown: Array, skin: Array) -> Array:
@@ -344,10 +359,8 @@ def closed_skin(image: Array, lid: LidShape, below: Array, heights: Array) -> Ar
 def _follow(lid: LidShape, side: str, carried: Array) -> sparse.csr_matrix:
     """[N, 478]: rows of points that have `carried` [R] of the lashes' motion and the rest of the fold's."""
     lashes, fold = UPPER_LIDS[side]
-    matrix = np.zeros((len(carried), COLUMNS, LANDMARKS), np.float32)
-    matrix[..., list(lashes)] = carried[:, None, None] * lid.along
-    matrix[..., list(fold)] += (1 - carried)[:, None, None] * lid.along
-    return sparse.csr_matrix(matrix.reshape(-1, LANDMARKS))
+    shares = ((share[:, None, None] * lid.along).reshape(-1, len(lashes)) for share in (carried, 1 - carried))
+    return mesh_rows(*zip((lashes, fold), shares, strict=True))
 
 
 def keep_creases(skin: sparse.csr_matrix, head: Portrait) -> sparse.csr_matrix:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from mggdub.face.mesh import LOWER_LIP, UPPER_LIP
+from mggdub.face.skin import mesh_rows
 from mggdub.geometry.sampling import smoothstep
-from mggdub.types import LANDMARKS, Array
+from mggdub.types import Array
 
 LOWER_FROM, LOWER_TO = 0.35, 0.8  # of the way from the upper to the lower lip, where the lower teeth's motion sets in
 USUAL_WIDTH = 4.7  # cm
@@ -34,10 +35,7 @@ def chords(along: Array, down: Array, mesh: Array) -> Array:
 def chord_rows(along: Array, down: Array) -> sparse.csr_matrix:
     """[N, 478]: the shares of the mesh's vertices that `chords` gives points at along [N], down [N]."""
     share = chord_weights(along)[:, :, None] * np.stack([1 - np.clip(down, 0, 1), np.clip(down, 0, 1)], 1)[:, None]
-    matrix = np.zeros((len(along), LANDMARKS), np.float32)
-    for lip, vertices in enumerate((UPPER_LIP, LOWER_LIP)):
-        np.add.at(matrix.T, list(vertices), share[..., lip].T)
-    return sparse.csr_matrix(matrix)
+    return mesh_rows((UPPER_LIP, share[..., 0]), (LOWER_LIP, share[..., 1]))
 
 
 def closed_middle(rest: Array) -> Array:

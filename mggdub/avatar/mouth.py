@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import ndimage, sparse
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -125,14 +125,13 @@ def build_mouth(head: Portrait, mesh: Array, rest: Array, depth: Array) -> Mouth
     along, down, beyond = layer_grid()
     lift = max(0.0, _lips_depth(mesh, depth)) + BEHIND
     means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
-    rows = [chord_rows(along, np.full(len(along), v)) for v in down]
     image = head.image.astype(np.float32) / 255
     skin = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
     photo_mouth, shown = own_mouth(head, image, mesh, rest, lift)
     size = float(np.clip(closed_width(rest) / USUAL_WIDTH, *SIZES))
     return MouthLayer(
         means=means.reshape(-1, 3).astype(np.float32),
-        skin=sparse.vstack(rows, format="csr"),
+        skin=chord_rows(np.tile(along, len(down)), np.repeat(down, len(along))),
         mesh=mesh,
         rest=rest,
         size=size,

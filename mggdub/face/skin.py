@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
@@ -39,6 +41,16 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
     weights[around] = near * smoothstep(1 - distance / reach)[:, None]
     rows_index = np.repeat(np.arange(count), 3)
     return sparse.csr_matrix((weights.ravel(), (rows_index, vertices.ravel())), shape=(count, LANDMARKS))
+
+
+def mesh_rows(*parts: tuple[Sequence[int], Array]) -> sparse.csr_matrix:
+    """[N, 478] float32: rows of points that have shares [N, V] of V vertices of the mesh, the sum of all `parts`."""
+    vertices = np.unique(np.concatenate([list(ring) for ring, _ in parts]))
+    rows = np.zeros((len(parts[0][1]), len(vertices)), np.float32)
+    for ring, shares in parts:
+        rows[:, np.searchsorted(vertices, ring)] += shares
+    few = sparse.csr_matrix(rows)
+    return sparse.csr_matrix((few.data, vertices[few.indices], few.indptr), shape=(len(rows), LANDMARKS))
 
 
 @compiled()
