@@ -250,11 +250,14 @@ class _Block:
         """Of pixels whose texels lie beside each other: 4 rows of 7 from `at` on."""
         builder, found = self.builder, None
         wide = [_shuffle(builder, weight, [half + k // 4 for k in range(16)]) for weight in look.weights]
-        for index, weight in enumerate(wide[:4]):
-            total, place = None, self.plus(at, 4 * index)
-            for down in wide[4:]:
-                total = _fused(builder, down, look.read(builder, place), total)
-                place = self.plus(place, look.step)
+        totals: list[Any] = [None] * 4
+        for down in wide[4:]:
+            first, last = look.read(builder, at), look.read(builder, self.plus(at, 12))  # they share a texel
+            inner = (_shuffle(builder, first, [*range(k, 16), *range(20, 20 + k)], last) for k in (4, 8))
+            windows = zip((first, *inner, last), totals, strict=True)
+            totals = [_fused(builder, down, four, total) for four, total in windows]
+            at = self.plus(at, look.step)
+        for weight, total in zip(wide[:4], totals, strict=True):
             found = _fused(builder, weight, total, found)
         return found
 
