@@ -796,9 +796,12 @@ def blend_backward(  # type: ignore[no-untyped-def]
 @_kernel(parallel=True)
 def project_backward(  # type: ignore[no-untyped-def]
     means, quats, scales, camera, width, height, order, rows, listed, slots,
-    drawn, of_means, of_quats, of_scales, of_opacities, of_colors, threads,
+    drawn, of_means, of_quats, of_scales, of_opacities, of_colors, moves, threads,
 ):  # fmt: skip
-    """Sum the slots of each Gaussian in the order of its tiles and carry them to its parameters."""
+    """Sum the slots of each Gaussian in the order of its tiles and carry them to its parameters.
+
+    To means and quaternions only if it `moves`.
+    """
     two, half = f4(2), f4(0.5)
     count = means.shape[0]
     sums = np.zeros((count, SUMS), np.float32)
@@ -808,9 +811,13 @@ def project_backward(  # type: ignore[no-untyped-def]
             if start <= listed[k] < stop:
                 for s in range(SUMS):
                     sums[listed[k], s] += slots[k, s]
-    for j in prange(drawn):
-        i = np.int64(order[j])
-        g = i * ROW
+    seen = np.zeros(count, np.bool_)
+    for j in range(drawn):
+        seen[order[j]] = True
+    for i in prange(count):  # as they lie in memory, not from near to far
+        if not seen[i]:
+            continue
+        g = np.int64(i) * ROW
         p, px, py, pxx, pxy, pyy = sums[i, 0], sums[i, 1], sums[i, 2], sums[i, 3], sums[i, 4], sums[i, 5]
         A, B, C = two * rows[g + 2] * _LN2, rows[g + 3] * _LN2, two * rows[g + 4] * _LN2  # the inverse covariance
         of_u, of_v = A * px + B * py, B * px + C * py
@@ -831,6 +838,8 @@ def project_backward(  # type: ignore[no-untyped-def]
         of_scales[i, 0] = (a0 * a[0] + b0 * b[0]) * s0
         of_scales[i, 1] = (a1 * a[1] + b1 * b[1]) * s1
         of_scales[i, 2] = (a2 * a[2] + b2 * b[2]) * s2
+        if not moves:
+            continue
         q0, q1, q2 = s0 * s0, s1 * s1, s2 * s2
         a0, a1, a2, b0, b1, b2 = a0 * q0, a1 * q1, a2 * q2, b0 * q0, b1 * q1, b2 * q2
 

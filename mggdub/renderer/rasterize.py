@@ -159,6 +159,7 @@ class _Rasterize(torch.autograd.Function):
             )
             kernels.project_backward(
                 means, quats, scales, _camera_row(camera), width, height,
-                splats.order, splats.rows, splats.listed, slots, splats.drawn, *out, threads,
+                splats.order, splats.rows, splats.listed, slots, splats.drawn, *out,
+                any(ctx.needs_input_grad[:2]), threads,
             )  # fmt: skip
         return *(torch.from_numpy(array) for array in out), None
