@@ -80,9 +80,9 @@ def integrate_normals(
 
 
 def _neighbours(mask: Array) -> Array:
-    """[4, N] int64: the pixels of a mask to the right of each of its N pixels, below, to the left and above; else N."""
+    """[4, N] int32: the pixels of a mask to the right of each of its N pixels, below, to the left and above; else N."""
     count = int(mask.sum())
-    index = np.full(tuple(side + 2 for side in mask.shape), count)
+    index = np.full(tuple(side + 2 for side in mask.shape), count, np.int32)  # the solver waits for memory
     index[1:-1, 1:-1][mask] = np.arange(count)
     around = (index[1:-1, 2:], index[2:, 1:-1], index[1:-1, :-2], index[:-2, 1:-1])
     return np.stack([beside[mask] for beside in around])
@@ -90,16 +90,16 @@ def _neighbours(mask: Array) -> Array:
 
 @compiled()
 def _system(near, slopes, across, y, k):  # type: ignore[no-untyped-def]
-    """The weighted equations at y: what binds each pixel to those `near` [4, N], the right side [N] for the step, the
-    matrix's diagonal [N], the energy.
+    """The weighted equations at y: what binds each pixel to those `near` [4, N] on its right and below it [2, N + 1],
+    the right side [N] for the step, the matrix's diagonal [N], the energy.
     """
     count = len(y)
-    strength, force, diagonal = np.zeros((4, count)), np.zeros(count), np.zeros(count)
+    strength, force, diagonal = np.zeros((2, count + 1)), np.zeros(count), np.zeros(count)
     ahead, behind, energy = np.empty(count), np.empty(count), 0.0
     for axis in range(2):
         ahead[:], behind[:] = np.inf, np.inf  # a missing neighbour is a break
         for i in range(count):
-            j = near[axis, i]
+            j = np.int64(near[axis, i])
             if j < count:
                 rise = y[j] - y[i]
                 ahead[i], behind[j] = (across[i] * rise) ** 2, (across[j] * rise) ** 2
@@ -107,7 +107,7 @@ def _system(near, slopes, across, y, k):  # type: ignore[no-untyped-def]
             apart = k * (behind[i] - ahead[i])
             ahead[i] = 0.5 if np.isnan(apart) else 1 / (1 + np.exp(-apart))
         for i in range(count):
-            j = near[axis, i]
+            j = np.int64(near[axis, i])
             if j < count:
                 rise, pull = y[j] - y[i], 0.0
                 for end, weight in ((i, ahead[i]), (j, 1 - ahead[j])):
@@ -117,7 +117,6 @@ def _system(near, slopes, across, y, k):  # type: ignore[no-untyped-def]
                     energy += weight * error**2
                 force[j] += pull
                 force[i] -= pull
-                strength[axis + 2, j] = strength[axis, i]
                 diagonal[j] += strength[axis, i]
                 diagonal[i] += strength[axis, i]
     return strength, force, diagonal, energy
@@ -133,13 +132,14 @@ def _solve(near, strength, diagonal, force, tolerance=1e-2, most=300):  # type: 
     for _ in range(most):
         if _dot(rest, rest) <= enough:
             break
-        now = _dot(scale * rest, rest)
+        now = _scaled_dot(scale, rest)
         for i in range(count):
             towards[i] = scale[i] * rest[i] + now / before * towards[i]
         for i in range(count):
-            change[i] = diagonal[i] * towards[i]
-            for k in range(4):
-                change[i] -= strength[k, i] * towards[near[k, i]]
+            right, below = strength[0, i] * towards[near[0, i]], strength[1, i] * towards[near[1, i]]
+            j, k = near[2, i], near[3, i]  # what binds them to this one is theirs
+            left, above = strength[0, j] * towards[j], strength[1, k] * towards[k]
+            change[i] = diagonal[i] * towards[i] - right - below - left - above
         length = now / _dot(towards[:count], change)
         for i in range(count):
             solution[i] += length * towards[i]
@@ -153,4 +153,12 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(a)):
         total += a[i] * b[i]
+    return total
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _scaled_dot(scale, a):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(a)):
+        total += scale[i] * a[i] * a[i]
     return total
