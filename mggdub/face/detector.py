@@ -68,11 +68,12 @@ class FaceFinder:
                 break
         faces = _surest(sure)
         faces.sort(key=lambda face: -face_height(face.landmarks))
-        return _without_duplicates(faces)
+        return [self._with_expression(face) for face in _without_duplicates(faces)]
 
     def track(self, pixels: Array, previous: Face) -> Face | None:
         """The face of a picture [H, W, 3] uint8 near where it was in the previous frame, or None when it is lost."""
-        return self._again(Mipmap(pixels), previous)
+        face = self._again(Mipmap(pixels), previous)
+        return face and self._with_expression(face)
 
     def _again(self, picture: Mipmap, previous: Face) -> Face | None:
         return self._look(picture, _region_of(previous.landmarks))
@@ -134,16 +135,20 @@ class FaceFinder:
         return float(np.median(moved))
 
     def _look(self, picture: Mipmap, region: Region) -> Face | None:
+        """The face in a region, its expression not yet read: most looks only compare landmarks."""
         view = sample(picture, region, MESH_SIZE, replicate=True)
         mesh, score, *_ = _run(self._mesher, view[None])
         presence = float(1 / (1 + np.exp(-score.ravel()[0])))
         if presence < PRESENCE:
             return None
         landmarks = to_picture(mesh.reshape(LANDMARKS, 3) / MESH_SIZE, region)
-        (units,) = _run(self._blender, landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
+        return Face(landmarks, np.zeros(len(BLENDSHAPES), np.float32), presence)
+
+    def _with_expression(self, face: Face) -> Face:
+        (units,) = _run(self._blender, face.landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
         blendshapes = np.zeros(len(BLENDSHAPES), np.float32)  # tongueOut stays 0: the net does not know it
         blendshapes[:-1] = units.ravel()[1:]
-        return Face(landmarks, blendshapes, presence)
+        return replace(face, blendshapes=blendshapes)
 
 
 def _interpreter(net: bytes, num_threads: int) -> Interpreter:
