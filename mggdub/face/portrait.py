@@ -92,7 +92,7 @@ def cut(pixels: Array, crop: Crop) -> Array:
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         picture = pixels[top : top + side, left : left + side]
     else:
-        picture = pixels[_mirrored(rows, height)[:, None], _mirrored(columns, width)]
+        picture = pixels.take(_mirrored(rows, height), 0).take(_mirrored(columns, width), 1)  # faster than at once
     start = (crop.left - left, crop.top - top)
     box = (*start, start[0] + crop.side, start[1] + crop.side)
     image = Image.fromarray(picture).resize((crop.size, crop.size), Image.Resampling.LANCZOS, box, 3.0)
