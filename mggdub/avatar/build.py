@@ -36,6 +36,7 @@ from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
+from mggdub.avatar.outline import above_crown, background_share, crop_room
 from mggdub.avatar.parting import find_parting, lips_behind
 from mggdub.avatar.plate import (
     bare_throat,
@@ -57,6 +58,7 @@ from mggdub.avatar.visible import (
     head_matte,
     person_and_depth,
     photo_mouth,
+    undressed,
     visible_gaussians,
     with_wisps,
 )
@@ -144,7 +146,10 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     share = shares.neck_weights(head.landmarks, dressed, lowest_rows(view), px_cm)
     torso = torso_matte(head.landmarks, clothes_share(maps.labels), maps.matte, px_cm)
     head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
-    matte = with_wisps(_target(study), head_matte(view, person, clothes, head_share), person, view.cm_per_px)
+    image, room = _target(study), crop_room(view) if study.wider else np.full(person.shape, np.inf, np.float32)
+    bare = undressed(person, clothes, head_share)
+    person = person - bare * background_share(image, bare, person, room, above_crown(view), view.cm_per_px)
+    matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, view.cm_per_px)
     unlike = skin_spreads(head, maps)
     spreads = None if unlike is None else sample_crop(unlike, view.crop_px / 2)
     return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, spreads)
@@ -174,7 +179,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     at_rest = mesh - vertex_motion(basis, study.drivers)
     on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
     mouth = build_mouth(head, mesh, at_rest, on_surface[:, 2])
-    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 1.0))
+    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], regions.person))
     hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap, covered)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:

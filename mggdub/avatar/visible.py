@@ -27,6 +27,7 @@ RIM_LEEWAY = 0.1  # of colours where background was mixed in; opacities do the r
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
+WIDENS = 1.5  # cm that a person may be wider beyond the crop's edge than at it
 WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
@@ -114,7 +115,10 @@ def foreground(image: Array, matte: Array, background: Array) -> Array:
 def person_and_depth(
     view: RenderView, maps: GeometryMaps, surface: Array, wider: WiderView | None
 ) -> tuple[Array, Array]:
-    """Matte of the person and camera z (cm) of the surface, [h, w] each of the box, which may reach beyond the crop."""
+    """Matte of the person and camera z (cm) of the surface, [h, w] each of the box, which may reach beyond the crop.
+
+    Beyond it a person goes on only from where the crop shows one at its edge, or hardly beside that.
+    """
     crop_px = view.crop_px
     person, deep = sample_crop(maps.matte, crop_px), sample_crop(surface, crop_px)
     if wider is None:
@@ -123,14 +127,20 @@ def person_and_depth(
     at, beside = (wider.crop.to_crop(view.head.crop.to_picture(px)) for px in (crop_px, within))
     edge = np.minimum(crop_px, CROP_SIZE - crop_px)[..., 0]
     mix = np.clip(1 - np.minimum(edge, crop_px[..., 1]) / SEAM, 0, 1)
-    person = person + (sample_crop(wider.matte, at) - person) * mix
+    goes_on = ndimage.maximum_filter(person, 2 * round(WIDENS / view.cm_per_px) + 1)
+    person = person + (np.minimum(sample_crop(wider.matte, at), goes_on) - person) * mix
     return person, deep + sample_crop(wider.depth, at) - sample_crop(wider.depth, beside)
+
+
+def undressed(person: Array, clothes: Array, head_share: Array) -> Array:
+    """[h, w]: what of a person's matte moves with the head, clothes left out; all [h, w] 0..1."""
+    dressed = clothes / np.maximum(person, 0.05)  # at the rim both fade
+    return np.asarray(person * (1 - np.clip((dressed - 0.15) / 0.35, 0, 1)) * np.clip(head_share / 0.05, 0, 1))
 
 
 def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Array) -> Array:
     """[h, w]: the matte of what moves with the head, as far as it hangs together with the face; all [h, w] 0..1."""
-    dressed = clothes / np.maximum(person, 0.05)  # at the rim both fade
-    matte = person * (1 - np.clip((dressed - 0.15) / 0.35, 0, 1)) * np.clip(head_share / 0.05, 0, 1)
+    matte = undressed(person, clothes, head_share)
     reach = round(LOOSE / cm_per_px(view.head.camera) * view.box.render_width / view.box.width)
     return connected_matte(matte, _at_nose(view), reach)
 
