@@ -15,7 +15,8 @@ from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
-SHARP = 1.15  # times push-pull's error that patches may have, since sharp errors weigh more than blur
+FINE, NEARBY = 0.25, 0.3  # cm: what is finer is detail; over which its strength is measured
+SHARP = 1.2  # times push-pull's error of that strength that patches may have, since an edge to what is smooth is seen
 REACH = 4.0  # cm behind the head's outline in which something is seen when it moves
 LARGEST = 1024  # px, longest side of what LaMa sees
 PERSON = 0.05  # of the matte: what must not be continued behind the head
@@ -49,14 +50,24 @@ def is_worthwhile(image: Array, hole: Array, person: Array, cm: float, scale: fl
 def patched_background(image: Array, hole: Array, person: Array, cm: float) -> Array | None:
     """[h, w, 3] float32: an image [h, w, 3] with patches of the background where the person begins to cover it.
 
-    Arguments as those of `is_worthwhile`. None where patches do worse than push-pull where the truth is known: a
-    pattern that does not repeat is continued by none of its parts.
+    Arguments as those of `is_worthwhile`. None where patches come less near to how much detail there is than push-pull,
+    which has none, where the truth is known: a pattern that does not repeat is continued by none of its parts.
     """
     known, band = _beside(hole, person, cm)
-    tried = patch_fill(image, known & ~band, band)
-    if not band.any() or _off(tried, image, band) > SHARP * fill_error(image, known, band):
+    if not band.any():
         return None
-    return patch_fill(image, known, distance_inside(~known) * cm < REACH)
+    beyond = known & ~band
+    patches, smooth = patch_fill(image, beyond, band, cm), push_pull(image, beyond.astype(np.float32))
+    truth, ours, plain = (_detail(np.where(band[..., None], fill, image), cm) for fill in (image, patches, smooth))
+    if np.abs(ours - truth)[band].mean() > SHARP * np.abs(plain - truth)[band].mean():
+        return None
+    return patch_fill(image, known, distance_inside(~known) * cm < REACH, cm)
+
+
+def _detail(image: Array, cm: float) -> Array:
+    """[h, w]: how strong the detail of an image [h, w, 3] is near a pixel."""
+    fine = image - ndimage.gaussian_filter(image, (FINE / cm, FINE / cm, 0))
+    return np.asarray(np.sqrt(np.maximum(ndimage.gaussian_filter((fine**2).sum(-1), NEARBY / cm), 0)))
 
 
 def _beside(hole: Array, person: Array, cm: float) -> tuple[Array, Array]:
@@ -67,10 +78,7 @@ def _beside(hole: Array, person: Array, cm: float) -> tuple[Array, Array]:
 
 def fill_error(image: Array, known: Array, band: Array) -> float:
     """Root mean square difference of an image [H, W, 3] from its push-pull fill in a band [H, W] of what is known."""
-    return _off(push_pull(image, (known & ~band).astype(np.float32)), image, band)
-
-
-def _off(fill: Array, image: Array, band: Array) -> float:
+    fill = push_pull(image, (known & ~band).astype(np.float32))
     return float(np.sqrt(np.mean((fill[band] - image[band]) ** 2)))
 
 

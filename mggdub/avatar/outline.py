@@ -11,7 +11,7 @@ from mggdub.avatar.box import RenderView
 from mggdub.face.mesh import CHIN_TIP, HAIRLINE
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.sampling import smoothstep
+from mggdub.geometry.sampling import halved, smoothstep
 from mggdub.types import CROP_SIZE, Array
 
 DOUBTED, HAZE, SURE = 0.02, 0.2, 0.95  # of the matte: more than background's, perhaps a head's, and a head's
@@ -48,7 +48,7 @@ def background_share(image: Array, head: Array, person: Array, room: Array, abov
     nearer by; edges of the picture end it. A narrow blob that sticks out of a head is none of it, whatever its colours,
     if the matte doubts it.
     """
-    small, matte, whole, inner, higher = (_halved(values) for values in (image, head, person, room, above))
+    small, matte, whole, inner, higher = (halved(values) for values in (image, head, person, room, above))
     cm *= 2  # a half of the size will do
     trusted = (matte > SURE) & (inner > AT_EDGE)
     prior = HIGH * smoothstep(higher / CROWN_HAIR - 1)
@@ -108,12 +108,6 @@ def _smoothed(values: Array, image: Array, radius: int) -> Array:
     spread = mean(image[..., None] * image[..., None, :]) - middle[..., None] * middle[..., None, :]
     slope = np.linalg.solve(spread + EDGES * np.eye(3, dtype=np.float32), together[..., None])[..., 0]
     return np.asarray((mean(slope) * image).sum(-1) + mean(level - (slope * middle).sum(-1)))
-
-
-def _halved(values: Array) -> Array:
-    height, width = (side // 2 * 2 for side in values.shape[:2])
-    part = values[:height, :width].astype(np.float32)
-    return np.asarray((part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4)
 
 
 def _doubled(values: Array, shape: tuple[int, ...]) -> Array:

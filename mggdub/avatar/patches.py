@@ -1,186 +1,139 @@
-"""A hole in a picture filled with patches of what is known round it, from coarse to fine.
+"""A hole in a picture filled with parts of what is known round it, each as it is, moved by what most others are.
 
-After Wexler, Shechtman and Irani, Space-Time Completion of Video, 2007, with the search of Barnes et al., PatchMatch,
-2009.
+After He and Sun, Statistics of Patch Offsets for Image Completion, 2012; parts are chosen and joined more simply.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numba import float32 as f4
-from numba import int64 as i8
 from scipy import ndimage
 
-from mggdub.compiled import compiled
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.sampling import push_pull
+from mggdub.geometry.sampling import halved, push_pull
 from mggdub.types import Array
 
-RADIUS = 3  # px: patches of 7 by 7
-LEVELS = 4  # at most, each half the size of the one before
+Offset = tuple[int, int]  # rows and columns, px, from a place to what is seen there instead
+
+REACH, LEAST = 6.0, 1.0  # cm: the longest and the shortest offset; shorter ones repeat what is at the edge
+STEP = 0.45  # cm between offsets that are tried
+FEW = 40  # offsets that are used, the most frequent ones
+SEAM, CLEAR = 2.0, 0.3  # cm beside the hole that offsets are judged by; from the hole where parts are taken
+AROUND = (0.25, 0.8)  # cm, standard deviations of what counts beside a place
+FAR = 0.4  # squared colours by which the longest offset is worse
+VOTES, JOIN = 0.25, 0.12  # cm over which a place asks its neighbours, and over which parts mix
+OVERLAP = 0.3  # cm that parts go on over what is known, whose colours they get
 SMALLEST = 40  # px, a picture's shorter side
-ROUNDS = (1, 2, 4, 5)  # of searching and painting, from the finest level on
-SEARCHES = 2  # through all patches in a round, there and back
+LEAST_SEEN = 1e-3  # of what is round a place, to judge by
 
 
-def patch_fill(image: Array, known: Array, wanted: Array) -> Array:
-    """[H, W, 3] float32: the image [H, W, 3] float32 0..1 with what is not `known` filled.
+def patch_fill(image: Array, known: Array, wanted: Array, cm: float) -> Array:
+    """[H, W, 3] float32: the image [H, W, 3] float32 0..1 with what is not `known` filled; cm of a pixel.
 
-    known and wanted [H, W] bool. Patches fill what is wanted, smooth colours all else; known pixels stay.
+    known and wanted [H, W] bool. Parts of the picture fill what is wanted, smooth colours all else; known pixels stay.
     """
-    smooth = push_pull(image, known.astype(np.float32))
-    levels = _levels(smooth, known, wanted & ~known)
-    if not levels:
+    smooth, hole = push_pull(image, known.astype(np.float32)), wanted & ~known
+    if not hole.any() or min(hole.shape) < SMALLEST:
         return smooth
-    filled, nearest = levels[-1][0], np.full((*levels[-1][2].shape, 2), -1, np.int32)
-    for number in range(len(levels) - 1, -1, -1):
-        picture, free, hole = levels[number]
-        start = picture.copy()
-        if number < len(levels) - 1:
-            start[hole] = _enlarged(filled, picture.shape)[hole]
-            nearest = _doubled(nearest, picture.shape[:2])
-        filled, nearest = _fill_level(start, free, hole, nearest, ROUNDS[number])
-    return filled
+    beside = known & (distance_inside(~hole) * cm < SEAM)
+    scene = _Scene(image, beside, known & (distance_inside(known) * cm > CLEAR), hole, cm)
+    half = scene.halved()
+    offsets = [(2 * down, 2 * right) for down, right in _frequent_offsets(half.halved())]
+    if not offsets:
+        return smooth
+    parts = _enlarged(_parts(half, offsets), hole.shape)
+    laid, weight = _laid(scene, parts, [(2 * down, 2 * right) for down, right in offsets])
+    edge = known & (weight > 0) & (distance_inside(known) * cm < OVERLAP)
+    laid += push_pull(image - laid, edge.astype(np.float32))  # so that both meet in one colour
+    return np.where((hole & (weight > 0))[..., None], laid.clip(0, 1), smooth).astype(np.float32)
 
 
-def _levels(image: Array, known: Array, hole: Array) -> list[tuple[Array, Array, Array]]:
-    """Picture, what is known and what is to be filled at every size, the finest first; none if nothing can be."""
-    levels: list[tuple[Array, Array, Array]] = []
-    while len(levels) < LEVELS and min(known.shape) >= SMALLEST and hole.any() and _sources(known).any():
-        levels.append((np.ascontiguousarray(image, np.float32), known, hole))
-        image, whole, part = (_halved(values) for values in (image, known[..., None], hole[..., None]))
-        known = whole[..., 0] > 0.99
-        hole = (part[..., 0] > 0) & ~known
-    return levels
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """A picture with a hole at one of its sizes."""
+
+    image: Array  # [h, w, 3]
+    beside: Array  # [h, w] bool: what is known beside the hole
+    sources: Array  # [h, w] bool: what may fill it
+    hole: Array  # [h, w] bool
+    cm: float  # of a pixel
+
+    def halved(self) -> _Scene:
+        """The same at half the size."""
+        beside, sources = (halved(mask) > 0.99 for mask in (self.beside, self.sources))
+        return _Scene(halved(self.image), beside, sources, halved(self.hole) > 0, 2 * self.cm)
+
+    @property
+    def filled(self) -> Array:
+        """[h, w] bool: the hole, and where its fill goes on beside it."""
+        return np.asarray(ndimage.binary_dilation(self.hole, iterations=max(1, round(OVERLAP / self.cm))))
 
 
-def _halved(image: Array) -> Array:
-    """Every second pixel in both directions, the mean of four; an odd last row or column is left out."""
-    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-    part = image[:height, :width].astype(np.float32)
-    return (part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4
+def _frequent_offsets(scene: _Scene) -> list[Offset]:
+    """The offsets that fit best in most places, the most frequent one first."""
+    reach, step = int(REACH / scene.cm), max(1, round(STEP / scene.cm))
+    way = range(-reach // step * step, reach + 1, step)
+    tried = [(down, right) for down in way for right in way if LEAST <= np.hypot(down, right) * scene.cm <= REACH]
+    best, fits = np.full(scene.hole.shape, np.inf, np.float32), np.full(scene.hole.shape, -1)
+    for number, offset in enumerate(tried):
+        misfit = _misfit(scene, offset)
+        fits[misfit < best] = number
+        best = np.minimum(best, misfit)
+    counts = np.bincount(fits[scene.filled & (fits >= 0)], minlength=len(tried))
+    return [tried[k] for k in np.argsort(-counts, kind="stable")[:FEW] if counts[k] > 0]
 
 
-def _enlarged(image: Array, shape: tuple[int, ...]) -> Array:
-    rows, columns = ((np.arange(n) + 0.5) / 2 - 0.5 for n in shape[:2])
-    at = np.meshgrid(rows, columns, indexing="ij")
-    return np.stack([ndimage.map_coordinates(image[..., k], at, order=1, mode="nearest") for k in range(3)], -1)
+def _misfit(scene: _Scene, offset: Offset) -> Array:
+    """[h, w] float32: how far what is known beside a place is off from what lies beside its source; inf without one."""
+    there = _moved(scene.sources, offset)
+    both = (scene.beside & there).astype(np.float32)
+    apart = np.square(scene.image - _moved(scene.image, offset)).sum(-1) * both
+    off = np.full(both.shape, FAR * np.hypot(*offset) * scene.cm / REACH, np.float32)
+    for around in AROUND:
+        seen, total = (ndimage.gaussian_filter(x, around / scene.cm, truncate=3.0) for x in (both, apart))
+        off += np.where(seen > LEAST_SEEN, total / np.maximum(seen, LEAST_SEEN), 1) / len(AROUND)
+    return np.where(there, off, np.inf).astype(np.float32)
 
 
-def _doubled(nearest: Array, shape: tuple[int, int]) -> Array:
-    """Where patches come from at twice the size."""
-    rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, nearest.shape[:2], strict=True))
-    here = nearest[rows[:, None], columns]
-    odd = np.stack(np.meshgrid(np.arange(shape[0]) % 2, np.arange(shape[1]) % 2, indexing="ij"), -1)
-    return np.where(here < 0, -1, 2 * here + odd).astype(np.int32)
+def _parts(scene: _Scene, offsets: list[Offset]) -> Array:
+    """[h, w]: the number of the offset that fills a place, as its neighbours agree; -1 where none does."""
+    misfits = np.stack([_misfit(scene, offset) for offset in offsets])  # [O, h, w]
+    possible, filled = np.isfinite(misfits), scene.filled
+    parts = np.where(filled & possible.any(0), misfits.argmin(0), -1)
+    for _ in range(3):
+        votes = [
+            ndimage.gaussian_filter((parts == k).astype(np.float32), VOTES / scene.cm) for k in range(len(offsets))
+        ]
+        agreed = np.where(possible, np.stack(votes), -1).argmax(0)
+        parts = np.where(parts < 0, -1, agreed)
+    return parts
 
 
-def _sources(known: Array) -> Array:
-    """[H, W] bool: middles of patches that are known and lie within the picture."""
-    side = 2 * RADIUS + 1
-    return np.asarray(ndimage.binary_erosion(known, np.ones((side, side)), border_value=0))
+def _laid(scene: _Scene, parts: Array, offsets: list[Offset]) -> tuple[Array, Array]:
+    """The picture [h, w, 3] of all parts, mixed where they meet, and how much is laid at each place [h, w]."""
+    total, weights = np.zeros_like(scene.image), np.zeros(parts.shape, np.float32)
+    for number, offset in enumerate(offsets):
+        weight = ndimage.gaussian_filter((parts == number).astype(np.float32), max(0.5, JOIN / scene.cm))
+        weight = np.where(_moved(scene.sources, offset) & (weight > LEAST_SEEN), weight, 0)
+        total += weight[..., None] * _moved(scene.image, offset)
+        weights += weight
+    return total / np.maximum(weights, 1e-6)[..., None], weights
 
 
-def _fill_level(image: Array, known: Array, hole: Array, nearest: Array, rounds: int) -> tuple[Array, Array]:
-    sources = _sources(known)
-    places = np.argwhere(sources).astype(np.int32)
-    side = 2 * RADIUS + 1
-    targets = ndimage.binary_dilation(hole, np.ones((side, side)))
-    inner = np.zeros_like(hole)
-    inner[RADIUS:-RADIUS, RADIUS:-RADIUS] = True
-    at = np.argwhere(targets & inner).astype(np.int32)
-    deep = distance_inside(hole).astype(np.float32)  # px from what is known
-    for turn in range(rounds):
-        apart = _search(image, sources, places, at, nearest, turn)
-        _paint(image, hole, deep, at, nearest, apart)
-    return image, nearest
+def _moved(picture: Array, offset: Offset) -> Array:
+    """What is seen at an offset from every place of a picture [h, w, ...]; nothing beyond its edge."""
+    moved = np.zeros_like(picture)
+    (into, out_of) = zip(*(_overlap(side, by) for side, by in zip(picture.shape, offset, strict=False)), strict=True)
+    moved[into] = picture[out_of]
+    return moved
 
 
-@compiled(nogil=True)
-def _distance(image, ay, ax, by, bx, most):  # type: ignore[no-untyped-def]
-    """Squared difference of two patches, or something above `most`."""
-    total = f4(0)
-    for dy in range(-RADIUS, RADIUS + 1):
-        for dx in range(-RADIUS, RADIUS + 1):
-            for k in range(3):
-                off = image[ay + dy, ax + dx, k] - image[by + dy, bx + dx, k]
-                total += off * off
-        if total > most:
-            return total
-    return total
+def _overlap(side: int, by: int) -> tuple[slice, slice]:
+    """Where places are whose source lies in a picture, and where those sources are, along one of its sides."""
+    return slice(max(-by, 0), max(side - max(by, 0), 0)), slice(max(by, 0), max(side - max(-by, 0), 0))
 
 
-@compiled(nogil=True)
-def _search(image, sources, places, at, nearest, seed):  # type: ignore[no-untyped-def]
-    """Better sources [H, W, 2] for the patches round `at` [N, 2], in place; their distances [H, W]."""
-    height, width = sources.shape
-    apart = np.full((height, width), f4(1e30))
-    count, state = len(places), np.uint64(88172645463325252 + seed)
-    for n in range(len(at)):
-        y, x = at[n, 0], at[n, 1]
-        sy, sx = nearest[y, x, 0], nearest[y, x, 1]
-        if sy < 0 or sy >= height or sx >= width or not sources[sy, sx]:
-            state ^= state << np.uint64(13)
-            state ^= state >> np.uint64(7)
-            state ^= state << np.uint64(17)
-            pick = i8(state % np.uint64(count))
-            sy, sx = places[pick, 0], places[pick, 1]
-            nearest[y, x, 0], nearest[y, x, 1] = sy, sx
-        apart[y, x] = _distance(image, y, x, sy, sx, f4(1e30))
-    for turn in range(SEARCHES):
-        step = 1 if turn % 2 == 0 else -1
-        for n in range(len(at)):
-            y, x = at[n if step > 0 else len(at) - 1 - n]
-            best = apart[y, x]
-            for k in range(2):
-                py, px = y - step * (1 - k), x - step * k
-                if py < 0 or px < 0 or py >= height or px >= width or nearest[py, px, 0] < 0:
-                    continue
-                sy, sx = nearest[py, px, 0] + step * (1 - k), nearest[py, px, 1] + step * k
-                if 0 <= sy < height and 0 <= sx < width and sources[sy, sx]:
-                    found = _distance(image, y, x, sy, sx, best)
-                    if found < best:
-                        best = found
-                        nearest[y, x, 0], nearest[y, x, 1] = sy, sx
-            reach = max(height, width)
-            while reach >= 1:
-                state ^= state << np.uint64(13)
-                state ^= state >> np.uint64(7)
-                state ^= state << np.uint64(17)
-                span = np.uint64(2 * reach + 1)
-                sy = nearest[y, x, 0] + i8(state % span) - reach
-                sx = nearest[y, x, 1] + i8((state >> np.uint64(24)) % span) - reach
-                if 0 <= sy < height and 0 <= sx < width and sources[sy, sx]:
-                    found = _distance(image, y, x, sy, sx, best)
-                    if found < best:
-                        best = found
-                        nearest[y, x, 0], nearest[y, x, 1] = sy, sx
-                reach //= 2
-            apart[y, x] = best
-    return apart
-
-
-@compiled(nogil=True)
-def _paint(image, hole, deep, at, nearest, apart):  # type: ignore[no-untyped-def]
-    """What is to be filled becomes the mean of the patches that cover it, those that fit well and lie outside first."""
-    height, width = hole.shape
-    total, weights = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
-    spread = f4(0)
-    for n in range(len(at)):
-        spread += apart[at[n, 0], at[n, 1]]
-    spread = spread / f4(max(len(at), 1)) + f4(1e-4)
-    for n in range(len(at)):
-        y, x = at[n, 0], at[n, 1]
-        sy, sx = nearest[y, x, 0], nearest[y, x, 1]
-        weight = f4(np.exp(-apart[y, x] / spread)) * f4(1.3) ** (-min(deep[y, x], f4(30)))
-        for dy in range(-RADIUS, RADIUS + 1):
-            for dx in range(-RADIUS, RADIUS + 1):
-                if hole[y + dy, x + dx]:
-                    weights[y + dy, x + dx] += weight
-                    for k in range(3):
-                        total[y + dy, x + dx, k] += weight * image[sy + dy, sx + dx, k]
-    for y in range(height):
-        for x in range(width):
-            if hole[y, x] and weights[y, x] > 0:
-                for k in range(3):
-                    image[y, x, k] = total[y, x, k] / weights[y, x]
+def _enlarged(parts: Array, shape: tuple[int, ...]) -> Array:
+    rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, parts.shape, strict=True))
+    return np.asarray(parts[rows[:, None], columns])

@@ -19,6 +19,13 @@ def smoothstep(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
+def halved(image: Array) -> Array:
+    """[H // 2, W // 2, ...] float32: the means of two by two pixels of an image [H, W, ...]."""
+    height, width = (side // 2 * 2 for side in image.shape[:2])
+    part = image[:height, :width].astype(np.float32)
+    return np.asarray((part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4)
+
+
 def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
     samples = functional.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)

@@ -139,6 +139,7 @@ def test_auto_asks_before_it_paints(
         avatar = build.assemble(study, models)
         assert avatar.inpainter == same.inpainter and np.array_equal(avatar.plate, same.plate)
     monkeypatch.setattr(build, "is_worthwhile", lambda *_: True)
+    monkeypatch.setattr(build, "patched_background", lambda *_: None)
     lama.unlink()
     avatar = build.assemble(study, models)
     assert avatar.inpainter == "fast" and np.array_equal(avatar.plate, fast.plate)

@@ -8,6 +8,8 @@ from mggdub.avatar.patches import patch_fill
 from mggdub.geometry.sampling import push_pull
 from mggdub.types import Array
 
+CM = 0.1
+
 
 def stripes(size: int = 160) -> Array:
     """Dark and light bars of 10 px with a soft edge."""
@@ -25,18 +27,18 @@ def hole() -> Array:
 def test_a_pattern_goes_on(hole: Array) -> None:
     image = stripes()
     broken = np.where(hole[..., None], 0, image).astype(np.float32)
-    filled, smooth = patch_fill(broken, ~hole, hole), push_pull(broken, (~hole).astype(np.float32))
+    filled, smooth = patch_fill(broken, ~hole, hole, CM), push_pull(broken, (~hole).astype(np.float32))
     off, blurred = (np.sqrt(np.mean((fill[hole] - image[hole]) ** 2)) for fill in (filled, smooth))
     assert off < 0.5 * blurred and filled[hole].std() > 0.8 * image[hole].std()
     assert np.array_equal(filled[~hole], image[~hole])
-    assert np.array_equal(filled, patch_fill(broken, ~hole, hole))
+    assert np.array_equal(filled, patch_fill(broken, ~hole, hole, CM))
     assert filled.min() >= 0 and filled.max() <= 1
 
 
 def test_what_is_not_wanted_is_smooth(hole: Array) -> None:
     wanted = hole.copy()
     wanted[60:110, 55:100] = False
-    filled, smooth = patch_fill(stripes(), ~hole, wanted), push_pull(stripes(), (~hole).astype(np.float32))
+    filled, smooth = patch_fill(stripes(), ~hole, wanted, CM), push_pull(stripes(), (~hole).astype(np.float32))
     assert np.array_equal(filled[hole & ~wanted], smooth[hole & ~wanted])
 
 
@@ -55,7 +57,7 @@ def test_where_no_patch_fits_colours_are_smooth(case: str, hole: Array) -> None:
         wanted = ~known
     else:
         image, known, wanted = image[:131, :97], known[:131, :97], wanted[:131, :97]
-    filled = patch_fill(image, known, wanted)
+    filled = patch_fill(image, known, wanted, CM)
     assert filled.shape == image.shape and np.isfinite(filled).all()
     if case != "odd":
         assert np.array_equal(filled, push_pull(image, known.astype(np.float32)))
@@ -71,9 +73,11 @@ def test_patches_reach_as_far_as_a_head_uncovers(hole: Array) -> None:
     assert np.abs(filled - smooth)[near].mean() > 0.1
 
 
-def test_what_does_not_repeat_is_left_to_smooth_colours(hole: Array) -> None:
-    rng, image = np.random.default_rng(1), np.full((160, 160, 3), 0.8, np.float32)
-    for _ in range(60):  # posters of all colours
-        top, left = rng.integers(0, 145, 2)
-        image[top : top + 15, left : left + 15] = rng.random(3)
-    assert background.patched_background(image, hole, hole.astype(np.float32), 0.1) is None
+def test_frames_on_a_wall_go_on_and_detail_that_ends_before_the_head_does_not(hole: Array) -> None:
+    rows, columns = np.mgrid[:160, :160]
+    wall = np.full((160, 160, 3), 0.8, np.float32)
+    wall[(columns < 20) | (rows < 25) | (columns > 130)] = 0.2
+    assert background.patched_background(wall, hole, hole.astype(np.float32), CM) is not None
+    leaves = wall + np.random.default_rng(0).normal(0, 0.15, wall.shape).astype(np.float32)
+    leaves[30:140, 25:130] = 0.6
+    assert background.patched_background(leaves, hole, hole.astype(np.float32), CM) is None
