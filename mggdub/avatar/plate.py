@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from mggdub.avatar.box import RenderView
-from mggdub.avatar.visible import OVERLAP
+from mggdub.avatar.visible import OVERLAP, variation
 from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, NOSE_TIP
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
@@ -22,7 +22,8 @@ COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clo
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
 FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
 BESIDE_FACE = 1.0  # cm beside the face, within which no background is seen below a collar; farther out hair hangs
-DOUBTED, UNLIKE_BACKGROUND, DOUBT_REACH = 0.1, 0.15, 3.0  # of the matte; of colours; cm from what is sure
+DOUBTED, UNLIKE_BACKGROUND, DOUBT_REACH = 0.1, 0.15, 4.5  # of the matte; of colours; cm from what is sure
+EDGE_WIDTH, EDGE_SIGMAS = 1.2, 4.0  # cm of an edge that a matte may lack; times what the background varies by
 SHOULDER_END = 1.0  # cm beside a head that tell how high a shoulder is there
 SHOULDER_EDGE = 4  # px from a body to the background above it
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
@@ -160,15 +161,19 @@ def seen_body(image: Array, person: Array, hole: Array, cm: float) -> Array:
     """[h, w] 0..1: the matte `person` outside a `hole` [h, w] bool with what of an image [h, w, 3] it half doubts.
 
     What hangs together with the person, and has not the colours of the background, is the person, and so is what it
-    encloses with the head; cm of a pixel.
+    encloses with the head; cm of a pixel. So is a narrow edge that the matte lacks, if it stands out from what the
+    background beyond it varies by.
     """
     free = ~hole & (person < DOUBTED)
     if not free.any():
         return person
-    background = push_pull(image, free.astype(np.float32))
+    beyond = free & (distance_inside(person < DOUBTED) * cm > EDGE_WIDTH)
+    background, farther = (push_pull(image, known.astype(np.float32)) for known in (free, beyond))
     unlike = np.linalg.norm(image - background, axis=-1) > UNLIKE_BACKGROUND
+    least = np.maximum(UNLIKE_BACKGROUND, EDGE_SIGMAS * variation(image, beyond, EDGE_WIDTH / cm))
+    edge = ~hole & ~beyond & (np.linalg.norm(image - farther, axis=-1) > least)
     sure = ~hole & (person > 0.95)
-    body = ndimage.binary_propagation(sure, mask=sure | (~hole & ~free & unlike))
+    body = ndimage.binary_propagation(sure, mask=sure | (~hole & ~free & unlike) | (edge & beyond.any()))
     body &= distance_inside(~sure) * cm < DOUBT_REACH
     enclosed = ndimage.binary_fill_holes(body | hole) & ~hole
     return np.where(enclosed, 1, person).astype(np.float32)

@@ -166,13 +166,13 @@ def with_wisps(image: Array, matte: Array, person: Array, cm: float) -> Array:
     share = ((image - background) * toward).sum(-1) / np.maximum(length**2, 1e-6)
     apart = np.linalg.norm(image - background, axis=-1)
     off = np.linalg.norm(image - background - share[..., None] * toward, axis=-1)
-    unlike = apart / np.maximum(_varies(image, far, WISP_AROUND / cm), WISP_LEAST) - WISP_SIGMAS
+    unlike = apart / np.maximum(variation(image, far, WISP_AROUND / cm), WISP_LEAST) - WISP_SIGMAS
     sure = np.clip(unlike, 0, 1) * (off < 0.5 * apart) * (length > CONTRAST[1]) * free
     wisps = np.clip(share, 0, 1) * sure * smoothstep(2 - 2 * away * cm / WISP_REACH)
     return np.maximum(matte, wisps).astype(np.float32)
 
 
-def _varies(image: Array, free: Array, around: float) -> Array:
+def variation(image: Array, free: Array, around: float) -> Array:
     """[h, w]: standard deviation of the `free` colours [h, w] bool of an image within `around` px."""
     weight = ndimage.gaussian_filter(free.astype(np.float32), around) + 1e-4
     both = np.dstack([image, image**2])
