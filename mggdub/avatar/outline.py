@@ -8,13 +8,14 @@ from scipy.spatial import cKDTree
 
 from mggdub.avatar.beyond import CROWN
 from mggdub.avatar.box import RenderView
+from mggdub.avatar.visible import variation
 from mggdub.face.mesh import CHIN_TIP, HAIRLINE
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.sampling import halved, smoothstep
+from mggdub.geometry.sampling import halved, push_pull, smoothstep
 from mggdub.types import CROP_SIZE, Array
 
-DOUBTED, HAZE, SURE = 0.02, 0.2, 0.95  # of the matte: more than background's, perhaps a head's, and a head's
+DOUBTED, FREE, HAZE, SURE = 0.02, 0.04, 0.2, 0.95  # of the matte: more than none, background, perhaps and surely a head
 DEEP = 0.5  # cm inside the outline from where on a head is sure
 AT_EDGE = 1.0  # cm from the crop's edge up to which its matte is trusted; farther out the wider look often errs
 COLOR, PLACE = 0.06, 2.5  # of colours; cm: differences that count alike
@@ -23,6 +24,7 @@ ROUNDS, LEARNED = 3, 0.4  # after each of which what is so far like one side is 
 SMOOTH, EDGES = 0.6, 0.003  # cm; squared colours: smaller differences within that are no edges
 NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may stick out, and of a strand of hair
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
+PLAIN, PLAIN_AROUND, PLAIN_SIGMAS = (0.01, 0.05), 2.5, 2.5  # of colours, fully and not plain; cm; times that
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
 
@@ -63,13 +65,23 @@ def background_share(image: Array, head: Array, person: Array, room: Array, abov
     away = distance_inside(~(solid & ((matte > 0.5) | trusted))) * cm
     beside = smoothstep((away - HAIR_EDGE[0]) / (HAIR_EDGE[1] - HAIR_EDGE[0]))
     share = beside * np.maximum(smoothstep((like + 0.1) / 0.3), blob) * (matte > DOUBTED)
+    share = share * (1 - _stands_out(small, whole, cm))
     return np.clip(_doubled(share, head.shape), 0, 1).astype(np.float32)
+
+
+def _stands_out(image: Array, person: Array, cm: float) -> Array:
+    """[h, w] 0..1: how surely a place is none of a plain background, from which it differs more than that varies."""
+    free = person < FREE
+    apart = np.linalg.norm(image - push_pull(image, free.astype(np.float32)), axis=-1)
+    varies = np.maximum(variation(image, free, PLAIN_AROUND / cm), PLAIN[0])
+    plain = smoothstep((PLAIN[1] - varies) / (PLAIN[1] - PLAIN[0]))
+    return smoothstep((apart / varies - PLAIN_SIGMAS) / PLAIN_SIGMAS) * plain
 
 
 def _like_background(image: Array, head: Array, person: Array, trusted: Array, prior: Array, cm: float) -> Array | None:
     """[h, w]: from -1, like the head, to 1, like the background, what lies between both; None where one is unknown."""
     core = ndimage.binary_erosion(trusted, iterations=max(1, round(DEEP / cm)), border_value=1)
-    free = (person < DOUBTED * 2) & (distance_inside(~core) * cm < BEYOND)
+    free = (person < FREE) & (distance_inside(~core) * cm < BEYOND)
     doubt = ~core & (head > DOUBTED)
     if not (core.any() and free.any() and doubt.any()):
         return None

@@ -16,7 +16,7 @@ def share(picture: Array, matte: Array, above: Array = HIGH) -> Array:
 
 
 def wall(colour: tuple[float, float, float] = (0.5, 0.6, 0.4)) -> Array:
-    noise = np.random.default_rng(0).normal(0, 0.02, (200, 200, 3))
+    noise = np.random.default_rng(0).normal(0, 0.06, (200, 200, 3))
     return np.where(HEAD[..., None], 0.15, np.array(colour)) + noise
 
 
@@ -39,6 +39,14 @@ def test_a_narrow_blob_is_no_head_and_a_strand_of_hair_is() -> None:
         matte = np.where(HEAD, 1.0, np.where(part, 0.8, 0)).astype(np.float32)
         found = share(np.where(part[..., None], 0.15, wall()), matte)[50:62, 100]
         assert (found.max() < 0.3) if kept else (found.min() > 0.9)
+
+
+def test_before_a_plain_wall_thin_hair_stays_and_haze_goes() -> None:
+    plain = np.where(HEAD[..., None], 0.15, 0.7) + np.random.default_rng(0).normal(0, 0.003, (200, 200, 3))
+    lock = ~HEAD & (np.abs(COLUMNS - 100) <= 6) & (ROWS > 45) & (ROWS < 120)
+    matte = np.where(HEAD, 1.0, np.where(lock, 0.6, 0)).astype(np.float32)
+    thin = np.where(lock[..., None], 0.55, plain)  # most of what shines through it is wall
+    assert share(plain, matte)[50:62, 100].min() > 0.95 and share(thin, matte)[50:62, 100].max() < 0.2
 
 
 def test_where_a_matte_is_sure_or_shows_no_background_nothing_changes() -> None:

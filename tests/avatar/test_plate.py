@@ -164,6 +164,18 @@ def test_a_body_that_the_matte_half_doubts_is_seen_where_its_colours_are_not_the
     assert np.array_equal(seen_body(picture, np.ones_like(person), hole, 0.1), np.ones_like(person))
 
 
+def test_the_bright_edge_of_a_collar_that_the_matte_lacks_is_body_and_a_wall_s_pattern_is_none() -> None:
+    person, picture = np.zeros((100, 100), np.float32), np.full((100, 100, 3), 0.8, np.float32)
+    person[60:], picture[60:] = 1, 0.1
+    picture[54:60, 20:40] = (0.5, 0.5, 0.6)  # its edge, of which the matte has nothing
+    hole = np.zeros((100, 100), bool)
+    hole[:75, 40:60] = True
+    body = seen_body(picture, person, hole, 0.1)
+    assert body[54:, 20:40].min() == 1 and body[:54].max() == 0 and body[:60, 60:].max() == 0
+    busy = np.random.default_rng(0).choice([0.2, 0.8], (100, 100, 1)).repeat(3, 2).astype(np.float32)
+    assert np.array_equal(seen_body(np.where(person[..., None] > 0, picture, busy), person, hole, 0.1), person)
+
+
 def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> None:
     width = np.zeros(100, np.float32)
     width[20:80] = 1
