@@ -16,7 +16,7 @@ from mggdub.types import Array
 
 Offset = tuple[int, int]  # rows and columns, px, from a place to what is seen there instead
 
-REACH, LEAST = 6.0, 1.0  # cm: the longest and the shortest offset; shorter ones repeat what is at the edge
+REACH, LEAST = 6.0, 1.0  # cm: the longest and the shortest offset
 STEP = 0.45  # cm between offsets that are tried
 FEW = 40  # offsets that are used, the most frequent ones
 SEAM, CLEAR = 2.0, 0.3  # cm beside the hole that offsets are judged by; from the hole where parts are taken
