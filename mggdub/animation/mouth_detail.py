@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
-from mggdub.avatar.mouth import SHOULDER, WHITEST, opening, own_places, photo_mouth_share
-from mggdub.avatar.teeth import inside_color, mouth_light
+from mggdub.avatar.mouth import opening, own_places, photo_mouth_share
+from mggdub.avatar.teeth import FADES, draw_cells, find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import PIVOT
@@ -25,11 +25,9 @@ from mggdub.types import Array
 
 FINEST = 1 / 36  # cm between places that are drawn: less than what is soft about teeth
 MOST_FINER = 3  # places along a side of a cell, of which it is the mean
-FADES, DRAWN = 0.06, 1.5  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
 SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper, and splats are as blurred
 STEEPEST = 2.5  # times as steeply as they are drawn, lips end in a large picture
-LEVELS = 64  # steps along a lip
 LEAST_TERM = 1e-10  # of a fit: what its points do not tell apart has no part in it
 ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
 
@@ -150,7 +148,7 @@ class _Mouth:
         low = float(lower_level(self.lips) / layer.size)
         mouth = np.float32(layer.size), self.open_by, low, layer.level, layer.tone
         out = np.zeros((rows, columns, 4), np.float32)
-        _draw(*given, *mouth, self._own(given, rows * finer, columns * finer), np.float32(self.own), finer, out)
+        draw_cells(*given, *mouth, self._own(given, rows * finer, columns * finer), np.float32(self.own), finer, out)
         return out
 
     def _own(self, given: tuple[Any, ...], rows: int, columns: int) -> Array:
@@ -158,7 +156,7 @@ class _Mouth:
         if not self.own:
             return _NOTHING
         places = np.empty((rows, columns, 3), np.float32)
-        _find_places(*given, places)
+        find_places(*given, places)
         found = own_places(self.avatar.mouth_layer, self.lips, places[..., :2], places[..., 2])
         return np.ascontiguousarray(found.transpose(1, 2, 0))
 
@@ -205,102 +203,6 @@ def _fit(at, places, coefficients):  # type: ignore[no-untyped-def]
                 right[i, c] -= normal[k, i] * right[k, c]
             right[i, c] /= normal[i, i]
             coefficients[c, i] = right[i, c]
-
-
-@compiled(boundscheck=False, fastmath=True)
-def _row(coefficients, y, line):  # type: ignore[no-untyped-def]
-    """Fill line [2, 4]: polynomials [2, 10] of one row, in x alone."""
-    for k in range(2):
-        c = coefficients[k]
-        line[k, 0], line[k, 1] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
-        line[k, 2], line[k, 3] = c[3] + y * c[7], c[6]
-
-
-@compiled(boundscheck=False, forceinline=True, fastmath=True)
-def _at(line, x):  # type: ignore[no-untyped-def]
-    """A polynomial's value."""
-    return line[0] + x * (line[1] + x * (line[2] + x * line[3]))
-
-
-@compiled(boundscheck=False)
-def _levels(lips):  # type: ignore[no-untyped-def]
-    """[2, LEVELS + 1] float32: levels of lips [2, 11, 2] from their left to their right end."""
-    found, first = np.empty((2, LEVELS + 1), np.float32), lips[0, 0, 0]
-    for lip in range(2):
-        k = 1
-        for n in range(LEVELS + 1):
-            across = first + (lips[0, -1, 0] - first) * n / LEVELS
-            while k < lips.shape[1] - 1 and lips[lip, k, 0] < across:
-                k += 1
-            t = (across - lips[lip, k - 1, 0]) / max(lips[lip, k, 0] - lips[lip, k - 1, 0], 1e-4)
-            found[lip, n] = lips[lip, k - 1, 1] + (lips[lip, k, 1] - lips[lip, k - 1, 1]) * min(max(t, 0.0), 1.0)
-    return found
-
-
-@compiled(boundscheck=False, forceinline=True, fastmath=True)
-def _level(levels, share):  # type: ignore[no-untyped-def]
-    """Of a lip whose levels are [LEVELS + 1], at a share 0..1 of its way; its ends go on."""
-    at = min(max(share * np.float32(LEVELS), np.float32(0)), np.float32(LEVELS - 1e-3))
-    before = np.int32(at)
-    return levels[before] + (levels[before + 1] - levels[before]) * (at - np.float32(before))
-
-
-@compiled(boundscheck=False, fastmath=True)
-def _find_places(coefficients, centre, unit, first, step, lips, places):  # type: ignore[no-untyped-def]
-    """Fill places [R, C, 3]: where cells lie, cm, and how far on the way from the upper to the lower lip."""
-    line, levels, left, width = (
-        np.empty((2, 4), np.float32),
-        _levels(lips),
-        lips[0, 0, 0],
-        lips[0, -1, 0] - lips[0, 0, 0],
-    )
-    for i in range(places.shape[0]):
-        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
-        for j in range(places.shape[1]):
-            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across, level = _at(line[0], x), _at(line[1], x)
-            upper, lower = _level(levels[0], (across - left) / width), _level(levels[1], (across - left) / width)
-            places[i, j, 0], places[i, j, 1] = across, level
-            places[i, j, 2] = (level - upper) / max(lower - upper, np.float32(0.02))
-
-
-@compiled(boundscheck=False, fastmath=True)
-def _draw(coefficients, centre, unit, first, step, lips, size, open_by, low, level, tone, own, share, finer, out):  # type: ignore[no-untyped-def]
-    """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
-    they lie within lips [2, 11, 2]: 1 between them, 0 FADES beyond.
-
-    own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
-    """
-    one, room, light = np.float32(1), np.float32(WHITEST - SHOULDER), mouth_light(open_by)
-    line, levels, left, width = (
-        np.empty((2, 4), np.float32),
-        _levels(lips),
-        lips[0, 0, 0],
-        lips[0, -1, 0] - lips[0, 0, 0],
-    )
-    each, unsized = np.float32(1 / finer**2), one / size
-    for i in range(out.shape[0] * finer):
-        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
-        for j in range(out.shape[1] * finer):
-            x = np.float32((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across, down = _at(line[0], x), _at(line[1], x)
-            along = (across - left) / width
-            upper, lower = _level(levels[0], along), _level(levels[1], along)
-            beyond = max(max(upper - down, down - lower), max(left - across, across - left - width))
-            if beyond > np.float32(DRAWN * FADES):
-                continue
-            cell = out[i // finer, j // finer]
-            cell[3] += each * min(max(one - beyond * np.float32(1 / FADES), np.float32(0)), one)
-            place = across * unsized, down * unsized
-            given = light, np.float32(low), np.float32(level), tone
-            found = inside_color(*place, upper * unsized, lower * unsized, *given)
-            for c in range(3):
-                color, over = found[c], found[c] - np.float32(SHOULDER)
-                if over > 0:
-                    color += room * (one - np.exp(-over / room)) - over
-                if own.shape[0]:
-                    color += share * own[i, j, 3] * (own[i, j, c] - color)
-                cell[c] += each * color
 
 
 @compiled(boundscheck=False, fastmath=True)

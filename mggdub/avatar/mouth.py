@@ -27,7 +27,7 @@ from mggdub.avatar.lips import (
     picture_places,
     upper_level,
 )
-from mggdub.avatar.teeth import UPPER, draw_inside, opening_light, tooth_tone
+from mggdub.avatar.teeth import SHOULDER, UPPER, WHITEST, draw_inside, opening_light, tooth_tone
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
@@ -43,7 +43,6 @@ SMALLEST_RADIUS = 0.03  # cm
 RADIUS = 0.6  # of the points' distance
 FEWEST = 100  # points of a layer that must be seen to learn from them
 OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
-SHOULDER, WHITEST = 0.65, 0.93  # of a colour's range, where highlights begin to be compressed, and their end
 SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over the usual one
 TEETH = 0.6  # of the skin's luma, that teeth of a photo's own mouth have at least
 DIM, BRIGHT = 0.1, 0.98  # quantiles of its luma; teeth are nearer to the second

@@ -58,12 +58,21 @@ LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
 HARDLY, WIDE = 0.58, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
+SHOULDER, WHITEST = 0.65, 0.93  # of a colour's range, where highlights begin to be compressed, and their end
+FADES, DRAWN = 0.06, 1.5  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
+STEPS = 64  # along a lip, of which the levels are known
 SKIN_LIGHT, SKIN_OFFSET = 0.55, 0.0  # exponent of skin's luma, and logarithm, that front teeth have
 SKIN_TINT, TINT = 0.55, (0.03, -0.02, -0.03)  # share of the skin's tint, and logarithms of their own
 
 
 f4 = np.float32
-_kernel: Any = compiled(boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"}, error_model="numpy")
+_fast: dict[str, Any] = {
+    "boundscheck": False,
+    "fastmath": {"contract", "arcp", "nsz", "reassoc"},
+    "error_model": "numpy",
+}
+_kernel: Any = compiled(**_fast)
+_inner: Any = compiled(**_fast, forceinline=True)
 
 
 def tooth_tone(skin: Array) -> Array:
@@ -203,3 +212,99 @@ def _between_lips(y, upper, lower, narrow):
 @_kernel
 def _darker(aside, fall):
     return f4(1) - f4(fall[2]) * _smooth((aside - f4(fall[0])) / f4(fall[1]))
+
+
+@_kernel
+def _row(coefficients, y, line):
+    """Fill line [2, 4]: polynomials [2, 10] of one row, in x alone."""
+    for k in range(2):
+        c = coefficients[k]
+        line[k, 0], line[k, 1] = c[0] + y * (c[2] + y * (c[5] + y * c[9])), c[1] + y * (c[4] + y * c[8])
+        line[k, 2], line[k, 3] = c[3] + y * c[7], c[6]
+
+
+@_inner
+def _at(line, x):
+    """A polynomial's value."""
+    return line[0] + x * (line[1] + x * (line[2] + x * line[3]))
+
+
+@_kernel
+def _levels(lips):
+    """[2, STEPS + 1] float32: levels of lips [2, 11, 2] from their left to their right end."""
+    found, first = np.empty((2, STEPS + 1), f4), lips[0, 0, 0]
+    for lip in range(2):
+        k = 1
+        for n in range(STEPS + 1):
+            across = first + (lips[0, -1, 0] - first) * n / STEPS
+            while k < lips.shape[1] - 1 and lips[lip, k, 0] < across:
+                k += 1
+            t = (across - lips[lip, k - 1, 0]) / max(lips[lip, k, 0] - lips[lip, k - 1, 0], 1e-4)
+            found[lip, n] = lips[lip, k - 1, 1] + (lips[lip, k, 1] - lips[lip, k - 1, 1]) * min(max(t, 0.0), 1.0)
+    return found
+
+
+@_inner
+def _level(levels, share):
+    """Of a lip whose levels are [STEPS + 1], at a share 0..1 of its way; its ends go on."""
+    at = min(max(share * f4(STEPS), f4(0)), f4(STEPS - 1e-3))
+    before = np.int32(at)
+    return levels[before] + (levels[before + 1] - levels[before]) * (at - f4(before))
+
+
+@_kernel
+def find_places(coefficients, centre, unit, first, step, lips, places):
+    """Fill places [R, C, 3]: where cells lie, cm, and how far on the way from the upper to the lower lip."""
+    line, levels, left, width = (
+        np.empty((2, 4), f4),
+        _levels(lips),
+        lips[0, 0, 0],
+        lips[0, -1, 0] - lips[0, 0, 0],
+    )
+    for i in range(places.shape[0]):
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        for j in range(places.shape[1]):
+            x = f4((first[0] + (j + 0.5) * step - centre[0]) / unit)
+            across, level = _at(line[0], x), _at(line[1], x)
+            upper, lower = _level(levels[0], (across - left) / width), _level(levels[1], (across - left) / width)
+            places[i, j, 0], places[i, j, 1] = across, level
+            places[i, j, 2] = (level - upper) / max(lower - upper, f4(0.02))
+
+
+@_kernel
+def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low, level, tone, own, share, finer, out):
+    """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
+    they lie within lips [2, 11, 2]: 1 between them, 0 FADES beyond.
+
+    own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
+    """
+    one, room, light = f4(1), f4(WHITEST - SHOULDER), mouth_light(open_by)
+    line, levels, left, width = (
+        np.empty((2, 4), f4),
+        _levels(lips),
+        lips[0, 0, 0],
+        lips[0, -1, 0] - lips[0, 0, 0],
+    )
+    each, unsized = f4(1 / finer**2), one / size
+    for i in range(out.shape[0] * finer):
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        for j in range(out.shape[1] * finer):
+            x = f4((first[0] + (j + 0.5) * step - centre[0]) / unit)
+            across, down = _at(line[0], x), _at(line[1], x)
+            along = (across - left) / width
+            upper, lower = _level(levels[0], along), _level(levels[1], along)
+            beyond = max(max(upper - down, down - lower), max(left - across, across - left - width))
+            if beyond > f4(DRAWN * FADES):
+                continue
+            cell = out[i // finer, j // finer]
+            cell[3] += each * min(max(one - beyond * f4(1 / FADES), f4(0)), one)
+            place = across * unsized, down * unsized
+            given = light, f4(low), f4(level), tone
+            found = inside_color(*place, upper * unsized, lower * unsized, *given)
+            for c in range(3):
+                color, over = found[c], found[c] - f4(SHOULDER)
+                if over > 0:
+                    color += room * (one - np.exp(-over / room)) - over
+                if own.shape[0]:
+                    color += share * own[i, j, 3] * (own[i, j, c] - color)
+                cell[c] += each * color

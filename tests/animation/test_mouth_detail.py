@@ -11,6 +11,7 @@ from mggdub.animation import mouth_detail
 from mggdub.animation.animate import animate
 from mggdub.animation.mouth_detail import NO_DETAIL, MouthDetail, MouthDetailer
 from mggdub.avatar.lips import closed_middle
+from mggdub.avatar.teeth import find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import LOWER_LIP, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import project
@@ -65,11 +66,11 @@ def test_it_lies_where_the_points_of_the_layer_are(
     def places(*given: Any) -> None:
         out, finer = given[-1], given[-2]
         found = np.empty((*out.shape[:2], 3), np.float32)
-        mouth_detail._find_places(*given[:4], given[4] * finer, given[5], found)
+        find_places(*given[:4], given[4] * finer, given[5], found)
         out[..., :2], out[..., 3] = found[..., :2], (found[..., 2] > 0) & (found[..., 2] < 1)
 
     avatar, layer, box = mouth.avatar, mouth.avatar.mouth_layer, mouth.avatar.box
-    monkeypatch.setattr(mouth_detail, "_draw", places)
+    monkeypatch.setattr(mouth_detail, "draw_cells", places)
     monkeypatch.setattr(mouth_detail, "soft", np.copy)
     detail = mouth.detail(opened(by), *motion)
     rest = layer.means + layer.skin @ opened(by)
