@@ -52,7 +52,7 @@ from mggdub.avatar.plate import (
 )
 from mggdub.avatar.spots import DRAWN, find_spots
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
-from mggdub.avatar.values import HeadAvatar, PointLayer, RenderBox, join_layers
+from mggdub.avatar.values import HeadAvatar, MouthLayer, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
     coarse_surface,
     head_matte,
@@ -155,11 +155,19 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, spreads)
 
 
-def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
-    """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
-    head, basis = study.head, models.expression
-    view = render_view(head, study.scale, study.box)
-    target, regions = _target(study), find_regions(study, view)
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """What lies behind a head, maps of the rendered box [h, w]."""
+
+    hole: Array  # bool, where the head is drawn
+    filled: Array  # bool, what of it is filled
+    jaw: Array  # what lies behind the jaw
+    plate: Array  # [h, w, 3]
+    painted: Painted | None  # what LaMa painted
+
+
+def find_behind(study: PhotoStudy, view: RenderView, target: Array, regions: Regions) -> Behind:
+    """Body, throat and background where the head is taken away; target [h, w, 3] is the photo in the rendered box."""
     hole = head_hole(view, regions.matte)
     column = neck_column(view, regions.person, regions.head_share, regions.clothes)
     body = seen_body(target, regions.person, hole, view.cm_per_px)
@@ -167,18 +175,31 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes, regions.spreads)
     painted, background = _behind_head(study, target, filled, body, view.cm_per_px)
-    plate = make_plate(target, filled, body, jaw, throat, background, column)
+    return Behind(hole, filled, jaw, make_plate(target, filled, body, jaw, throat, background, column), painted)
+
+
+def _mouth(study: PhotoStudy, mesh: Array, at_rest: Array) -> MouthLayer:
+    """The mouth's inside; meshes [478, 3] cm of the photo and of the same face at rest."""
+    head, marks = study.head, study.head.landmarks[:, :2]
+    on_surface = unproject(marks, sample_crop(study.surface, marks), head.camera)
+    return build_mouth(head, mesh, at_rest, on_surface[:, 2])
+
+
+def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
+    """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
+    head, basis = study.head, models.expression
+    view = render_view(head, study.scale, study.box)
+    target, regions = _target(study), find_regions(study, view)
+    behind = find_behind(study, view, target, regions)
 
     mesh = head_mesh(head.landmarks, head.camera)
     spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
     maps = (regions.matte, regions.person, regions.clothes, regions.depth)
-    visible, looks = visible_gaussians(view, spots, target, plate, *maps, mouth_pixels)
+    visible, looks = visible_gaussians(view, spots, target, behind.plate, *maps, mouth_pixels)
 
-    at_rest = mesh - vertex_motion(basis, study.drivers)
-    on_surface = unproject(head.landmarks[:, :2], sample_crop(study.surface, head.landmarks[:, :2]), head.camera)
-    mouth = build_mouth(head, mesh, at_rest, on_surface[:, 2])
+    mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))
     covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], regions.person))
     hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap, covered)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
@@ -186,12 +207,12 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         visible, hidden = _veiled(study, visible, pixels, hidden)
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
-    behind = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
+    lips = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
     lids, lid_sources = eyelid_layers(head, study.surface)
     layers = [
         beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles),
         eyeball_layer(head, study.surface),
-        join_layers([hidden, behind]),
+        join_layers([hidden, lips]),
         mouth_points(mouth),
         *lids,
     ]
@@ -201,7 +222,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     skin = turn_irises(keep_creases(skin, head), head, pixels)
     head_share = np.concatenate([spots.of(regions.head_share), rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
-    picture, plate = _over_background(study, hole, filled, regions.person, jaw, plate, painted)
+    picture, plate = _over_background(study, regions.person, behind)
     return HeadAvatar(
         gaussians=_with_layer(visible, rest),
         mesh_weights=sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
@@ -224,7 +245,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         image=picture,
         torso_share_map=_share_over_picture(study, regions.torso_share),
         angle=head.crop.angle,
-        inpainter="lama" if painted else "fast",
+        inpainter="lama" if behind.painted else "fast",
     )
 
 
@@ -273,27 +294,20 @@ def _with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:
     )
 
 
-def _over_background(
-    study: PhotoStudy,
-    hole: Array,
-    filled: Array,
-    person: Array,
-    jaw: Array,
-    plate: Array,
-    painted: Painted | None,
-) -> tuple[Array, Array]:
+def _over_background(study: PhotoStudy, person: Array, behind: Behind) -> tuple[Array, Array]:
     """The picture [H, W, 3] uint8 and the plate at the box's size, over the background of a transparent photo."""
-    picture, box, weight = study.picture, study.box, soft_hole(filled) * (1 - jaw)
+    picture, box, plate, jaw = study.picture, study.box, behind.plate, behind.jaw
+    weight = soft_hole(behind.filled) * (1 - jaw)
     if study.veil:
-        solid = plate_alpha(study.veil.of(box), filled, person, jaw)[..., None]
+        solid = plate_alpha(study.veil.of(box), behind.filled, person, jaw)[..., None]
         plate = plate * solid + (1 - solid) * np.array(study.veil.color, np.float32) / 255
         weight = weight * solid[..., 0]
         picture = lay_over(Photo(picture, study.veil.alpha), study.veil.color)
     size, bicubic = (box.width, box.height), Image.Resampling.BICUBIC
-    touched, fill = (Image.fromarray(np.rint(255 * x.clip(0, 1)).astype(np.uint8)) for x in (hole, plate))
+    touched, fill = (Image.fromarray(np.rint(255 * x.clip(0, 1)).astype(np.uint8)) for x in (behind.hole, plate))
     whole, fill = Image.fromarray(np.ascontiguousarray(box.cut(picture))), fill.resize(size, bicubic)
-    if painted:
-        fill = Image.fromarray(add_detail(np.asarray(fill), painted, weight))
+    if behind.painted:
+        fill = Image.fromarray(add_detail(np.asarray(fill), behind.painted, weight))
     return picture, np.asarray(Image.composite(fill, whole, touched.resize(size, bicubic)))
 
 
