@@ -24,7 +24,7 @@ NEAR_LID = 0.15  # of a blink: a first frame farther from the usual and from the
 DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and eyes that do not
 AWAKE = 0.1  # of a blink, how far those are closed when they open
 SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before they are brought to it
-EDGES = 1.2  # px of a drawing, by which both lips' splats reach into an open mouth
+EDGES, COARSEST = 1.2, 0.07  # px of a drawing, by which both lips' splats reach into an open mouth; cm, of coarse ones
 OPEN, OWN_GAP = 0.3, 0.25  # cm: a mouth that is open; and how near to the photo's own opening it is that
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
@@ -81,7 +81,7 @@ def open_past_edges(basis: ExpressionBasis, photo: Array, drivers: Array, px: fl
     units = DRIVERS - LIP_MODES
     gap, own = expression.lip_gap(basis, drivers[:, units:]), float(expression.lip_gap(basis, photo[units:]))
     elsewhere = 1 - np.exp(-(((gap - own) / OWN_GAP) ** 2))
-    wider = gap + EDGES * px * smoothstep(gap / OPEN) * elsewhere
+    wider = gap + EDGES * min(px, COARSEST) * smoothstep(gap / OPEN) * elsewhere
     return np.concatenate([drivers[:, :units], expression.with_gap(basis, drivers[:, units:], wider)], 1).astype(
         np.float32
     )

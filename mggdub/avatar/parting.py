@@ -27,6 +27,7 @@ NEAR = 0.06  # cm: what is not lip begins that near to the parting
 PARTED = 0.12  # cm between the lips: the dark of closed ones is their line, which they keep
 DARK = 0.6  # of a lip's luma
 CORNERS, BEYOND = 0.8, 0.3  # cm from a corner within which the dark of an open mouth is no lip, also beyond the lips
+POCKET, BESIDE = 0.9, 0.2  # cm: the dark of an open mouth that is no wider, and so near to it, is no lip's shadow
 ENCLOSED = 0.75  # of a dark spot's edge, that makes it part of the mouth
 BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, that teeth have
 GAPS = 0.5  # cm along the parting between what was found, that are not the lips' either
@@ -84,7 +85,10 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     dark, pale = _dark(image, lip), _pale(image, lip)
     outer |= corners & dark & ndimage.binary_dilation(outer, iterations=max(1, round(BEYOND * px)))
     stays = dark & ~own & ~corners & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, an open mouth's shadow
+    pockets = _pockets(stays & own.any(), line, px)
+    stays &= ~pockets
     odd = outer & ~own & (line < REACH * px) & ((share < MOST_OF_LIP) | corners) & (dark | pale) & ~stays
+    odd |= pockets
     beside = outer & (line < NEAR * px)
     parts, _ = ndimage.label(odd | between | beside)
     odd &= np.isin(parts, np.unique(parts[beside]))
@@ -113,6 +117,20 @@ def _near(points: Array, shape: tuple[int, ...], reach: float) -> Array:
     """[H, W] bool: the pixels within `reach` px of points [P, 2]."""
     away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
     return np.asarray((np.linalg.norm(away, axis=-1) < reach).any(-1))
+
+
+def _pockets(dark: Array, line: Array, px: float) -> Array:
+    """[H, W] bool: the spots of what is dark beside the parting, `line` px away, that are no wider than POCKET.
+
+    Between lip and teeth; a lip's own shadow goes along it.
+    """
+    parts, _ = ndimage.label(dark, np.ones((3, 3)))
+    found = np.zeros_like(dark)
+    for number, where in enumerate(ndimage.find_objects(parts), 1):
+        spot = parts[where] == number
+        if spot.shape[1] <= POCKET * px and line[where][spot].min() < BESIDE * px:
+            found[where] |= spot
+    return found
 
 
 def _enclosed(spots: Array, mask: Array) -> Array:
