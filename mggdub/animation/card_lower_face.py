@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mggdub.animation.folds import find_folds, folds_open
 from mggdub.animation.lower_face import (
+    EYES,
     FADES,
     FINER,
     HALF,
@@ -22,6 +23,7 @@ from mggdub.animation.lower_face import (
     change_shown,
     photo_window,
 )
+from mggdub.animation.seam import ENDS, find_seam
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
@@ -74,7 +76,19 @@ class CardLowerFace:
             fill(lips[k], masks[k, 0])
             fill(inside[k], masks[k, 1])
         opened = shown * [folds_open(self.avatar.mesh, now) for now in displacement]
-        return {"changes": shown, "opened": opened, "to_drawing": to, "from_drawing": back, "masks": masks}
+        mesh = self.avatar.mesh
+        seams = [find_seam(mesh, *given, EYES) for given in zip(displacement, inside, to, strict=True)]
+        return {
+            "changes": shown,
+            "opened": opened,
+            "to_drawing": to,
+            "from_drawing": back,
+            "masks": masks,
+            "seam_ends": np.stack([seam.ends for seam in seams]),
+            "seam_levels": np.stack([seam.levels for seam in seams]),
+            "seam_share": shown * [seam.share for seam in seams],
+            "seam_width": np.array([seam.width for seam in seams]),
+        }
 
     def improve(self, drawn: Tensor, given: dict[str, Tensor]) -> None:
         """Change the colours of settled drawings [B, h, w, 8] in their windows, in place; `given` of `inputs`."""
@@ -86,8 +100,19 @@ class CardLowerFace:
         colors, alpha = drawn[..., :3], drawn[..., 7:]
         total = torch.minimum((colors + alpha * near.clamp(0, 1) * added).clamp_min_(0), alpha)
         inside = (near > 0) & (alpha > 0) & (given["changes"][:, None, None, None] > 0)
-        drawn[..., :3] = torch.where(inside, total, colors)
+        drawn[..., :3] = torch.where(inside, total, colors) * self._seam(at, given)
         self._open_folds(drawn, given["opened"])
+
+    def _seam(self, at: Tensor, given: dict[str, Tensor]) -> Tensor:
+        """[B, h, w, 1]: what `seam.darken` leaves of pixels that lie `at` [B, 2, h, w] px of their windows."""
+        first, last = given["seam_ends"][:, :, None, None].unbind(1)
+        along, levels = (at[:, 0] - first) / (last - first).clamp_min(1e-3), given["seam_levels"]
+        place = along.clamp(0, 1) * (levels.shape[1] - 1)
+        before = place.long().clamp_max(levels.shape[1] - 2)
+        here, there = (levels.gather(1, k.flatten(1)).view_as(along) for k in (before, before + 1))
+        away = (at[:, 1] - here - (there - here) * (place - before)) / given["seam_width"][:, None, None]
+        near = (torch.minimum(along, 1 - along) / ENDS).clamp(0, 1) * (away.abs() < 3)
+        return (1 - given["seam_share"][:, None, None] * near * torch.exp(-0.5 * away * away))[..., None]
 
     def _open_folds(self, drawn: Tensor, opened: Tensor) -> None:
         """`open_folds` of drawings [B, h, w, 8], `opened` [B] of each."""

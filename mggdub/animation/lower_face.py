@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from mggdub.animation.folds import around_folds, find_folds, open_folds, part_of_drawing
+from mggdub.animation.seam import Seam, darken, find_seam
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
@@ -22,6 +23,7 @@ from mggdub.networks.packed import packed
 from mggdub.types import Array, Camera
 
 BELOW, HALF = 0.86, 0.66  # of the outer-eye distance: a window's middle below the eyes, half its side
+EYES = SIZE / (2 * HALF)  # px of a window, the outer-eye distance
 MOTION_UNIT = SIZE / 8  # px of a window, for an input of 1
 LEAST_SHOWN = 1 / 255  # of a change, below which there is none
 FADES = SIZE / 12  # px of a window, from its edge
@@ -93,6 +95,11 @@ def change_shown(displacement: Array) -> float:
     return float(smoothstep(np.array((moved - MOVED[0]) / (MOVED[1] - MOVED[0]))))
 
 
+def seam_of(mesh: Array, displacement: Array, window: Window) -> Seam:
+    """`find_seam` of a photo's mesh [478, 3] cm that moves by `displacement` [478, 3] cm, in its window."""
+    return find_seam(mesh, displacement, window.inside, window.to_drawing, EYES)
+
+
 def photo_inputs(picture: Array, at_rest: Window) -> Array:
     """[4, SIZE, SIZE] float32: the photo's own lower face and what is between its lips.
 
@@ -140,16 +147,20 @@ class LowerFace:
         return cls(packed(net, example), at_rest, photo, folds, around_folds(folds, at_rest.from_drawing))
 
     @torch.inference_mode()
-    def improve(self, drawn: Array, window: Window, shown: float, opened: float = 0) -> None:
+    def improve(self, drawn: Array, window: Window, shown: float, opened: float = 0, seam: Seam | None = None) -> None:
         """Change the colours of a settled drawing [h, w, 8] in its window, in place.
 
-        `shown` of `change_shown`, `opened` of `folds_open`.
+        `shown` of `change_shown`, `opened` of `folds_open`, `seam` of `seam_of`.
         """
         if shown < LEAST_SHOWN:
             return
         inputs = np.concatenate([drawn_inputs(drawn, window, self.at_rest), self.photo])
         change = self.net(torch.from_numpy(inputs)[None])[0] * shown
-        add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), window.from_drawing.astype(np.float32), drawn)
+        from_drawing = window.from_drawing.astype(np.float32)
+        add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), from_drawing, drawn)
+        if seam and seam.share:
+            dark = np.float32(seam.share * shown), np.float32(seam.width)
+            darken(drawn, from_drawing, _reach(from_drawing, SIZE, drawn.shape), seam.ends, seam.levels, *dark)
         if opened:
             part = part_of_drawing(self.folded, window.to_drawing, drawn.shape[1], drawn.shape[0])
             open_folds(drawn, self.folds, np.float32(opened * shown), part)

@@ -50,7 +50,7 @@ PALE = 0.95  # of red over green, as skin has it, that teeth stay below
 FEWEST_TEETH = 0.03  # of a mouth that is seen, or it shows none
 FRONT, MOST_COLUMNS = 0.7, 0.5  # cm to either side, where upper teeth end alike; of its columns, that must show them
 EDGE_ROWS = 4  # of the own mouth's picture, in which it mixes with the lips
-LEVELS = (-0.2, 0.8)  # cm, least and most of where upper teeth end
+LEVELS = (0.0, 0.8)  # cm, least and most of where upper teeth end
 OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colour
 DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
