@@ -169,7 +169,7 @@ def _around(at: Array, margin: float) -> tuple[Array, Array]:
 
 def _polynomial(at: Array, places: Array) -> tuple[Array, Array, float]:
     """Coefficients [2, 10], centre [2] and unit of the polynomial that leads from px `at` [N, 2] to places [N, 2]."""
-    centre, unit = at.mean(0), float(np.ptp(at[:, 0])) / 2
+    centre, unit = at.mean(0), float(np.ptp(at, 0).max()) / 2
     coefficients = np.zeros((2, 10))
     _fit((at - centre) / unit, places, coefficients)
     return coefficients, centre, unit

@@ -21,6 +21,7 @@ from mggdub.models import Models
 from mggdub.types import Array, ExpressionTrack
 
 NONE = np.zeros(3)
+LYING = np.array([0.0, 6.0, 88.0]), NONE
 TURNED = np.array([5.0, 14.0, -6.0]), np.array([0.3, -0.2, 1.0])  # degrees, cm
 
 
@@ -56,7 +57,7 @@ def test_a_shut_mouth_has_none(avatar: HeadAvatar, mouth: MouthDetailer) -> None
     assert (left, top, step, steep) == (0, 0, 1, 1) and colors.shape == (0, 0, 7)
 
 
-@pytest.mark.parametrize("motion", [(NONE, NONE), TURNED], ids=["front", "turned"])
+@pytest.mark.parametrize("motion", [(NONE, NONE), TURNED, LYING], ids=["front", "turned", "lying"])
 @pytest.mark.parametrize("by", [0.6, 2.0])
 def test_it_lies_where_the_points_of_the_layer_are(
     mouth: MouthDetailer, by: float, motion: tuple[Array, Array], monkeypatch: pytest.MonkeyPatch
