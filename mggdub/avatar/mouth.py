@@ -214,7 +214,7 @@ def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: floa
 def photo_mouth_share(displacement: Array) -> float:
     """How much of the photo's own mouth is still seen, 1 at its own expression: of the mesh's motion [478, 3] cm."""
     moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
-    return float(np.exp(-((moved / OWN_REACH) ** 2)))
+    return float(np.exp(-((moved / OWN_REACH) ** 4)))
 
 
 @torch.inference_mode()
