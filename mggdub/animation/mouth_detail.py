@@ -14,7 +14,7 @@ import numpy as np
 
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
 from mggdub.avatar.mouth import opening, own_places, photo_mouth_share
-from mggdub.avatar.teeth import FADES, draw_cells, find_places
+from mggdub.avatar.teeth import draw_cells, find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import PIVOT
@@ -27,7 +27,7 @@ FINEST = 1 / 36  # cm between places that are drawn: less than what is soft abou
 MOST_FINER = 3  # places along a side of a cell, of which it is the mean
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
 SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper, and splats are as blurred
-STEEPEST = 2.5  # times as steeply as they are drawn, lips end in a large picture
+STEEPEST = 2.0  # times as steeply as they are drawn, lips end in a large picture
 LEAST_TERM = 1e-10  # of a fit: what its points do not tell apart has no part in it
 ALONG, DOWN, BEYOND = 13, (0.0, 0.0, 0.5, 1.0, 1.0), (-0.25, 0.0, 0.0, 0.0, 0.25)  # points that lead from px to cm
 
@@ -89,7 +89,7 @@ class MouthDetailer:
         turned = (points - PIVOT) @ euler_to_matrix(rotation).T + PIVOT + translation
         camera = self.avatar.camera
         at, fine = project(turned, camera), 1 / cm_per_px(camera)  # px of the drawing, and in a cm
-        low, high = _around(at, FADES * fine)
+        low, high = _around(at)
         limit = np.array([camera.width, camera.height])
         begin, end = np.floor(low - 1).clip(0).astype(int), np.minimum(np.ceil(high + 1).astype(int), limit)
         across, down = self.ratio
@@ -161,10 +161,10 @@ class _Mouth:
         return np.ascontiguousarray(found.transpose(1, 2, 0))
 
 
-def _around(at: Array, margin: float) -> tuple[Array, Array]:
-    """The corners [2], [2] of what is between lips, and a margin more; at [N, 2] px of `_hung`."""
+def _around(at: Array) -> tuple[Array, Array]:
+    """The corners [2], [2] of what is between lips; at [N, 2] px of `_hung`."""
     between = at.reshape(len(DOWN), ALONG, 2)[1:-1].reshape(-1, 2)
-    return between.min(0) - margin, between.max(0) + margin
+    return between.min(0), between.max(0)
 
 
 def _polynomial(at: Array, places: Array) -> tuple[Array, Array, float]:

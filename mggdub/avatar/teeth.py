@@ -59,7 +59,8 @@ HARDLY, WIDE = 0.58, 1.5  # light in a mouth that hardly opens; cm of opening th
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
 SHOULDER, WHITEST = 0.65, 0.93  # of a colour's range, where highlights begin to be compressed, and their end
-FADES, DRAWN = 0.06, 1.5  # cm beyond the lips' edges where nothing is seen any more; as often that, nothing is drawn
+FADES = 0.04  # cm within the lips' edges, where all is seen; nothing is at them, which splats reach beyond
+DRAWN = 0.09  # cm beyond the lips' edges, as far as is drawn
 STEPS = 64  # along a lip, of which the levels are known
 SKIN_LIGHT, SKIN_OFFSET = 0.55, 0.0  # exponent of skin's luma, and logarithm, that front teeth have
 SKIN_TINT, TINT = 0.55, (0.03, -0.02, -0.03)  # share of the skin's tint, and logarithms of their own
@@ -274,7 +275,7 @@ def find_places(coefficients, centre, unit, first, step, lips, places):
 @_kernel
 def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low, level, tone, own, share, finer, out):
     """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
-    they lie within lips [2, 11, 2]: 1 between them, 0 FADES beyond.
+    they lie within lips [2, 11, 2]: 0 at their edges, 1 FADES within them.
 
     own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
     """
@@ -294,10 +295,10 @@ def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low
             along = (across - left) / width
             upper, lower = _level(levels[0], along), _level(levels[1], along)
             beyond = max(max(upper - down, down - lower), max(left - across, across - left - width))
-            if beyond > f4(DRAWN * FADES):
+            if beyond > f4(DRAWN):
                 continue
             cell = out[i // finer, j // finer]
-            cell[3] += each * min(max(one - beyond * f4(1 / FADES), f4(0)), one)
+            cell[3] += each * min(max(-beyond * f4(1 / FADES), f4(0)), one)
             place = across * unsized, down * unsized
             given = light, f4(low), f4(level), tone
             found = inside_color(*place, upper * unsized, lower * unsized, *given)
