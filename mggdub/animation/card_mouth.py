@@ -11,7 +11,7 @@ from mggdub.types import Array
 
 
 def shown_mouths(given: dict[str, Tensor], steep: float) -> Mouths:
-    """Those of frames that were uploaded and are not all shut; `steep` of a `MouthDetail`."""
+    """Those of frames that were uploaded and are not all shut; `steep` of `steepness`."""
     left, top, right, bottom = given["mouth_area"].tolist()
     cells, colors, pixels, small = (given[f"mouth_{name}"] for name in ("cells", "colors", "pixels", "small"))
     return Mouths(cells, colors, pixels, small, steep, (left, top, right, bottom))
@@ -24,7 +24,7 @@ def mouth_fields(details: list[MouthDetail]) -> dict[str, Array]:
     return {
         "mouth_cells": np.array([[d.left, d.top, d.step] for d in details]),
         "mouth_colors": _stacked([detail.colors for detail in details]),
-        "mouth_pixels": np.array([[*d.corner, d.small.shape[1], d.small.shape[0]] for d in details]).clip(0, None),
+        "mouth_pixels": np.array([[*d.corner, d.small.shape[1], d.small.shape[0]] for d in details]),
         "mouth_small": _stacked([detail.small for detail in details]),
     }
 

@@ -43,7 +43,6 @@ class MouthDetail:
     corner: tuple[int, int]  # px of the drawing, right and down
     small: Array  # [r, c, 4] float32, the same there
     ratio: Array  # [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins
-    steep: float  # how much steeper lips end in the picture than in the drawing
 
     def lit(self, drawn: Array) -> tuple[int, int, int, float, Array]:
         """Left, top, step, steep and colours for `compose`, as light as a drawing [h, w, 8] has them."""
@@ -52,11 +51,11 @@ class MouthDetail:
             light = np.empty((*self.small.shape[:2], 3), np.float32)
             compare_light(drawn, self.small, *self.corner, light)
             relight(self.colors, self.small, light, (self.left, self.top, self.step), self.corner, self.ratio, found)
-        return self.left, self.top, self.step, self.steep, found
+        return self.left, self.top, self.step, steepness(self.ratio), found
 
 
 _NOTHING = np.zeros((0, 0, 4), np.float32)
-NO_DETAIL = MouthDetail(0, 0, 1, _NOTHING, (0, 0), _NOTHING, np.zeros((2, 2)), 1)
+NO_DETAIL = MouthDetail(0, 0, 1, _NOTHING, (0, 0), _NOTHING, np.zeros((2, 2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +82,9 @@ class MouthDetailer:
         """
         mesh = self.avatar.mouth_layer.mesh + displacement
         mouth = _Mouth.of(self.avatar, displacement)
-        points, places = self._hung(mesh)
         if mouth.open_by * self.avatar.mouth_layer.size < LEAST:
             return NO_DETAIL
+        points, places = self._hung(mesh)
         turned = (points - PIVOT) @ euler_to_matrix(rotation).T + PIVOT + translation
         camera = self.avatar.camera
         at, fine = project(turned, camera), 1 / cm_per_px(camera)  # px of the drawing, and in a cm
@@ -104,12 +103,7 @@ class MouthDetailer:
         colors, small = soft(mouth.drawn(leads, first, step, cells, each)), np.zeros((*pixels[::-1], 4), np.float32)
         left, top, x, y = (int(n) for n in (*first, *begin))
         _shrink(colors, (left, top, step), (x, y), self.ratio, small)
-        return MouthDetail(left, top, step, colors, (x, y), soft(small), self.ratio, self.steep)
-
-    @property
-    def steep(self) -> float:
-        """How much steeper lips end in the picture than in the drawing: half as much as it is larger."""
-        return float(np.clip((1 + self.ratio[0, 0]) / 2, 1, STEEPEST))
+        return MouthDetail(left, top, step, colors, (x, y), soft(small), self.ratio)
 
     def _hung(self, mesh: Array) -> tuple[Array, Array]:
         """Some of the layer's points [N, 3] cm on lips `mesh` [478, 3], before the head moves; their places [N, 2]."""
@@ -159,6 +153,11 @@ class _Mouth:
         find_places(*given, places)
         found = own_places(self.avatar.mouth_layer, self.lips, places[..., :2], places[..., 2])
         return np.ascontiguousarray(found.transpose(1, 2, 0))
+
+
+def steepness(ratio: Array) -> float:
+    """How much steeper lips end in the picture than in the drawing: half as much as it is larger, by a `ratio`."""
+    return float(np.clip((1 + ratio[0, 0]) / 2, 1, STEEPEST))
 
 
 def _around(at: Array) -> tuple[Array, Array]:

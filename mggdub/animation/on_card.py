@@ -15,7 +15,7 @@ from mggdub.animation.card_head import CardHead
 from mggdub.animation.card_lower_face import CardLowerFace
 from mggdub.animation.card_mouth import mouth_area, mouth_fields, shown_mouths
 from mggdub.animation.compositor import Compositor
-from mggdub.animation.mouth_detail import MouthDetailer
+from mggdub.animation.mouth_detail import MouthDetailer, steepness
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.mouth import paint_mouth
 from mggdub.avatar.values import HeadAvatar
@@ -101,7 +101,7 @@ class Animator:
             with clock("lower face"):
                 self.lower_face.improve(drawn, given)
         with clock("composite"):
-            mouths = shown_mouths(given, self.mouth.steep) if "mouth_cells" in given else None
+            mouths = shown_mouths(given, steepness(self.mouth.ratio)) if "mouth_cells" in given else None
             part = on_card.compose(self.picture, drawn, given.get("picture_sway"), mouths)
             return (on_card.yuv if planes else on_card.rgb)(self.picture, part)
 

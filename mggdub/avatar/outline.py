@@ -90,10 +90,10 @@ def _like_background(image: Array, head: Array, person: Array, trusted: Array, p
     features = np.dstack([image / COLOR, rows, columns]).astype(np.float32)
     rim = core & (distance_inside(core) * cm < AROUND)
     inside, outside = rim, free
-    like = np.where(core, -1, np.where(free, 1, 0)).astype(np.float32)
+    sides = np.where(core, -1, np.where(free, 1, 0)).astype(np.float32)
     for _ in range(ROUNDS):
         from_head, from_free = (_distance(features, samples, doubt) for samples in (inside, outside))
-        like = np.where(core, -1, np.where(free, 1, 0)).astype(np.float32)
+        like = sides.copy()
         like[doubt] = (from_head - from_free) / (from_head + from_free + 0.5) + prior[doubt]
         like = _smoothed(like, image, max(1, round(SMOOTH / cm)))
         inside, outside = rim | (doubt & (like < -LEARNED)), free | (doubt & (like > LEARNED))

@@ -67,9 +67,14 @@ def relight(colors, small, light, cells, corner, ratio, out):
             after, s = min(before + 1, columns - 1), np.float32(u - before)
             out[i, j, 3] = colors[i, j, 3]
             for c in range(3):
-                high = light[above, before, c] + (light[above, after, c] - light[above, before, c]) * s
-                deep = light[below, before, c] + (light[below, after, c] - light[below, before, c]) * s
-                factor = high + (deep - high) * t
-                high = small[above, before, c] + (small[above, after, c] - small[above, before, c]) * s
-                deep = small[below, before, c] + (small[below, after, c] - small[below, before, c]) * s
-                out[i, j, c], out[i, j, 4 + c] = colors[i, j, c] * factor, (high + (deep - high) * t) * factor
+                factor = _between(light, above, below, before, after, t, s, c)
+                out[i, j, c] = colors[i, j, c] * factor
+                out[i, j, 4 + c] = _between(small, above, below, before, after, t, s, c) * factor
+
+
+@compiled(boundscheck=False, fastmath=True, forceinline=True)
+def _between(picture, above, below, before, after, t, s, c):
+    """A channel of a picture between two rows, t of the way down, and two columns, s of the way to the right."""
+    high = picture[above, before, c] + (picture[above, after, c] - picture[above, before, c]) * s
+    deep = picture[below, before, c] + (picture[below, after, c] - picture[below, before, c]) * s
+    return high + (deep - high) * t
