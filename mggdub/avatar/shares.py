@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL, ring_mask
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import CROP_SIZE, Array, Crop
@@ -23,13 +24,17 @@ def neck_weights(landmarks: Array, clothes: Array, bottom: Array | float, cm_per
 
     clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn, or [512] of every column.
     Fades over the neck's length, before the clothes begin, and before the bottom, below which the photo stands still.
+    Clothes count below the chin, and beside the jaw outside the face's outline.
     """
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
-    chin = landmarks[152, 1]
+    chin = landmarks[CHIN_TIP, 1]
     drop = smoothstep(1 - (rows - chin) * cm_per_px / NECK)
-    distance = distance_inside(clothes < 0.5) * cm_per_px
-    near_clothes = smoothstep(distance / 4.0)
-    under = smoothstep((rows - chin) * cm_per_px / 2.0)  # clothes count only below the chin
+    dressed = clothes > 0.5
+    near_clothes = smoothstep(distance_inside(~dressed) * cm_per_px / 4.0) if dressed.any() else 1.0
+    beside = distance_inside(~ring_mask(landmarks, OVAL, clothes.shape)) * cm_per_px
+    low = (rows - landmarks[list(JAW_CORNERS), 1].mean()) * cm_per_px
+    below = smoothstep((rows - chin) * cm_per_px / 2.0)
+    under = np.maximum(below, smoothstep(beside / 2.0) * smoothstep(low / 2 + 0.5))
     share = drop * (1 - under * (1 - near_clothes)) * smoothstep((bottom - rows - 3) / EDGE_FADE)
     return ndimage.gaussian_filter(share.astype(np.float32), 0.4 / cm_per_px)
 

@@ -8,6 +8,7 @@ from mggdub.face.mesh import (
     CHIN,
     INNER_LIPS,
     LEFT_EYE,
+    OVAL,
     PIVOT,
     RIGHT_EYE,
     canonical_face,
@@ -150,3 +151,17 @@ def test_the_neck_fades_down_and_before_clothes() -> None:
     clothes = np.zeros((512, 512), np.float32)
     clothes[340:] = 1
     assert shares.neck_weights(marks, clothes, 512.0, 0.07)[338].max() < 0.2
+
+
+def test_a_neck_stays_with_the_collar_beside_the_jaw() -> None:
+    """A collar's tip stands higher than the chin; skin beside it that went with the head would tear from it."""
+    angles = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
+    marks = np.zeros((478, 3), np.float32)
+    marks[list(OVAL), :2] = 256 + np.stack([80 * np.sin(angles), -110 * np.cos(angles)], 1)  # the chin lies at 366
+    clothes = np.zeros((512, 512), np.float32)
+    clothes[330:, :170] = 1
+    share = shares.neck_weights(marks, clothes, 512.0, 0.07)
+    assert share[345, 172] < 0.1  # beside the collar, outside the face
+    assert share[345, 256] > 0.95 and share[345, 230] > 0.9  # the chin
+    assert share[250, 160] > 0.95  # an ear
+    assert share[345, 340] > 0.95  # there is no collar on the other side
