@@ -15,7 +15,7 @@ from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace, change_shown, find_window, seam_of
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
-from mggdub.animation.poses import FrameMotion, FramePose
+from mggdub.animation.poses import FrameMotion, FramePose, Shown
 from mggdub.animation.retarget import ease_from_photo, open_past_edges, retarget
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
@@ -48,7 +48,7 @@ def frame_motions(
         move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
         lids = lids_shown(shut(drivers, avatar.photo_drivers))
         sway = torso.sway(body, avatar.camera, avatar.angle)
-        shown = (photo_mouth_share(displacement), *lids.tolist())
+        shown = Shown(photo_mouth_share(displacement), *lids.tolist())
         yield FrameMotion(displacement, rotation, translation, sway, state, shown)
 
 
@@ -73,7 +73,7 @@ def frame_poses(
         for part, share in zip(parts, now.shown, strict=True):
             shown[part] *= share
         growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
-        mouth = paint_mouth(avatar.mouth_layer, now.displacement)
+        mouth = paint_mouth(avatar.mouth_layer, now.displacement, now.shown.photo_mouth)
         yield FramePose(**vars(now), growth=growth, opacities=shown, mouth=mouth)
 
 
@@ -165,10 +165,10 @@ def animate(
         with own("lower face"):
             if shown := change_shown(now.displacement):
                 window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
-                seam = seam_of(avatar.mesh, now.displacement, window)
+                seam = seam_of(avatar.mesh, now, window)
                 lower_face.improve(drawn, window, shown, folds_open(avatar.mesh, now.displacement), seam)
         with own("composite"):
-            detail = mouth.detail(now.displacement, now.rotation, now.translation)
+            detail = mouth.detail(now)
             frame = (compositor.yuv if planes else compositor.rgb)(drawn, body, detail)
         return frame, own
 

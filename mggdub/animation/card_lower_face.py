@@ -62,9 +62,9 @@ class CardLowerFace:
             avatar, deepcopy(net).to(device), *(torch.tensor(np.asarray(a, np.float32)).to(device) for a in arrays)
         )
 
-    def inputs(self, displacement: Array, rotation: Array, translation: Array) -> dict[str, Array]:
-        """What `improve` needs of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3]; nothing if no change
-        is shown.
+    def inputs(self, displacement: Array, rotation: Array, translation: Array, photo_mouth: Array) -> dict[str, Array]:
+        """What `improve` needs of B frames, of their `FrameMotion`s [B, 478, 3], [B, 3], [B, 3], [B]; nothing if no
+        change is shown.
         """
         shown = np.array([change_shown(now) for now in displacement])
         shown[shown < LEAST_SHOWN] = 0
@@ -77,7 +77,7 @@ class CardLowerFace:
             fill(inside[k], masks[k, 1])
         opened = shown * [folds_open(self.avatar.mesh, now) for now in displacement]
         mesh = self.avatar.mesh
-        seams = [find_seam(mesh, *given, EYES) for given in zip(displacement, inside, to, strict=True)]
+        seams = [find_seam(mesh, *given, EYES) for given in zip(displacement, photo_mouth, inside, to, strict=True)]
         return {
             "changes": shown,
             "opened": opened,

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from mggdub.animation.folds import around_folds, find_folds, open_folds, part_of_drawing
+from mggdub.animation.poses import FrameMotion
 from mggdub.animation.seam import Seam, darken, find_seam
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
@@ -95,9 +96,9 @@ def change_shown(displacement: Array) -> float:
     return float(smoothstep(np.array((moved - MOVED[0]) / (MOVED[1] - MOVED[0]))))
 
 
-def seam_of(mesh: Array, displacement: Array, window: Window) -> Seam:
-    """`find_seam` of a photo's mesh [478, 3] cm that moves by `displacement` [478, 3] cm, in its window."""
-    return find_seam(mesh, displacement, window.inside, window.to_drawing, EYES)
+def seam_of(mesh: Array, now: FrameMotion, window: Window) -> Seam:
+    """`find_seam` of a photo's mesh [478, 3] cm that moves, in its window."""
+    return find_seam(mesh, now.displacement, now.shown.photo_mouth, window.inside, window.to_drawing, EYES)
 
 
 def photo_inputs(picture: Array, at_rest: Window) -> Array:

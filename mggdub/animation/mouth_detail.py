@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
-from mggdub.avatar.mouth import opening, own_places, photo_mouth_share
+from mggdub.avatar.mouth import opening, own_places
 from mggdub.avatar.teeth import draw_cells, find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
@@ -74,18 +75,17 @@ class MouthDetailer:
         ratio = np.array([[box.width / box.render_width, box.height / box.render_height], [box.left, box.top]])
         return cls(avatar, lift, ratio)
 
-    def detail(self, displacement: Array, rotation: Array, translation: Array) -> MouthDetail:
+    def detail(self, now: FrameMotion) -> MouthDetail:
         """What lies between the lips of a posed head.
 
-        displacement [478, 3] cm, rotation [3] degrees and translation [3] cm as of `FrameMotion`. What the learned
-        bases move is skin: teeth stand on the skull.
+        What the learned bases move is skin: teeth stand on the skull.
         """
-        mesh = self.avatar.mouth_layer.mesh + displacement
-        mouth = _Mouth.of(self.avatar, displacement)
+        mesh = self.avatar.mouth_layer.mesh + now.displacement
+        mouth = _Mouth.of(self.avatar, now)
         if mouth.open_by * self.avatar.mouth_layer.size < LEAST:
             return NO_DETAIL
         points, places = self._hung(mesh)
-        turned = (points - PIVOT) @ euler_to_matrix(rotation).T + PIVOT + translation
+        turned = (points - PIVOT) @ euler_to_matrix(now.rotation).T + PIVOT + now.translation
         camera = self.avatar.camera
         at, fine = project(turned, camera), 1 / cm_per_px(camera)  # px of the drawing, and in a cm
         low, high = _around(at)
@@ -124,10 +124,10 @@ class _Mouth:
     own: float  # how much of the photo's own mouth is still seen
 
     @classmethod
-    def of(cls, avatar: HeadAvatar, displacement: Array) -> _Mouth:
+    def of(cls, avatar: HeadAvatar, now: FrameMotion) -> _Mouth:
         layer = avatar.mouth_layer
-        lips = lips_of(layer.mesh + displacement, layer.rest)
-        share = photo_mouth_share(displacement) if layer.own_share.any() else 0.0
+        lips = lips_of(layer.mesh + now.displacement, layer.rest)
+        share = now.shown.photo_mouth if layer.own_share.any() else 0.0
         return cls(avatar, lips, float(opening(lips / layer.size)), share if share > 0.01 else 0.0)
 
     def drawn(self, leads: tuple[Array, Array, float], first: Array, step: int, size: Array, finer: int) -> Array:

@@ -77,10 +77,11 @@ class Animator:
         motion, shade = (np.stack(rows) for rows in zip(*map(self.weights, state), strict=True))
         given = card_head.inputs(displacement, rotation, translation, sway, shown)
         given |= {"motion": motion, "shade": shade}
-        mouths = [paint_mouth(self.avatar.mouth_layer, now) for now in displacement]
+        layer = self.avatar.mouth_layer
+        mouths = [paint_mouth(layer, now.displacement, now.shown.photo_mouth) for now in motions]
         given |= {"splat_colors": np.stack([c for c, _ in mouths]), "splat_radii": np.stack([r for _, r in mouths])}
-        given |= self.lower_face.inputs(displacement, rotation, translation)
-        details = [self.mouth.detail(now.displacement, now.rotation, now.translation) for now in motions]
+        given |= self.lower_face.inputs(displacement, rotation, translation, shown[:, 0])
+        details = [self.mouth.detail(now) for now in motions]
         given |= mouth_fields(details)
         if bodies.any():
             given["picture_sway"] = np.stack([self.compositor.sway(body) for body in bodies])

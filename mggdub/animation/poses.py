@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mggdub.types import Array
+
+
+class Shown(NamedTuple):
+    """How much is seen of what comes and goes, of opacity."""
+
+    photo_mouth: float  # the photo's own
+    left_lid: float
+    right_lid: float
+    above_left: float  # what covers the lid's fold
+    above_right: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +27,7 @@ class FrameMotion:
     translation: Array  # [3] cm
     sway: Array  # [3, 4] of `torso.sway`
     state: Array  # [42] what weighs the bases
-    shown: tuple[float, ...]  # of opacity: the photo's own mouth, the left and the right lid, and above their creases
+    shown: Shown
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mggdub.avatar.mouth import SEEN_GAP, photo_mouth_share
+from mggdub.avatar.mouth import SEEN_GAP
 from mggdub.avatar.parting import PARTED
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP
@@ -30,8 +30,10 @@ class Seam(NamedTuple):
     width: float  # standard deviation
 
 
-def find_seam(mesh: Array, displacement: Array, inside: Array, to_drawing: Array, unit: float) -> Seam:
-    """Of a photo's mesh [478, 3] cm that moves by `displacement` [478, 3] cm.
+def find_seam(
+    mesh: Array, displacement: Array, photo_mouth: float, inside: Array, to_drawing: Array, unit: float
+) -> Seam:
+    """Of a photo's mesh [478, 3] cm that moves by `displacement` [478, 3] cm; `photo_mouth` of its own is still seen.
 
     inside [20, 2] px of a window are the inner lips, `unit` px of it an outer-eye distance, and to_drawing [2, 3] leads
     from there to px of the drawing.
@@ -39,7 +41,7 @@ def find_seam(mesh: Array, displacement: Array, inside: Array, to_drawing: Array
     apart = mesh[INNER_LOWER_LIP] - mesh[INNER_UPPER_LIP]
     now = apart[1] + displacement[INNER_LOWER_LIP, 1] - displacement[INNER_UPPER_LIP, 1]
     parted = float(smoothstep(np.array((np.linalg.norm(apart) - PARTED) / (SEEN_GAP - PARTED))))
-    share = DARK * parted * float(smoothstep(np.array(1 - now / GONE))) * (1 - photo_mouth_share(displacement))
+    share = DARK * parted * float(smoothstep(np.array(1 - now / GONE))) * (1 - photo_mouth)
     half = len(INNER_LIPS) // 2
     ends = np.sort(inside[[0, half], 0])
     places = np.linspace(ends[0], ends[1], STEPS + 1)

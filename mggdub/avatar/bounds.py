@@ -149,8 +149,7 @@ def check_avatar(avatar: HeadAvatar) -> None:
     layer = avatar.mouth_layer
     _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
     _want(LEVELS[0] <= layer.level <= LEVELS[1], "mouth_layer.level is none")
-    still = np.zeros((LANDMARKS, 3), np.float32)
-    colors, radius = paint_mouth(avatar.mouth_layer, still)
+    colors, radius = paint_mouth(layer, np.zeros((LANDMARKS, 3), np.float32), share=1)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")
 

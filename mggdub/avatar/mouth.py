@@ -218,14 +218,16 @@ def photo_mouth_share(displacement: Array) -> float:
 
 
 @torch.inference_mode()
-def paint_mouth(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
-    """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
+def paint_mouth(layer: MouthLayer, displacement: Array, share: float) -> tuple[Array, Array]:
+    """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm.
+
+    share of `photo_mouth_share`.
+    """
     along, _, _ = layer_grid()
     mesh = layer.mesh + displacement
     at, down = _layer_places(mesh, layer.rest)
     lips, edges = lips_of(mesh, layer.rest), chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     colors = not_burnt(_drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips))
-    share = photo_mouth_share(displacement)
     if share > 0.01 and layer.own_share.any():
         photo_mouth = own_places(layer, lips, at, down)
         colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
@@ -266,6 +268,6 @@ def own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
 
 def mouth_points(layer: MouthLayer) -> PointLayer:
     """A mouth's inside as points, painted at the photo's own expression."""
-    colors, radius = paint_mouth(layer, np.zeros_like(layer.mesh))
+    colors, radius = paint_mouth(layer, np.zeros_like(layer.mesh), share=1)
     ones = np.ones(len(colors), np.float32)
     return PointLayer(layer.means, colors, radius, layer.skin, ones, SOLID * ones)

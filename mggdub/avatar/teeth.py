@@ -254,22 +254,30 @@ def _level(levels, share):
 
 
 @_kernel
+def _mouth_frame(lips):
+    """Room for a row's polynomials, levels of lips [2, 11, 2], their left end and how wide they are."""
+    return np.empty((2, 4), f4), _levels(lips), lips[0, 0, 0], lips[0, -1, 0] - lips[0, 0, 0]
+
+
+@_inner
+def _place(frame, x):
+    """Right and down, cm, of the place at x of a row, and the levels of the upper and the lower lip there."""
+    line, levels, left, width = frame
+    across, down = _at(line[0], x), _at(line[1], x)
+    along = (across - left) / width
+    return across, down, _level(levels[0], along), _level(levels[1], along)
+
+
+@_kernel
 def find_places(coefficients, centre, unit, first, step, lips, places):
     """Fill places [R, C, 3]: where cells lie, cm, and how far on the way from the upper to the lower lip."""
-    line, levels, left, width = (
-        np.empty((2, 4), f4),
-        _levels(lips),
-        lips[0, 0, 0],
-        lips[0, -1, 0] - lips[0, 0, 0],
-    )
+    frame = _mouth_frame(lips)
     for i in range(places.shape[0]):
-        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, frame[0])
         for j in range(places.shape[1]):
-            x = f4((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across, level = _at(line[0], x), _at(line[1], x)
-            upper, lower = _level(levels[0], (across - left) / width), _level(levels[1], (across - left) / width)
-            places[i, j, 0], places[i, j, 1] = across, level
-            places[i, j, 2] = (level - upper) / max(lower - upper, f4(0.02))
+            across, down, upper, lower = _place(frame, f4((first[0] + (j + 0.5) * step - centre[0]) / unit))
+            places[i, j, 0], places[i, j, 1] = across, down
+            places[i, j, 2] = (down - upper) / max(lower - upper, f4(0.02))
 
 
 @_kernel
@@ -279,21 +287,13 @@ def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low
 
     own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
     """
-    one, room, light = f4(1), f4(WHITEST - SHOULDER), mouth_light(open_by)
-    line, levels, left, width = (
-        np.empty((2, 4), f4),
-        _levels(lips),
-        lips[0, 0, 0],
-        lips[0, -1, 0] - lips[0, 0, 0],
-    )
+    one, room, light, frame = f4(1), f4(WHITEST - SHOULDER), mouth_light(open_by), _mouth_frame(lips)
+    left, width = frame[2:]
     each, unsized = f4(1 / finer**2), one / size
     for i in range(out.shape[0] * finer):
-        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, line)
+        _row(coefficients, (first[1] + (i + 0.5) * step - centre[1]) / unit, frame[0])
         for j in range(out.shape[1] * finer):
-            x = f4((first[0] + (j + 0.5) * step - centre[0]) / unit)
-            across, down = _at(line[0], x), _at(line[1], x)
-            along = (across - left) / width
-            upper, lower = _level(levels[0], along), _level(levels[1], along)
+            across, down, upper, lower = _place(frame, f4((first[0] + (j + 0.5) * step - centre[0]) / unit))
             beyond = max(max(upper - down, down - lower), max(left - across, across - left - width))
             if beyond > f4(DRAWN):
                 continue

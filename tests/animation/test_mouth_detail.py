@@ -10,7 +10,9 @@ from scipy import ndimage
 from mggdub.animation import mouth_detail
 from mggdub.animation.animate import animate
 from mggdub.animation.mouth_detail import NO_DETAIL, MouthDetail, MouthDetailer
+from mggdub.animation.poses import FrameMotion, Shown
 from mggdub.avatar.lips import closed_middle
+from mggdub.avatar.mouth import photo_mouth_share
 from mggdub.avatar.teeth import find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import LOWER_LIP, OUTER_LIPS, PIVOT
@@ -32,6 +34,12 @@ def opened(by: float) -> Array:
     return displacement
 
 
+def posed(by: float, rotation: Array = NONE, translation: Array = NONE) -> FrameMotion:
+    """A head whose mouth is `opened`."""
+    shown = Shown(photo_mouth_share(opened(by)), 0, 0, 0, 0)
+    return FrameMotion(opened(by), rotation, translation, np.zeros((3, 4)), np.zeros(42), shown)
+
+
 @pytest.fixture(scope="module")
 def mouth(avatar: HeadAvatar) -> MouthDetailer:
     """Of the head, in a picture four times as large."""
@@ -51,7 +59,7 @@ def shown(detail: MouthDetail, avatar: HeadAvatar) -> Array:
 
 
 def test_a_shut_mouth_has_none(avatar: HeadAvatar, mouth: MouthDetailer) -> None:
-    closed = mouth.detail(opened(-0.3), NONE, NONE)
+    closed = mouth.detail(posed(-0.3))
     assert closed is NO_DETAIL
     left, top, step, steep, colors = closed.lit(np.ones((avatar.camera.height, avatar.camera.width, 8), np.float32))
     assert (left, top, step, steep) == (0, 0, 1, 1) and colors.shape == (0, 0, 7)
@@ -73,7 +81,7 @@ def test_it_lies_where_the_points_of_the_layer_are(
     avatar, layer, box = mouth.avatar, mouth.avatar.mouth_layer, mouth.avatar.box
     monkeypatch.setattr(mouth_detail, "draw_cells", places)
     monkeypatch.setattr(mouth_detail, "soft", np.copy)
-    detail = mouth.detail(opened(by), *motion)
+    detail = mouth.detail(posed(by, *motion))
     rest = layer.means + layer.skin @ opened(by)
     turned = (rest - PIVOT) @ euler_to_matrix(motion[0]).T + PIVOT + motion[1]
     ratio = [box.width / box.render_width, box.height / box.render_height]
@@ -86,7 +94,7 @@ def test_it_lies_where_the_points_of_the_layer_are(
 
 
 def test_it_has_the_light_of_the_drawing(mouth: MouthDetailer) -> None:
-    detail = mouth.detail(opened(1.5), *TURNED)
+    detail = mouth.detail(posed(1.5, *TURNED))
     drawn = shown(detail, mouth.avatar)
     within = detail.colors[..., 3] > 0
     steep, colors = detail.lit(drawn)[3:]
@@ -103,7 +111,7 @@ def test_it_has_the_light_of_the_drawing(mouth: MouthDetailer) -> None:
 
 
 def test_nothing_is_seen_at_its_edges(mouth: MouthDetailer) -> None:
-    colors = mouth.detail(opened(1.5), *TURNED).colors
+    colors = mouth.detail(posed(1.5, *TURNED)).colors
     assert not colors[[0, -1]][..., 3].any() and not colors[:, [0, -1], 3].any()
     assert colors[..., 3].max() == pytest.approx(1) and np.isfinite(colors).all()
 
@@ -114,7 +122,7 @@ def test_upper_teeth_stand_still_while_the_jaw_goes(mouth: MouthDetailer) -> Non
     middle = closed_middle(layer.rest)
     x = project(np.array([middle[0] + 0.4, middle[1], layer.means[:, 2].mean()]), mouth.avatar.camera)[0]
     for by in (1.2, 1.6, 2.0):
-        detail = mouth.detail(opened(by), NONE, NONE)
+        detail = mouth.detail(posed(by))
         column = int((x * detail.ratio[0, 0] + detail.ratio[1, 0] - detail.left) / detail.step)
         rows = np.flatnonzero(detail.colors[:, column, 3] > 0.99)
         red = detail.colors[rows, column, 0] / detail.colors[rows, column, 1]  # a tooth is pale, the dark below is not
@@ -127,7 +135,7 @@ def test_upper_teeth_stand_still_while_the_jaw_goes(mouth: MouthDetailer) -> Non
 
 def test_a_large_picture_has_more_than_its_small_drawing(avatar: HeadAvatar, mouth: MouthDetailer) -> None:
     """Four times as large, teeth end within as many px."""
-    fine, coarse = (m.detail(opened(1.5), NONE, NONE) for m in (mouth, MouthDetailer.of(avatar)))
+    fine, coarse = (m.detail(posed(1.5)) for m in (mouth, MouthDetailer.of(avatar)))
     assert np.median(np.abs(fine.small - coarse.small)) < 0.01
     rise = [np.abs(np.diff(grey(detail.colors[..., :3]), axis=0)).max() / detail.step for detail in (fine, coarse)]
     assert rise[0] > 0.5 * rise[1]  # enlarged, it would be a quarter

@@ -175,7 +175,7 @@ def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Pl
         window = find_window(played.avatar.mesh, now.displacement, now.rotation, now.translation, played.avatar.camera)
         assert np.abs(inputs[k, :9].numpy() - drawn_inputs(before, window, lower.at_rest)).max() < 2e-3
         after = before.copy()
-        lower.improve(after, window, share, opened[k], seam_of(played.avatar.mesh, now.displacement, window))
+        lower.improve(after, window, share, opened[k], seam_of(played.avatar.mesh, now, window))
         assert np.abs(after - before).max() > 0.02
         assert np.abs(changed[k].numpy() - after).max() < 6e-3  # matrix units multiply half-precision numbers
 

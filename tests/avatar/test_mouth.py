@@ -7,7 +7,7 @@ import pytest
 
 from mggdub.avatar import teeth
 from mggdub.avatar.lips import USUAL_WIDTH, chord_rows, chords, closed_middle, lips_of
-from mggdub.avatar.mouth import build_mouth, layer_grid, not_burnt, opening, paint_mouth
+from mggdub.avatar.mouth import build_mouth, layer_grid, not_burnt, opening, paint_mouth, photo_mouth_share
 from mggdub.avatar.values import MouthLayer
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
@@ -51,11 +51,16 @@ def shut(skin: float = 0.7) -> MouthLayer:
     return build_mouth(head(closed, np.full(3, skin)), closed, closed, closed[:, 2])
 
 
+def painted(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
+    """Colours [N, 3] and radii [N] cm of a layer's points."""
+    return paint_mouth(layer, displacement, photo_mouth_share(displacement))
+
+
 def drawn(layer: MouthLayer, mesh: Array) -> tuple[Array, Array]:
     """Places [N, 2] cm from the closed lips' middle and luma [N] of a layer's points on a mesh."""
     along, down, beyond = layer_grid()
     at = (chords(along, down, mesh) + beyond - closed_middle(layer.rest))[..., :2].reshape(-1, 2)
-    return at, paint_mouth(layer, mesh - layer.mesh)[0].mean(1)
+    return at, painted(layer, mesh - layer.mesh)[0].mean(1)
 
 
 def test_chords_run_from_lip_to_lip() -> None:
@@ -98,7 +103,7 @@ def test_lower_teeth_move_with_the_lower_lip() -> None:
 
 def test_a_mouth_changes_without_a_leap() -> None:
     layer = shut()
-    looks = np.array([paint_mouth(layer, lips(x) - layer.mesh)[0] for x in np.linspace(0, 1.5, 151)])
+    looks = np.array([painted(layer, lips(x) - layer.mesh)[0] for x in np.linspace(0, 1.5, 151)])
     assert np.abs(np.diff(looks, axis=0)).mean((1, 2)).max() < 0.02
     assert np.ptp(looks.mean((1, 2))) > 0.05
 
@@ -135,7 +140,7 @@ def test_an_open_photo_keeps_its_own_mouth() -> None:
     mesh = lips(OPENING)
     portrait = head(mesh, np.full(3, 0.7))
     layer = build_mouth(portrait, mesh, lips(0), mesh[:, 2])
-    colors, _ = paint_mouth(layer, np.zeros_like(mesh))
+    colors, _ = painted(layer, np.zeros_like(mesh))
     at = project(layer.means, portrait.camera)
     seen = inside(at, portrait.landmarks[list(INNER_LIPS), :2])
     at = at.astype(int)
@@ -143,7 +148,7 @@ def test_an_open_photo_keeps_its_own_mouth() -> None:
     assert seen.mean() > 0.4
     error = np.abs(colors - truth)[seen]
     assert np.median(error) < 0.02 and error.mean() < 0.05
-    elsewhere, _ = paint_mouth(layer, lips(0.3) - mesh)
+    elsewhere, _ = painted(layer, lips(0.3) - mesh)
     assert np.abs(elsewhere[seen] - truth[seen]).mean() > 0.03  # the photo's own is not smeared over other openings
 
 
@@ -153,7 +158,7 @@ def test_a_closed_photo_gets_teeth_of_plausible_light() -> None:
         skin = np.array([1.0, 0.75, 0.62]) * level
         layer = build_mouth(head(closed, skin), closed, closed, closed[:, 2])
         assert not layer.own_share.any()
-        colors, _ = paint_mouth(layer, lips(OPENING) - closed)
+        colors, _ = painted(layer, lips(OPENING) - closed)
         light = colors.mean(1)
         assert np.percentile(light, 95) > 0.4 * skin.mean()  # something lit
         assert np.percentile(light, 5) < 0.6 * np.percentile(light, 95)  # something dark
@@ -169,8 +174,8 @@ def test_points_lie_behind_the_lips_and_cover_the_opening() -> None:
     assert layer.means[beside, 2].min() > closed[318, 2] + 0.8
     flat = build_mouth(head(closed, np.full(3, 0.6)), closed, closed, closed[:, 2])
     assert layer.means[:, 2] - flat.means[:, 2] == pytest.approx(0.8, abs=0.15)
-    small = paint_mouth(layer, lips(0.2) - closed)[1]
-    large = paint_mouth(layer, lips(2.5) - closed)[1]
+    small = painted(layer, lips(0.2) - closed)[1]
+    large = painted(layer, lips(2.5) - closed)[1]
     assert large.max() > small.max()
     moved = layer.means + layer.skin @ (lips(2.5) - closed)
     near = np.abs(moved[:, 0]) < 0.1
