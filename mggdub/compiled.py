@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +33,8 @@ THREADS_MAY_MEET = threading_layer() != "workqueue"  # several threads may run p
 def compiled(**options: Any) -> Callable[[Any], Any]:
     """`njit(cache=True)` of a function, compiled anew each time where no folder can be written to or a disk is full.
 
-    Kernels know nothing of Python: they run without its lock.
+    The cache watches all files with kernels that the function's own leads to, numba's only its own. Kernels know
+    nothing of Python: they run without its lock.
     """
     options = {"nogil": True, **options}
 
@@ -38,6 +43,8 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
             kernel = njit(cache=True, **options)(function)
         except RuntimeError:  # no writable folder
             return njit(**options)(function)
+        index = kernel._cache._cache_file
+        index._source_stamp = (index._source_stamp, *map(_digest, sorted(_sources(function.__globals__, set()))))
         save = kernel._cache.save_overload
 
         def save_if_possible(*compilation: Any) -> None:
@@ -48,3 +55,22 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         return kernel
 
     return decorate
+
+
+def _sources(names: dict[str, Any], found: set[str]) -> set[str]:
+    """Files of this package that hold kernels, or what kernels are made of, which the `names` of one lead to."""
+    for value in names.values():
+        module = sys.modules.get(value.__module__ or "") if callable(value) and hasattr(value, "__module__") else None
+        if module and module.__name__.split(".")[0] == names["__name__"].split(".")[0]:
+            has_kernels = {"compiled", "ir"} & vars(module).keys()
+            if has_kernels and module.__file__ and module.__file__ not in found:
+                found.add(module.__file__)
+                _sources(vars(module), found)
+    return found
+
+
+@cache
+def _digest(file: str) -> str:
+    with suppress(OSError):
+        return sha256(Path(file).read_bytes()).hexdigest()
+    return ""

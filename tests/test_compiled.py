@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,22 @@ def test_a_network_gives_the_same_before_and_after_a_process_has_run_kernels(thr
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [threads]
+
+
+def test_a_kernel_is_compiled_anew_when_a_file_changes_whose_kernel_it_calls(tmp_path: Path) -> None:
+    """numba's own cache looks at the kernel's file alone."""
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    called = "from mggdub.compiled import compiled\n\n@compiled()\ndef inner(x):\n    return x + {}\n"
+    (folder / "one.py").write_text(
+        "from mggdub.compiled import compiled\nfrom apart.two import inner\n\n"
+        "@compiled()\ndef outer(x):\n    return inner(x)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])}
+    for number in (1, 22, 22):
+        (folder / "two.py").write_text(called.format(number))
+        program = "from apart.one import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+        found, kept = done.stdout.split()
+        assert int(found) == number + 1
+    assert kept == "1"

@@ -13,7 +13,8 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion import torso
-from mggdub.renderer.compose import FINEST, LEAST, PAD, compose_rgb, compose_yuv, convert_yuv, settle
+from mggdub.renderer.blocks import FINEST, LEAST, PAD
+from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
 from mggdub.renderer.kernels import PLACED_CHANNELS
 from mggdub.renderer.rasterize import render_placed
 from mggdub.types import Array, Gaussians

@@ -24,7 +24,7 @@ from mggdub.models import Models
 from mggdub.networks.head import FrameWeights
 from mggdub.progress import Stopwatch
 from mggdub.renderer import on_card
-from mggdub.renderer.compose import FINEST, PAD
+from mggdub.renderer.blocks import FINEST, PAD
 from mggdub.renderer.gsplat import placed_splatter
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array

@@ -1,8 +1,7 @@
 """Gaussian splatting on the CPU: projection, sorting, tiles and blending, forward and backward.
 
 The two inner loops are explicit vector instructions: a strip is LANES neighbouring columns of one tile, a call adds one
-Gaussian to the rows of one strip. LLVM legalises the lanes to what the machine has (SSE, AVX2, AVX-512, NEON). All of
-it lives in this one file because numba's disk cache watches only the file of the function that it compiles.
+Gaussian to the rows of one strip.
 
 A projected Gaussian is a row of 16 floats: u, v, a, b, c, log2 opacity, red, green, blue, z, x0, x1, y0, y1, -, -;
 its exponent in base 2 at (dx, dy) from (u, v) is l - a dx² - b dx dy - c dy². Where splats carry a place of the photo,
@@ -22,10 +21,26 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import extending, prange, types
+from numba import prange, types
 from numba.core import cgutils
 
 from mggdub.compiled import compiled
+from mggdub.renderer.lanes import (
+    I32,
+    I64,
+    LANES,
+    MATH,
+    VI,
+    F,
+    Lanes,
+    V,
+    any_lane,
+    array_data,
+    intrinsic,
+    prefetch,
+    store,
+    transposed,
+)
 
 # gsplat 1.5.3's constants.
 BLUR = 0.3  # px², added to the diagonal of the 2-D covariance
@@ -35,7 +50,6 @@ TRANSMITTANCE_MIN = 1e-4  # a pixel ends before the Gaussian that would take it 
 CLOSED = 1 / 255  # of light that passes: where places are drawn, what leaves less takes it all, and the pixel ends
 NEAR = 0.01
 CLAMP = 0.15  # of the picture's size: how far outside of it the projection is still linearised where it is
-LANES = 8  # most splats are as wide
 GROUP, PART = 16, 512  # Gaussians that are projected at once, and by one thread in a row
 TILE, CELL = 32, LANES  # px; where all of a cell has ended, a tile's Gaussians are passed over
 AHEAD = 12  # Gaussians that are fetched before they are needed
@@ -45,106 +59,33 @@ PITCH = TILE + LANES  # a strip may overhang its tile
 BACKWARD_CHANNELS = 7  # transmittance, what is behind, the gradients of red, green, blue, depth, alpha
 FLAT_CHANNELS, DEEP_CHANNELS, PLACED_CHANNELS = 4, 5, 8  # transmittance, colours; z; or whether, where, and its square
 SUMS = 10  # of dp · (1, dx, dy, dx², dx dy, dy²), red, green, blue, z
-_F, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-_VF, _VI = ir.VectorType(_F, LANES), ir.VectorType(_I32, LANES)
 _LOG2_ALPHA_MIN = float(np.log2(ALPHA_MIN))
 _LN2 = np.float32(np.log(2.0))
-_MATH = ("contract", "arcp", "afn", "nsz", "reassoc")  # NaN keeps its meaning, or bad inputs would pass
 f4 = np.float32
-intrinsic: Any = extending.intrinsic  # typed for calls from compiled code, which lack its first argument
 
 
 def _kernel(parallel: bool) -> Callable[[Any], Any]:
     """A compiled function."""
-    options: dict[str, Any] = {"parallel": parallel, "fastmath": set(_MATH), "error_model": "numpy"}
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": set(MATH), "error_model": "numpy"}
 
     return compiled(**options)
 
 
-class _Vector:
-    """Arithmetic on LANES or GROUP floats."""
-
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder, self.value = builder, value
-
-    def _other(self, other: Any) -> Any:
-        kind = self.value.type
-        return other.value if isinstance(other, _Vector) else ir.Constant(kind, [float(other)] * kind.count)
-
-    def _apply(self, name: str, other: Any) -> _Vector:
-        return _Vector(self.builder, getattr(self.builder, name)(self.value, self._other(other), flags=_MATH))
-
-    def __add__(self, other: Any) -> _Vector:
-        return self._apply("fadd", other)
-
-    def __sub__(self, other: Any) -> _Vector:
-        return self._apply("fsub", other)
-
-    def __mul__(self, other: Any) -> _Vector:
-        return self._apply("fmul", other)
-
-    def __truediv__(self, other: Any) -> _Vector:
-        return self._apply("fdiv", other)
-
-    def compare(self, sign: str, other: Any) -> Any:
-        return self.builder.fcmp_ordered(sign, self.value, self._other(other))
-
-    def minimum(self, other: Any) -> _Vector:
-        return self.where(self.compare("<", other), other)
-
-    def maximum(self, other: Any) -> _Vector:
-        return self.where(self.compare(">", other), other)
-
-    def where(self, mask: Any, other: Any = 0.0) -> _Vector:
-        return _Vector(self.builder, self.builder.select(mask, self.value, self._other(other)))
-
-    def inverse(self) -> _Vector:
-        kind = self.value.type
-        return _Vector(self.builder, ir.Constant(kind, [1.0] * kind.count)) / self
-
-    def function(self, name: str) -> _Vector:
-        """A function of LLVM's: sqrt, floor, ceil, fabs."""
-        kind, module = self.value.type, self.builder.module
-        code = f"llvm.{name}.v{kind.count}f32"
-        found = cgutils.get_or_insert_function(module, ir.FunctionType(kind, [kind]), code)
-        return _Vector(self.builder, self.builder.call(found, [self.value]))
-
-
-def _constant(builder: Any, value: float) -> _Vector:
-    return _Vector(builder, ir.Constant(_VF, [value] * LANES))
-
-
-def _splat(builder: Any, scalar: Any) -> _Vector:
-    undefined = ir.Constant(_VF, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return _Vector(builder, builder.shuffle_vector(first, undefined, ir.Constant(_VI, [0] * LANES)))
-
-
-def _load(builder: Any, pointer: Any, lanes: int = LANES) -> _Vector:
-    value = builder.load(builder.bitcast(pointer, ir.PointerType(ir.VectorType(_F, lanes))))
-    value.align = 4
-    return _Vector(builder, value)
-
-
-def _store(builder: Any, vector: _Vector, pointer: Any) -> None:
-    builder.store(vector.value, builder.bitcast(pointer, ir.PointerType(vector.value.type))).align = 4
-
-
-def _exp2(builder: Any, power: _Vector) -> _Vector:
+def _exp2(builder: Any, power: Lanes) -> Lanes:
     """2 ** power for power of -20 and more, within 3e-7 of itself: the whole part goes into the exponent's bits."""
-    whole = builder.fptosi((power - 0.5).value, _VI)  # towards zero, so to the nearest below zero
-    fraction = power - _Vector(builder, builder.sitofp(whole, _VF))
+    whole = builder.fptosi((power - 0.5).value, VI)  # towards zero, so to the nearest below zero
+    fraction = power - Lanes(builder, builder.sitofp(whole, V))
     value = fraction * 0.00132765 + 0.00967554  # minimax of the relative error on -0.5..0.5
     for factor in (0.05550713, 0.2402212, 0.69314697, 1.00000007):
         value = value * fraction + factor
-    shifted = builder.shl(whole, ir.Constant(_VI, [23] * LANES))
-    return _Vector(builder, builder.bitcast(builder.add(builder.bitcast(value.value, _VI), shifted), _VF))
+    shifted = builder.shl(whole, ir.Constant(VI, [23] * LANES))
+    return Lanes(builder, builder.bitcast(builder.add(builder.bitcast(value.value, VI), shifted), V))
 
 
-def _log2(x: _Vector) -> _Vector:
+def _log2(x: Lanes) -> Lanes:
     """Of normal positive numbers, within 5e-7; what else there is gives something finite."""
     builder, kind = x.builder, x.value.type
-    whole = ir.VectorType(_I32, kind.count)
+    whole = ir.VectorType(I32, kind.count)
 
     def all_lanes(value: int) -> Any:
         return ir.Constant(whole, [value] * kind.count)
@@ -152,16 +93,16 @@ def _log2(x: _Vector) -> _Vector:
     bits = builder.bitcast(x.value, whole)
     exponent = builder.sub(builder.ashr(bits, all_lanes(23)), all_lanes(127))
     fraction = builder.or_(builder.and_(bits, all_lanes(0x7FFFFF)), all_lanes(0x3F800000))
-    part = _Vector(builder, builder.bitcast(fraction, kind))  # 1..2
+    part = Lanes(builder, builder.bitcast(fraction, kind))  # 1..2
     large = part.compare(">", 2**0.5)
-    one = _Vector(builder, ir.Constant(kind, [1.0] * kind.count)).where(large)
+    one = Lanes(builder, ir.Constant(kind, [1.0] * kind.count)).where(large)
     part = (part * 0.5).where(large, part)
     t = (part - 1.0) / (part + 1.0)
     square = t * t
     series = square * 0.32059890 + 0.41219858  # 2 / ln 2 artanh t
     for factor in (0.57707802, 0.96179669, 2.88539008):
         series = series * square + factor
-    return _Vector(builder, builder.sitofp(exponent, kind)) + one + series * t
+    return Lanes(builder, builder.sitofp(exponent, kind)) + one + series * t
 
 
 class _Strip:
@@ -175,41 +116,40 @@ class _Strip:
         self.builder = builder
 
         def data(index: int, offset: Any) -> Any:
-            array = context.make_array(signature.args[index])(context, builder, value=arguments[index])
-            return builder.gep(array.data, [offset])
+            return builder.gep(array_data(context, builder, signature, arguments, index), [offset])
 
         self.data = data
         self.tile, self.gaussian = data(0, arguments[1]), data(9, arguments[10])
         channels, self.first, self.last, self.column, dx, dy, width = arguments[2:9]
-        self.row_pitch = builder.mul(channels, ir.Constant(_I64, PITCH))
-        lane = _Vector(builder, ir.Constant(_VF, [float(i) for i in range(LANES)]))
-        self.dx = lane + _splat(builder, dx)
-        self.inside = lane.compare("<", _splat(builder, width))
+        self.row_pitch = builder.mul(channels, ir.Constant(I64, PITCH))
+        lane = Lanes(builder, ir.Constant(V, [float(i) for i in range(LANES)]))
+        self.dx = lane + Lanes.of(builder, dx)
+        self.inside = lane.compare("<", Lanes.of(builder, width))
         a, self.b, self.c, opacity, *self.color = (self.coefficient(index) for index in range(2, 10))
         self.constant = opacity - a * self.dx * self.dx
         self.linear = self.b * self.dx
-        self._dy = cgutils.alloca_once(builder, _F)
+        self._dy = cgutils.alloca_once(builder, F)
         builder.store(dy, self._dy)
 
-    def coefficient(self, index: int) -> _Vector:
+    def coefficient(self, index: int) -> Lanes:
         """One float of the Gaussian in every lane."""
-        pointer = self.builder.gep(self.gaussian, [ir.Constant(_I64, index)])
-        return _splat(self.builder, self.builder.load(pointer))
+        pointer = self.builder.gep(self.gaussian, [ir.Constant(I64, index)])
+        return Lanes.of(self.builder, self.builder.load(pointer))
 
     def rows(self) -> Any:
-        return cgutils.for_range_slice(self.builder, self.first, self.last, ir.Constant(_I64, 1))
+        return cgutils.for_range_slice(self.builder, self.first, self.last, ir.Constant(I64, 1))
 
-    def start_row(self, row: Any) -> tuple[_Vector, Any]:
+    def start_row(self, row: Any) -> tuple[Lanes, Any]:
         """(transmittance, mask of the lanes that are open); the next row is one further down."""
         builder = self.builder
         scalar = builder.load(self._dy)
-        builder.store(builder.fadd(scalar, ir.Constant(_F, 1.0)), self._dy)
-        self.dy = _splat(builder, scalar)
+        builder.store(builder.fadd(scalar, ir.Constant(F, 1.0)), self._dy)
+        self.dy = Lanes.of(builder, scalar)
         self.place = builder.add(builder.mul(row, self.row_pitch), self.column)
-        transmittance = _load(builder, self.channel(0))
+        transmittance = Lanes.load(builder, self.channel(0))
         return transmittance, builder.and_(self.inside, transmittance.compare(">", 0.0))
 
-    def reaches(self, open_: Any) -> tuple[_Vector, Any]:
+    def reaches(self, open_: Any) -> tuple[Lanes, Any]:
         """(exponent, mask of the open lanes that are touched)."""
         builder = self.builder
         power = self.constant - self.dy * (self.c * self.dy + self.linear)
@@ -217,28 +157,27 @@ class _Strip:
         return power, mask
 
     def channel(self, index: int) -> Any:
-        return self.builder.gep(self.tile, [self.builder.add(self.place, ir.Constant(_I64, index * PITCH))])
+        return self.builder.gep(self.tile, [self.builder.add(self.place, ir.Constant(I64, index * PITCH))])
 
     def any(self, mask: Any) -> Any:
-        bits = self.builder.bitcast(mask, ir.IntType(LANES))
-        return self.builder.if_then(self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=True)
+        return self.builder.if_then(any_lane(self.builder, mask), likely=True)
 
-    def pass_through(self, transmittance: _Vector, alpha: _Vector, mask: Any) -> tuple[_Vector, Any]:
+    def pass_through(self, transmittance: Lanes, alpha: Lanes, mask: Any) -> tuple[Lanes, Any]:
         """(weight, mask of lanes blended); stores the new transmittance, negative where a pixel has just ended."""
         builder = self.builder
         weight = alpha * transmittance
         rest = transmittance - weight
         open_ = rest.compare(">", TRANSMITTANCE_MIN)
         ended = (transmittance * -1.0).where(mask, transmittance)
-        _store(builder, rest.where(builder.and_(mask, open_), ended), self.channel(0))
+        store(builder, rest.where(builder.and_(mask, open_), ended), self.channel(0))
         blended = builder.and_(mask, open_)
         return weight.where(blended), blended
 
-    def close(self, transmittance: _Vector, alpha: _Vector, mask: Any) -> _Vector:
+    def close(self, transmittance: Lanes, alpha: Lanes, mask: Any) -> Lanes:
         """The weight; stores the new transmittance, 0 where a pixel is CLOSED."""
         rest = transmittance - alpha * transmittance
         rest = rest.where(rest.compare(">", CLOSED)).where(mask, transmittance)
-        _store(self.builder, rest, self.channel(0))
+        store(self.builder, rest, self.channel(0))
         return transmittance - rest
 
 
@@ -254,7 +193,7 @@ def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         strip = _Strip(context, builder, signature, arguments)
 
-        def walk(colors: list[_Vector]) -> None:
+        def walk(colors: list[Lanes]) -> None:
             placed = len(colors) == PLACED_CHANNELS - 1
             with strip.rows() as (y, _):
                 transmittance, open_ = strip.start_row(y)
@@ -267,10 +206,10 @@ def _add_strip(context, buffer, at, channels, first, last, column, dx, dy, width
                         weight, _ = strip.pass_through(transmittance, alpha, mask)
                     for index, color in enumerate(colors):
                         pointer = strip.channel(index + 1)
-                        _store(builder, _load(builder, pointer) + weight * color, pointer)
+                        store(builder, Lanes.load(builder, pointer) + weight * color, pointer)
 
         def has(channels: int) -> Any:
-            return builder.icmp_signed("==", arguments[2], ir.Constant(_I64, channels))
+            return builder.icmp_signed("==", arguments[2], ir.Constant(I64, channels))
 
         with builder.if_else(has(PLACED_CHANNELS)) as (placed, other):
             with placed:
@@ -296,12 +235,12 @@ def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, wi
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         strip = _Strip(context, builder, signature, arguments)
         base = strip.data(11, arguments[12])
-        totals = [cgutils.alloca_once(builder, _VF) for _ in range(7)]
+        totals = [cgutils.alloca_once(builder, V) for _ in range(7)]
         for total in totals:
-            builder.store(ir.Constant(_VF, [0.0] * LANES), total)
+            builder.store(ir.Constant(V, [0.0] * LANES), total)
 
-        def add(total: Any, value: _Vector) -> None:
-            builder.store((_Vector(builder, builder.load(total)) + value).value, total)
+        def add(total: Any, value: Lanes) -> None:
+            builder.store((Lanes(builder, builder.load(total)) + value).value, total)
 
         with strip.rows() as (y, _):
             transmittance, open_ = strip.start_row(y)
@@ -310,25 +249,25 @@ def _gather_strip(context, buffer, at, channels, first, last, column, dx, dy, wi
                 raw = _exp2(builder, power.maximum(-20.0))
                 alpha = raw.minimum(ALPHA_MAX)
                 weight, blended = strip.pass_through(transmittance, alpha, mask)
-                incoming = [_load(builder, strip.channel(index)) for index in range(2, 7)]
+                incoming = [Lanes.load(builder, strip.channel(index)) for index in range(2, 7)]
                 gradient = incoming[4]
                 for color, into in zip(strip.color, incoming[:4], strict=True):
                     gradient = gradient + color * into
                 for total, into in zip(totals[3:], incoming[:4], strict=True):
                     add(total, weight * into)
-                behind = _load(builder, strip.channel(1)) - weight * gradient
-                _store(builder, behind, strip.channel(1))
-                of_alpha = transmittance * gradient - behind / (_constant(builder, 1.0) - alpha)
+                behind = Lanes.load(builder, strip.channel(1)) - weight * gradient
+                store(builder, behind, strip.channel(1))
+                of_alpha = transmittance * gradient - behind / (Lanes(builder, ir.Constant(V, [1.0] * LANES)) - alpha)
                 free = builder.and_(blended, raw.compare("<", ALPHA_MAX))
                 of_power = (of_alpha * alpha).where(free)
                 tilted = of_power * strip.dy
                 for total, value in zip(totals, (of_power, tilted, tilted * strip.dy), strict=False):
                     add(total, value)
-        s0, s1, s2, *colors = (_Vector(builder, builder.load(total)) for total in totals)
+        s0, s1, s2, *colors = (Lanes(builder, builder.load(total)) for total in totals)
         dx = strip.dx
         for index, value in enumerate((s0, s0 * dx, s1, s0 * dx * dx, s1 * dx, s2, *colors)):
-            pointer = builder.gep(base, [ir.Constant(_I64, index * LANES)])
-            _store(builder, _load(builder, pointer) + value, pointer)
+            pointer = builder.gep(base, [ir.Constant(I64, index * LANES)])
+            store(builder, Lanes.load(builder, pointer) + value, pointer)
         return context.get_dummy_value()
 
     return _signature(buffer, gaussians, sums, types.int64), generate
@@ -339,35 +278,19 @@ def _open_cells(context, buffer, at, pitch):  # type: ignore[no-untyped-def]
     """A bit for each square of CELL px of a tile, row by row: whether a pixel has not ended."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
-        start, found = builder.gep(array.data, [arguments[1]]), ir.Constant(_I64, 0)
+        start = builder.gep(array_data(context, builder, signature, arguments, 0), [arguments[1]])
+        found = ir.Constant(I64, 0)
         for cell in range((TILE // CELL) ** 2):
             opened = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
             for row in range(CELL):
-                down = builder.mul(arguments[2], ir.Constant(_I64, cell // (TILE // CELL) * CELL + row))
-                offset = builder.add(down, ir.Constant(_I64, cell % (TILE // CELL) * CELL))
-                opened = builder.or_(opened, _load(builder, builder.gep(start, [offset])).compare(">", 0.0))
-            bits = builder.bitcast(opened, ir.IntType(LANES))
-            some = builder.zext(builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), _I64)
-            found = builder.or_(found, builder.shl(some, ir.Constant(_I64, cell)))
+                down = builder.mul(arguments[2], ir.Constant(I64, cell // (TILE // CELL) * CELL + row))
+                offset = builder.add(down, ir.Constant(I64, cell % (TILE // CELL) * CELL))
+                opened = builder.or_(opened, Lanes.load(builder, builder.gep(start, [offset])).compare(">", 0.0))
+            bit = builder.zext(any_lane(builder, opened), I64)
+            found = builder.or_(found, builder.shl(bit, ir.Constant(I64, cell)))
         return found
 
     return types.int64(buffer, types.int64, types.int64), generate
-
-
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Vectors of as many floats, a power of two, as columns."""
-    count, half = len(rows), len(rows) // 2
-    while half:
-        step, found = count // 2 // half, list(rows)
-        for first in (k for k in range(count) if not k & step):
-            pair = rows[first], rows[first + step]
-            for place in range(2):
-                lanes = [(k & ~step) + (place * step) + (count if k & step else 0) for k in range(count)]
-                mask = ir.Constant(ir.VectorType(_I32, count), lanes)
-                found[first + place * step] = builder.shuffle_vector(*pair, mask)
-        rows, half = found, half // 2
-    return rows
 
 
 @intrinsic
@@ -376,16 +299,15 @@ def _put_pixels(context, buffer, at, flat, to):  # type: ignore[no-untyped-def]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, target = (
-            builder.gep(
-                context.make_array(signature.args[k])(context, builder, value=arguments[k]).data, [arguments[k + 1]]
-            )
-            for k in (0, 2)
+            builder.gep(array_data(context, builder, signature, arguments, k), [arguments[k + 1]]) for k in (0, 2)
         )
-        planes = [_load(builder, builder.gep(source, [ir.Constant(_I64, k * PITCH)])) for k in range(PLACED_CHANNELS)]
+        planes = [
+            Lanes.load(builder, builder.gep(source, [ir.Constant(I64, k * PITCH)])) for k in range(PLACED_CHANNELS)
+        ]
         alpha = planes[0].function("fabs") * -1.0 + 1.0
-        pixels = _transposed(builder, [plane.value for plane in (*planes[1:], alpha)])
+        pixels = transposed(builder, [plane.value for plane in (*planes[1:], alpha)])
         for k, pixel in enumerate(pixels):
-            _store(builder, _Vector(builder, pixel), builder.gep(target, [ir.Constant(_I64, k * PLACED_CHANNELS)]))
+            store(builder, Lanes(builder, pixel), builder.gep(target, [ir.Constant(I64, k * PLACED_CHANNELS)]))
         return context.get_dummy_value()
 
     return types.void(buffer, types.int64, flat, types.int64), generate
@@ -396,12 +318,7 @@ def _prefetch(context, array, index):  # type: ignore[no-untyped-def]
     """Ask for the cache line of array[index] ahead of its use."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        base = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
-        byte = ir.PointerType(ir.IntType(8))
-        pointer = builder.bitcast(builder.gep(base, [arguments[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        prefetch(builder, builder.gep(array_data(context, builder, signature, arguments, 0), [arguments[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
@@ -452,18 +369,18 @@ def _times(row: Any, first: Any, second: Any, third: Any) -> Any:
 class _Projection:
     """A group of Gaussians, a lane each, to the picture: the formulas of `_rotation` and `_view`, and what follows."""
 
-    def __init__(self, inputs: list[_Vector], camera: list[_Vector], size: list[_Vector]) -> None:
+    def __init__(self, inputs: list[Lanes], camera: list[Lanes], size: list[Lanes]) -> None:
         *self.mean, self.w, self.x, self.y, self.z = inputs[:7]
         self.scales, self.opacity, self.camera, self.size = inputs[7:10], inputs[10], camera, size
 
-    def rows(self) -> list[_Vector]:
+    def rows(self) -> list[Lanes]:
         """u, v, a, b, c, log2 opacity, x0, x1, y0, y1, and z of what is drawn, else -1."""
         depth, center, across, down = self._view()
         (a, b), strength = (self._spread(row) for row in (across, down)), _log2(self.opacity)
         c00, c01, c11 = (_dot(*pair) + more for pair, more in (((a, a), BLUR), ((a, b), 0.0), ((b, b), BLUR)))
         inverse = (c00 * c11 - c01 * c01).inverse() * (1 / float(_LN2))
         reach = (strength - _LOG2_ALPHA_MIN).maximum(0.0) * (2 * float(_LN2))  # squared, in standard deviations
-        drawn, edges = depth.compare(">=", NEAR), list[_Vector]()
+        drawn, edges = depth.compare(">=", NEAR), list[Lanes]()
         for at, spread, size in zip(center, (c00, c11), self.size, strict=True):
             radius = (reach * spread).function("sqrt")
             first = (at - radius - 0.5).function("ceil").maximum(0.0)
@@ -474,7 +391,7 @@ class _Projection:
         return [*center, c11 * inverse * 0.5, c01 * inverse * -1.0, c00 * inverse * 0.5, strength, *edges,
                 depth.where(drawn, -1.0)]  # fmt: skip
 
-    def _view(self) -> tuple[_Vector, list[_Vector], list[_Vector], list[_Vector]]:
+    def _view(self) -> tuple[Lanes, list[Lanes], list[Lanes], list[Lanes]]:
         """Camera z, the centre [2], and how it moves across and down [3] with the mean."""
         c = self.camera
         X, Y, Z = (_dot(self.mean, c[4 + 3 * k : 7 + 3 * k]) + c[13 + k] for k in range(3))
@@ -490,7 +407,7 @@ class _Projection:
             found.append(focal * t + middle)
         return Z, found, rows[0], rows[1]
 
-    def _spread(self, row: list[_Vector]) -> list[_Vector]:
+    def _spread(self, row: list[Lanes]) -> list[Lanes]:
         """A row of `_view` times the rotation and the scales."""
         w, x, y, z = self.w, self.x, self.y, self.z
         n = (w * w + x * x + y * y + z * z).function("sqrt").inverse()
@@ -503,7 +420,7 @@ class _Projection:
         return [_dot(row, column) * scale for column, scale in zip(columns, self.scales, strict=True)]
 
 
-def _dot(first: Any, second: Any) -> _Vector:
+def _dot(first: Any, second: Any) -> Lanes:
     (a, b, c), (d, e, f) = first, second
     return a * d + b * e + c * f
 
@@ -513,22 +430,13 @@ def _project_group(context, lanes, camera, width, height):  # type: ignore[no-un
     """Replace rows of lanes [11, GROUP]: means, quaternions, scales, opacities, by those of `_Projection.rows`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(index: int) -> Any:
-            return context.make_array(signature.args[index])(context, builder, value=arguments[index]).data
-
-        def everywhere(scalar: Any) -> _Vector:
-            kind = ir.VectorType(_F, GROUP)
-            first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_I32, 0))
-            return _Vector(
-                builder, builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, GROUP), [0] * GROUP))
-            )
-
-        rows = [builder.gep(data(0), [ir.Constant(_I64, row * GROUP)]) for row in range(11)]
-        inputs = [_load(builder, row, GROUP) for row in rows]
-        numbers = [everywhere(builder.load(builder.gep(data(1), [ir.Constant(_I64, k)]))) for k in range(16)]
-        size = [everywhere(arguments[k]) for k in (2, 3)]
+        group, given = (array_data(context, builder, signature, arguments, k) for k in (0, 1))
+        rows = [builder.gep(group, [ir.Constant(I64, row * GROUP)]) for row in range(11)]
+        inputs = [Lanes.load(builder, row, GROUP) for row in rows]
+        numbers = [builder.load(builder.gep(given, [ir.Constant(I64, k)])) for k in range(16)]
+        numbers, size = ([Lanes.of(builder, x, GROUP) for x in scalars] for scalars in (numbers, arguments[2:4]))
         for row, value in zip(rows, _Projection(inputs, numbers, size).rows(), strict=True):
-            _store(builder, value, row)
+            store(builder, value, row)
         return context.get_dummy_value()
 
     return types.void(lanes, camera, types.float32, types.float32), generate

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mggdub.renderer.blocks import LEAST
 from mggdub.renderer.card_mouth import Mouths, over_mouth
-from mggdub.renderer.compose import APART, LEAST, MOSTLY
+from mggdub.renderer.compose import APART, MOSTLY
 from mggdub.types import VIDEO_LUMA, Array
 
 Value = TypeVar("Value", Array, Tensor)

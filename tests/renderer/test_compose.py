@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv, settle
+from mggdub.renderer.blocks import FINEST, PAD
+from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
 
 HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
 REST = np.zeros(6, np.float32)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mggdub.renderer import compose, on_card
+from mggdub.renderer.blocks import FINEST, PAD
 from mggdub.renderer.card_mouth import Mouths
-from mggdub.renderer.compose import FINEST, PAD, compose_rgb, compose_yuv, convert_yuv
+from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv
 from mggdub.renderer.mouth_light import compare_light, relight
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array
