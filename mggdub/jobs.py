@@ -145,12 +145,12 @@ def avatar_file(
 
 
 def _needed_by(picture: Photo | HeadAvatar, options: MotionOptions, played: TrackFile | None) -> tuple[str, ...]:
-    """The networks that a head and its track are made with; `played` as in `_drive`."""
+    """The networks that a head and its track are made with; `played` as in `_perform`."""
     tracking = HEARING if not options.drive else PLAYING if played else WATCHING
     return (*BUILDING, *tracking) if isinstance(picture, Photo) else tracking
 
 
-def _drive(
+def _perform(
     sound: Waveform | None,
     models: Models,
     options: MotionOptions,
@@ -162,9 +162,9 @@ def _drive(
     `played` is the track file of `options.drive`, if it is one and has been read.
     """
     if options.drive:
-        drive = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
-        limited = held_back(drive.track) if options.liveliness else 0
-        return replace(drive, track=apply_options(resample(drive, float(options.fps)), options), limited=limited)
+        driver = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
+        limited = held_back(driver.track) if options.liveliness else 0
+        return replace(driver, track=apply_options(resample(driver, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
     track, prosody = heard_track(sound, models, options)
     return Performance(track, sound.duration, heard=prosody.summary())
@@ -179,25 +179,25 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
     if _has_picture(source):
         models.load(WATCHING)
         progress(Stage.DRIVE, 0, 1)
-        drive = track_video(source, models, progress)
+        performance = track_video(source, models, progress)
     else:
         sound = read_audio(source)
         models.load(HEARING)
         notes = sound_notes(source, sound)
         progress(Stage.SPEECH, 0, 1)
-        drive = _drive(sound, models, options, progress)
-        drive = replace(drive, track=fill_mouth_units(drive.track, models.expression))
-    write_track(output, drive.track, options.force)
-    cuts = len(drive.cuts)
+        performance = _perform(sound, models, options, progress)
+        performance = replace(performance, track=fill_mouth_units(performance.track, models.expression))
+    write_track(output, performance.track, options.force)
+    cuts = len(performance.cuts)
     return TrackReport(
         output=str(output),
-        frames=len(drive.track),
-        seconds=round(drive.seconds, 3),
-        held=drive.held,
+        frames=len(performance.track),
+        seconds=round(performance.seconds, 3),
+        held=performance.held,
         cuts=cuts,
-        heard=drive.heard,
+        heard=performance.heard,
         notes=tuple(notes),
-        remarks=remarks(source, cuts, drive.held, 0, (), tuple(notes)),
+        remarks=remarks(source, cuts, performance.held, 0, (), tuple(notes)),
     )
 
 
@@ -245,10 +245,8 @@ def render_file(
         avatar = _as_avatar(picture, photo, models, options)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
-    drive = _drive(sound, models, options, progress, played)
-    track = drive.track if options.drive or options.gaze == "natural" else look_at_camera(avatar, drive.track)
-    track = add_orbit(track, options.orbit, drive.seconds)
-    playing = speech or drive.sound
+    performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
+    track, playing = performance.track, speech or performance.sound
     notes = (*_notes(picture, avatar, options), *(sound_notes(playing, sound) if playing else ()))
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
@@ -260,7 +258,7 @@ def render_file(
         fps=options.fps,
         size=(width, height),
         audio=playing,
-        duration=drive.seconds,
+        duration=performance.seconds,
         crf=options.crf,
         force=options.force,
         credentials=credentials,
@@ -269,7 +267,15 @@ def render_file(
     clock.append(time.perf_counter())
     spoken = None if options.drive else sound
     checked = checks.run_checks(watch, output, float(options.fps), track, models.expression, spoken)
-    return _report(output, options, device, avatar, replace(drive, track=track), notes, checked, clock, stopwatch)
+    return _report(output, options, device, avatar, performance, notes, checked, clock, stopwatch)
+
+
+def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:
+    """What is heard with the eyes at the camera, if they shall be; with the orbit around the head."""
+    track = performance.track
+    if not options.drive and options.gaze == "camera":
+        track = look_at_camera(avatar, track)
+    return replace(performance, track=add_orbit(track, options.orbit, performance.seconds))
 
 
 def _credentials(options: VideoOptions) -> Credentials | None:
@@ -307,7 +313,7 @@ def _report(
     options: RenderOptions,
     device: str,
     avatar: HeadAvatar,
-    drive: Performance,
+    performance: Performance,
     notes: tuple[str, ...],
     checked: dict[str, Check],
     clock: list[float],
@@ -315,30 +321,30 @@ def _report(
 ) -> RenderReport:
     """`clock`: when the job began, and when it had loaded, built, listened and rendered."""
     height, width = avatar.image.shape[:2]
-    cuts = len(drive.cuts)
+    cuts = len(performance.cuts)
     parts = zip(("load", "photo", "speech", "render"), pairwise(clock), strict=True)
     times = {name: end - start for name, (start, end) in parts} | stopwatch.seconds
     return RenderReport(
         output=str(output),
-        frames=len(drive.track),
+        frames=len(performance.track),
         fps=float(options.fps),
-        seconds=round(drive.seconds, 3),
+        seconds=round(performance.seconds, 3),
         size=(width, height),
         gaussians=len(avatar.gaussians),
         inpainter=avatar.inpainter,
         device=device,
-        silent=not options.drive and _still_lips(drive.track.lip_modes, options.emotion),
+        silent=not options.drive and _still_lips(performance.track.lip_modes, options.emotion),
         emotion=options.emotion,
-        held=drive.held,
+        held=performance.held,
         cuts=cuts,
         motion=options.liveliness,
         gaze=options.gaze,
-        heard=drive.heard,
-        limited=drive.limited,
-        missing=tuple(drive.missing),
+        heard=performance.heard,
+        limited=performance.limited,
+        missing=performance.missing,
         advice=avatar.advice,
         notes=notes,
-        remarks=remarks(options.drive, cuts, drive.held, drive.limited, tuple(drive.missing), notes),
+        remarks=remarks(options.drive, cuts, performance.held, performance.limited, performance.missing, notes),
         checks=checked,
         times={name: round(seconds, 3) for name, seconds in times.items()},
     )

@@ -78,18 +78,18 @@ def frame_poses(
 
 
 def posed_gaussians(
-    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False
 ) -> Iterator[Gaussians]:
-    """The head's Gaussians in every frame from `start` on; `relative` as in `animate`."""
-    return (head for _, head in posed_heads(avatar, models, track, relative, start))
+    """The head's Gaussians in every frame; `relative` as in `animate`."""
+    return (head for _, head in posed_heads(avatar, models, track, relative))
 
 
 def posed_heads(
-    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False
 ) -> Iterator[tuple[FramePose, Gaussians]]:
-    """What the head does in every frame from `start` on, and its Gaussians then; `relative` as in `animate`."""
+    """What the head does in every frame, and its Gaussians then; `relative` as in `animate`."""
     pose = _Poser(avatar, models)
-    for now in frame_poses(avatar, models, track, relative, start):
+    for now in frame_poses(avatar, models, track, relative):
         yield now, pose(now)
 
 

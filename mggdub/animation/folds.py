@@ -17,7 +17,7 @@ from mggdub.compiled import compiled
 from mggdub.face.mesh import BESIDE_MOUTH, MOUTH_CORNERS, ring_mask
 from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.sampling import smoothstep
+from mggdub.geometry.sampling import between, smoothstep
 from mggdub.metrics.pixels import grey
 from mggdub.networks.lower_face import SIZE
 from mggdub.types import Array
@@ -134,9 +134,9 @@ def open_folds(drawn, folds, share, part):  # type: ignore[no-untyped-def]
                 continue
             column, row = np.int32(x), np.int32(y)
             s, t = x - np.float32(column), y - np.float32(row)
-            above = folds[row, column] + (folds[row, column + 1] - folds[row, column]) * s
-            below = folds[row + 1, column] + (folds[row + 1, column + 1] - folds[row + 1, column]) * s
-            added = share * min(takes / placed, np.float32(1)) * (above + (below - above) * t)
+            here, under = folds[row], folds[row + 1]
+            fold = between(here[column], here[column + 1], under[column], under[column + 1], s, t)
+            added = share * min(takes / placed, np.float32(1)) * fold
             if added != 0:
                 for k in range(3):
                     drawn[i, j, k] = min(max(drawn[i, j, k] + added, np.float32(0)), drawn[i, j, 7])

@@ -18,7 +18,7 @@ from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.geometry.rotation import euler_to_matrix
-from mggdub.geometry.sampling import smoothstep
+from mggdub.geometry.sampling import between, smoothstep
 from mggdub.networks.lower_face import INPUTS, SIZE, LowerFaceNet
 from mggdub.networks.packed import packed
 from mggdub.types import Array, Camera
@@ -204,9 +204,8 @@ def sample_window(drawn, to_drawing, out):  # type: ignore[no-untyped-def]
             column, row = np.int32(x), np.int32(y)
             s, t = x - np.float32(column), y - np.float32(row)
             for k in range(8):
-                above = drawn[row, column, k] + (drawn[row, column + 1, k] - drawn[row, column, k]) * s
-                below = drawn[row + 1, column, k] + (drawn[row + 1, column + 1, k] - drawn[row + 1, column, k]) * s
-                out[i, j, k] = above + (below - above) * t
+                above, below = drawn[row, :, k], drawn[row + 1, :, k]
+                out[i, j, k] = between(above[column], above[column + 1], below[column], below[column + 1], s, t)
 
 
 @compiled(boundscheck=False)
@@ -252,9 +251,9 @@ def add_window(change, from_drawing, drawn):  # type: ignore[no-untyped-def]
             column, row = np.int32(u), np.int32(v)
             s, t = u - np.float32(column), v - np.float32(row)
             for k in range(3):
-                above = change[row, column, k] + (change[row, column + 1, k] - change[row, column, k]) * s
-                below = change[row + 1, column, k] + (change[row + 1, column + 1, k] - change[row + 1, column, k]) * s
-                total = drawn[i, j, k] + gain * (above + (below - above) * t)
+                above, below = change[row, :, k], change[row + 1, :, k]
+                more = between(above[column], above[column + 1], below[column], below[column + 1], s, t)
+                total = drawn[i, j, k] + gain * more
                 drawn[i, j, k] = min(max(total, np.float32(0)), alpha)
 
 

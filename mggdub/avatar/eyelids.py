@@ -121,17 +121,13 @@ def find_crease(luma: Array) -> Array:
     return crease_curve(CREASES[best] if depths[best] > FAINTEST else NO_CREASE, columns)
 
 
-def upper_lid(head: Portrait, surface: Array, side: str) -> PointLayer:
-    """The upper lid of the 'Left' or 'Right' eye; surface [512, 512] camera z cm of the photo.
+def upper_lid(head: Portrait, surface: Array, side: str) -> tuple[PointLayer, Array]:
+    """The 'Left' or 'Right' upper lid, and [N, 3] cm what of the photo the detail of its points is taken from.
 
     Its own strip of the photo is carried by the margin, lashes hang below it, between strip and crease skin unrolls
-    that lies in the crease while the eye is as in the photo, and above the crease it covers the fold.
+    that lies in the crease while the eye is as in the photo, and above the crease it covers the fold. surface
+    [512, 512] camera z cm of the photo.
     """
-    return _upper_lid(head, surface, side)[0]
-
-
-def _upper_lid(head: Portrait, surface: Array, side: str) -> tuple[PointLayer, Array]:
-    """`upper_lid`, and [N, 3] cm what of the photo the detail of its points is taken from."""
     lid = lid_shape(head, side)
     rows = lid_rows(lid, _travel(head, lid, side))
     means = _on_surface(head, surface, _places(lid.lashes, lid.up, rows.places))
@@ -395,5 +391,5 @@ def eyelid_layers(head: Portrait, surface: Array) -> tuple[tuple[PointLayer, Poi
 
     surface [512, 512] camera z cm of the photo.
     """
-    (left, left_places), (right, right_places) = (_upper_lid(head, surface, side) for side in ("Left", "Right"))
+    (left, left_places), (right, right_places) = (upper_lid(head, surface, side) for side in ("Left", "Right"))
     return (left, right), np.concatenate([left_places, right_places])

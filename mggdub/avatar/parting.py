@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 
 from mggdub.avatar.mouth import SEEN_GAP
 from mggdub.avatar.values import PointLayer
-from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
+from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside_mask
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, sample_crop
@@ -75,7 +75,7 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     corner, image = _lips_of(head)
     edge, ring = (head.landmarks[list(lips), :2] - corner for lips in (OUTER_LIPS, INNER_LIPS))
     shape = image.shape[:2]
-    outer, between = _within(edge, shape), _within(ring, shape)
+    outer, between = inside_mask(edge, shape), inside_mask(ring, shape)
     ends = [0, len(ring) // 2]  # of the rings, where lips meet
     corners = _near(ring[ends], shape, CORNERS * px) & (gap > SEEN_GAP)
     line = distance_inside(~(between | _passed(ring, shape)))
@@ -166,12 +166,6 @@ def _pale(image: Array, lip: Array) -> Array:
     """[H, W] bool: where it is bright and not red, as teeth are."""
     red, usually = image[..., 0] - image[..., 1], np.maximum(lip[..., 0] - lip[..., 1], 0.02)
     return np.asarray((grey(image) > BRIGHT * grey(lip)) & (red < PALE * usually))
-
-
-def _within(outline: Array, shape: tuple[int, ...]) -> Array:
-    """[H, W] bool."""
-    at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., ::-1].reshape(-1, 2) + 0.5
-    return inside(at, outline).reshape(shape)
 
 
 def _up_to(odd: Array, line: Array, ring: Array, px: float, soft: float) -> Array:

@@ -167,11 +167,17 @@ class Sitter:
 
 def texture(view: View) -> dict[str, float]:
     """Sharpness of the mouth and gradient along the outline."""
-    lips = view.landmarks[list(mesh.LIP_LANDMARKS), :2]
-    margin = MOUTH_MARGIN * np.ptp(lips[:, 0])
-    left, top = np.maximum(lips.min(0) - margin, 0).astype(int)
-    right, bottom = (lips.max(0) + margin).astype(int)
+    left, top, right, bottom = mouth_box(view.landmarks)
     return {
         "mouth_sharpness": pixels.sharpness(view.picture[top:bottom, left:right]),
         "seam": pixels.contour_gradient(view.picture, view.matte),
     }
+
+
+def mouth_box(landmarks: Array) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom px of the lips of landmarks [478, >=2] and a margin around them."""
+    lips = landmarks[list(mesh.LIP_LANDMARKS), :2]
+    margin = MOUTH_MARGIN * np.ptp(lips[:, 0])
+    left, top = np.maximum(lips.min(0) - margin, 0).astype(int)
+    right, bottom = (lips.max(0) + margin).astype(int)
+    return left, top, right, bottom

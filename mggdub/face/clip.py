@@ -17,6 +17,8 @@ from mggdub.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
 from mggdub.types import BLENDSHAPES, Array, Face
 
 SMOOTHING = 1.0  # frames, sigma of the pose's Gaussian; symmetric, so it does not lag
+ROUNDS = 3  # of poses that fit a mesh, and a mesh that fits the poses
+RESTING = 0.08  # of a clip's frames, that are nearest to rest
 POSE_RIDGE = 0.05  # rad^2, of a clip's head rotation about its mean; less motion than that says little
 RESTLESS = (  # units whose activity means that the mouth is not at rest
     *("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft"),
@@ -206,7 +208,7 @@ def _was_there(trail: Trail, face: Face, frame: Array, picture: Array) -> bool:
     return now.size == 0 or change(before, now) < CHANGED
 
 
-def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:
+def fit_person(landmarks: Array) -> tuple[Array, Array, Array]:
     """A person's mesh [478, 3] (the median over frames, placed like the canonical face) and every frame's pose.
 
     landmarks [T, 478, 3] in crop px. Poses fit the rigid landmarks of the person's own mesh.
@@ -214,7 +216,7 @@ def fit_person(landmarks: Array, rounds: int = 3) -> tuple[Array, Array, Array]:
     rigid = list(RIGID)
     canonical = canonical_face()[0][rigid].astype(np.float64)
     points = canonical
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         rotations, translations = solve_pose(points, landmarks[:, rigid, :2], crop_matrix())
         meshes = head_meshes(landmarks, rotations, translations, crop_matrix())
         mesh = placed(np.median(meshes, 0), canonical)
@@ -243,15 +245,15 @@ def smooth_pose(rotations: Array, translations: Array) -> tuple[Array, Array]:
     return rotvec_to_matrix(smooth) @ middle, gaussian_filter1d(translations, SMOOTHING, axis=0, mode="nearest")
 
 
-def calm_frames(meshes: Array, blendshapes: Array, share: float = 0.08) -> Array:
+def calm_frames(meshes: Array, blendshapes: Array) -> Array:
     """Indices of the frames nearest to rest: lips closed, little smile, funnel or pucker.
 
-    meshes [T, 478, 3] cm, blendshapes [T, 52]; `share` of them is taken.
+    meshes [T, 478, 3] cm, blendshapes [T, 52].
     """
     restless = blendshapes[:, [BLENDSHAPES.index(name) for name in RESTLESS]]
     unrest = np.maximum(restless - np.quantile(restless, 0.1, axis=0), 0).sum(1)
     unrest += 8 * np.maximum(meshes[:, INNER_LOWER_LIP, 1] - meshes[:, INNER_UPPER_LIP, 1], 0)
-    return np.argsort(unrest, kind="stable")[: max(4, int(share * len(meshes)))]
+    return np.argsort(unrest, kind="stable")[: max(4, int(RESTING * len(meshes)))]
 
 
 def displacement(meshes: Array, rotations: Array, calm: Array) -> tuple[Array, Array]:

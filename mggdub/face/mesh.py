@@ -90,6 +90,12 @@ def ring_mask(marks: Array, ring: tuple[int, ...], shape: tuple[int, ...]) -> Ar
     return np.asarray(image, bool)
 
 
+def inside_mask(polygon: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W] bool: the pixels whose centres lie in a polygon [P, 2] px."""
+    at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., ::-1].reshape(-1, 2) + 0.5
+    return inside(at, polygon).reshape(shape[:2])
+
+
 def inside(points: Array, polygon: Array) -> Array:
     """Which points [N, 2] lie in a polygon [P, 2] (even-odd rule)."""
     result = np.zeros(len(points), bool)

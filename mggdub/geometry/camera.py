@@ -19,17 +19,18 @@ RIGID = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 109, 67, 103, 54, 21, 162, 127, 234),
     *(151, 9, 8, 168, 6, 197, 195, 33, 133, 362, 263, 116, 345, 117, 346),
 )
+OUTLIER = 2.0  # px of error, from which on a landmark counts less
 RIGID_DEPTH = -2.531  # cm, mean z of the rigid landmarks on the canonical face
 
 
-def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
+def head_crop(landmarks: Array) -> Crop:
     """The square around a head: centred on the eye-chin box, twice as high as the face, turned with the head.
 
     landmarks [478, 2 or 3], px of the picture. A head that leans a little does so in its crop; one that lies in a
     picture turned by a quarter has the crop that it had in the upright picture, turned by that quarter.
     """
     angle = crop_angle(landmarks)
-    upright = upright_crop(Crop(0, 0, 0).turned(np.asarray(landmarks), -angle), size)
+    upright = upright_crop(Crop(0, 0, 0).turned(np.asarray(landmarks), -angle))
     if angle == 0:
         return upright
     half = upright.side / 2
@@ -37,12 +38,12 @@ def head_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
     return replace(upright, left=x - half, top=y - half, angle=angle)
 
 
-def upright_crop(landmarks: Array, size: int = CROP_SIZE) -> Crop:
+def upright_crop(landmarks: Array) -> Crop:
     """`head_crop` of landmarks [478, >=2] px that stands as the picture does, however the head stands."""
     box = np.asarray(landmarks)[list(EYE_CHIN_BOX), :2]
     centre = (box.min(0) + box.max(0)) / 2
     side = face_height(landmarks) / FACE_FRACTION
-    return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), float(side), size)
+    return Crop(float(centre[0] - side / 2), float(centre[1] - side / 2), float(side))
 
 
 def crop_angle(landmarks: Array) -> float:
@@ -134,12 +135,10 @@ def head_meshes(landmarks: Array, rotations: Array, translations: Array, matrix:
     return meshes.astype(np.float32)
 
 
-def solve_pose(
-    points: Array, pixels: Array, matrix: Array, iterations: int = 12, outlier: float = 2.0
-) -> tuple[Array, Array]:
+def solve_pose(points: Array, pixels: Array, matrix: Array, iterations: int = 12) -> tuple[Array, Array]:
     """Rotations [T, 3, 3] and translations [T, 3] that put points [K, 3] (or [T, K, 3]) onto pixels [T, K, 2].
 
-    Gauss-Newton on the reprojection error with Huber weights (`outlier` px), from a scaled orthographic
+    Gauss-Newton on the reprojection error with Huber weights, from a scaled orthographic
     start; every frame is solved at once. `matrix` is K [3, 3].
     """
     count = pixels.shape[0]
@@ -152,7 +151,7 @@ def solve_pose(
         in_camera = turned + translation[:, None]
         error = in_camera[..., :2] / in_camera[..., 2:] - target
         length = np.linalg.norm(error * focal, axis=-1)
-        weight = np.sqrt(np.minimum(1.0, outlier / np.maximum(length, 1e-9)))[..., None]  # [T, K, 1]
+        weight = np.sqrt(np.minimum(1.0, OUTLIER / np.maximum(length, 1e-9)))[..., None]  # [T, K, 1]
         by_point = projection_slopes(in_camera)
         by_rotation = -by_point @ cross_matrix(turned)  # [T, K, 2, 3]
         jacobian = np.concatenate([by_rotation, by_point], -1) * weight[..., None]

@@ -32,6 +32,13 @@ def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     return samples[0, :, 0].T
 
 
+@compiled(boundscheck=False, fastmath=True, forceinline=True)
+def between(a, b, c, d, s, t):  # type: ignore[no-untyped-def]
+    """Between two values in a row and the two below them: `s` of the way to the right and `t` of the way down."""
+    above, below = a + (b - a) * s, c + (d - c) * s
+    return above + (below - above) * t
+
+
 @compiled(boundscheck=False, fastmath=True)
 def sampled(field, x, y):  # type: ignore[no-untyped-def]
     """Three floats: the bilinear sample of a field [S, S, 3] at x and y in 0..1; all float32."""

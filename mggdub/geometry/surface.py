@@ -16,6 +16,8 @@ from mggdub.types import Array, Camera
 
 STEEPEST = 4.0  # slope of a patch; more is an edge behind which something else begins
 THICKNESS = 0.7  # of a pixel
+MOST_ROUNDS, SETTLED = 30, 1e-3  # of weighing the equations anew; share of the energy that a last one changes
+MOST_STEPS, SOLVED = 300, 1e-2  # of conjugate gradients; share of the error that is left
 PRIOR_WEIGHT = 3e-2  # against one squared pixel of slope; chosen on held-out synthetic heads
 
 
@@ -48,8 +50,6 @@ def integrate_normals(
     prior_depth: Array,
     k: float = 2.0,
     prior_weight: float = PRIOR_WEIGHT,
-    max_iterations: int = 30,
-    tolerance: float = 1e-3,
 ) -> Array:
     """Depth [H, W] float32 cm whose normals are `normals`, near `prior_depth`; the prior itself outside the mask.
 
@@ -66,11 +66,11 @@ def integrate_normals(
     prior = focal * np.log(prior_depth[rows, columns].astype(np.float64))  # [N] px: y = f z
     near = _neighbours(mask)
     y, energy = prior.copy(), np.inf
-    for _ in range(max_iterations):
+    for _ in range(MOST_ROUNDS):
         strength, force, diagonal, now = _system(near, np.ascontiguousarray(n[:, :2]), across, y, k)
         force += prior_weight * (prior - y)
         now += prior_weight * float(np.square(prior - y).sum())
-        if abs(energy - now) < tolerance * now:
+        if abs(energy - now) < SETTLED * now:
             break
         energy = now
         y = y + _solve(near, strength, diagonal + prior_weight, force)
@@ -123,13 +123,13 @@ def _system(near, slopes, across, y, k):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _solve(near, strength, diagonal, force, tolerance=1e-2, most=300):  # type: ignore[no-untyped-def]
+def _solve(near, strength, diagonal, force):  # type: ignore[no-untyped-def]
     """Conjugate gradients, scaled by the diagonal."""
     count, scale = len(force), 1 / diagonal
     solution, rest, change = np.zeros(count), force.copy(), np.empty(count)
     towards = np.zeros(count + 1)  # the last one stands for neighbours that are not there
-    enough, before = tolerance**2 * _dot(force, force), 1.0
-    for _ in range(most):
+    enough, before = SOLVED**2 * _dot(force, force), 1.0
+    for _ in range(MOST_STEPS):
         if _dot(rest, rest) <= enough:
             break
         now = _scaled_dot(scale, rest)

@@ -12,6 +12,9 @@ from mggdub.geometry.camera import project, unproject
 from mggdub.types import Array, Camera
 
 VOXEL = 1.0  # cm: not below the error of the depth
+SLACK = 0.3  # cm behind the visible surface, from which on a point is hidden by it
+SPACING = 0.25  # cm between points of a shell
+CALM = 3.0  # px of an outline, over which its depth is averaged
 BACK_OF_HEAD = 1.25  # a cranium reaches this many half-widths behind its outline
 SHELL_REACH = 60.0  # degrees of the way round to the back; a turn of 20 degrees shows about 35
 
@@ -30,12 +33,12 @@ def mirror(points: Array) -> Array:
     return points * np.array([-1, 1, 1], points.dtype)
 
 
-def voxel_filter(mirrored: Array, visible: Array, voxel: float = VOXEL) -> Array:
+def voxel_filter(mirrored: Array, visible: Array) -> Array:
     """[M] bool: the mirrored points [M, 3] without a visible one [N, 3] in their voxel or one beside it."""
     if len(visible) == 0:
         return np.ones(len(mirrored), bool)
-    low = visible.min(0) - 2 * voxel
-    cells, taken = (np.floor((points - low) / voxel).astype(np.int64) for points in (mirrored, visible))
+    low = visible.min(0) - 2 * VOXEL
+    cells, taken = (np.floor((points - low) / VOXEL).astype(np.int64) for points in (mirrored, visible))
     full = np.zeros(taken.max(0) + 3, bool)
     full[tuple(taken.T)] = True
     full = ndimage.binary_dilation(full, np.ones((3, 3, 3), bool))
@@ -45,35 +48,27 @@ def voxel_filter(mirrored: Array, visible: Array, voxel: float = VOXEL) -> Array
     return keep
 
 
-def visible_filter(points: Array, camera: Camera, matte: Array, depth: Array, slack: float = 0.3) -> Array:
+def visible_filter(points: Array, camera: Camera, matte: Array, depth: Array) -> Array:
     """[M] bool: the head-space points [M, 3] that the photo does not contradict.
 
     Seen from its camera they must fall inside the matte [H, W] and lie behind the visible surface, whose
-    camera z is depth [H, W], by `slack` cm; H and W are the camera's.
+    camera z is depth [H, W], by SLACK cm; H and W are the camera's.
     """
     pixels = np.floor(project(points, camera)).astype(np.int64)  # [M, 2]
     z = points @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
     size = np.array([camera.width, camera.height])
     in_view = ((pixels >= 0) & (pixels < size)).all(1) & (z > 0)
     columns, rows = np.where(in_view[:, None], pixels, 0).T
-    return in_view & (matte[rows, columns] > 0.5) & (z > depth[rows, columns] + slack)
+    return in_view & (matte[rows, columns] > 0.5) & (z > depth[rows, columns] + SLACK)
 
 
-def head_shell(
-    head: Array,
-    person: Array,
-    depth: Array,
-    camera: Camera,
-    known: Array,
-    spacing: float = 0.25,
-    reach: float = SHELL_REACH,
-) -> Shell:
+def head_shell(head: Array, person: Array, depth: Array, camera: Camera, known: Array) -> Shell:
     """Closes a head behind its outline, so that a turn shows no hole at the sides.
 
     head [H, W] bool is hair and skin above the chin, person [H, W] bool everything in front of the background,
     depth [H, W] the visible surface's camera z in cm (H and W are the camera's). From every pixel where the
     head meets the background an ellipse runs backwards and inwards, as wide as the head and BACK_OF_HEAD
-    times as deep, `reach` degrees of the way, a point every `spacing` cm. Points nearer than that to a known
+    times as deep, SHELL_REACH degrees of the way, a point every SPACING cm. Points nearer than that to a known
     one [K, 3] (visible or mirrored, head space) are left out.
     """
     rows, columns = _outline(head, person)
@@ -87,8 +82,8 @@ def head_shell(
     arm = rim - middle  # [R, 2]
     radius = np.maximum(np.linalg.norm(arm, axis=1), 1e-3)
     back = BACK_OF_HEAD * np.ptp(rim[:, 0]) / 2
-    steps = max(2, int(np.radians(reach) * max(back, radius.max()) / spacing))
-    angle = np.radians(reach) * np.arange(1, steps + 1) / steps  # [S]
+    steps = max(2, int(np.radians(SHELL_REACH) * max(back, radius.max()) / SPACING))
+    angle = np.radians(SHELL_REACH) * np.arange(1, steps + 1) / steps  # [S]
     inwards, backwards = np.cos(angle), np.sin(angle)
     xy = middle + arm[:, None] * inwards[:, None]  # [R, S, 2]
     z = calm[:, None] + back * backwards  # [R, S]
@@ -99,9 +94,9 @@ def head_shell(
     points = (np.concatenate([xy, z[..., None]], -1).reshape(-1, 3) - shift) @ rotation
     normals = facing.reshape(-1, 3) @ rotation
     source = np.repeat(np.stack([rows, columns], 1), steps, axis=0)
-    keep = _thinned(points, spacing)
+    keep = _thinned(points)
     if len(known):
-        keep &= cKDTree(known).query(points, distance_upper_bound=spacing)[0] >= spacing
+        keep &= cKDTree(known).query(points, distance_upper_bound=SPACING)[0] >= SPACING
     normals = normals[keep] / np.linalg.norm(normals[keep], axis=1, keepdims=True)
     return Shell(points[keep].astype(np.float32), normals.astype(np.float32), source[keep])
 
@@ -122,17 +117,17 @@ def _outline(head: Array, person: Array) -> tuple[Array, Array]:
     return rows, columns
 
 
-def _along_outline(depth: Array, rows: Array, columns: Array, width: float = 3.0) -> Array:
+def _along_outline(depth: Array, rows: Array, columns: Array) -> Array:
     """Depth of the outline's pixels, averaged with their neighbours on it: it is least certain there."""
     weight, value = np.zeros(depth.shape), np.zeros(depth.shape)
     weight[rows, columns], value[rows, columns] = 1, depth[rows, columns]
-    smooth = ndimage.gaussian_filter(value, width) / np.maximum(ndimage.gaussian_filter(weight, width), 1e-9)
+    smooth = ndimage.gaussian_filter(value, CALM) / np.maximum(ndimage.gaussian_filter(weight, CALM), 1e-9)
     return smooth[rows, columns]
 
 
-def _thinned(points: Array, spacing: float) -> Array:
-    """[N] bool: the first point of every cell of `spacing` cm."""
-    cells = np.floor(points / spacing).astype(np.int64)
+def _thinned(points: Array) -> Array:
+    """[N] bool: the first point of every cell of SPACING cm."""
+    cells = np.floor(points / SPACING).astype(np.int64)
     _, first = np.unique(cells, axis=0, return_index=True)
     keep = np.zeros(len(points), bool)
     keep[first] = True

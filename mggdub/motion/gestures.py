@@ -32,25 +32,11 @@ GAZE_MOST = 1.0  # of a unit, softly
 # squares over people who look into a camera.
 HOLD_UP, HOLD_ASIDE = 0.025, 0.025
 FIXED = 0.3  # of people's glances that are left to eyes that stay on the camera
-
-
-@dataclass(frozen=True)
-class BlinkStyle:
-    """Seconds, unless said otherwise."""
-
-    first: float = 0.35  # none is closed before
-    shortest_interval: float = 0.3
-    patience: float = 0.96  # quantile of people's intervals, after which a blink is added
-    most: tuple[float, float] = (6.0, 1.7)  # in so many s come as many as usual and so many more, not one beyond
-    snap: float = 0.6  # an added blink goes to the quickest motion of the head or to a phrase's end that near
-    usual: tuple[float, float] = (0.08, 0.2)  # from half to half, of those that are added
-
-    def earliest(self, blinks: Sequence[tuple[float, float]], rate: float) -> float:
-        """When the next may come, after these [(s, which), ...] of a person who blinks so often a minute."""
-        over, more = self.most
-        fit = int(rate * over / 60 + more)
-        crowded = blinks[-fit][0] + over if len(blinks) >= fit else -np.inf
-        return max(blinks[-1][0] + self.shortest_interval, crowded)
+FIRST_BLINK, SHORTEST_INTERVAL = 0.35, 0.3  # s: none is closed before; none follows another sooner
+PATIENCE = 0.96  # quantile of people's intervals, after which a blink is added
+CROWDED, MORE = 6.0, 1.7  # in so many s come as many as usual and so many more, not one beyond
+SNAP = 0.6  # s: an added blink goes to the quickest motion of the head or to a phrase's end that near
+USUAL_BLINK = (0.08, 0.2)  # s from half to half, of those that are added
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,34 +113,38 @@ def _looks(up: Array, aside: Array) -> Array:
     return np.stack([next(v for key, v in signs.items() if name.startswith(key)) / 2 for name in names], 1)
 
 
-def fill_blinks(
-    bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, person: Manner, style: BlinkStyle | None = None
-) -> Array:
+def fill_blinks(bank: MotionBank, body: BodyMotion, prosody: Prosody, seed: int, person: Manner) -> Array:
     """Blinks [B, 2] (s when closed, which of the bank's): those of the pieces but for bursts, more where few are."""
-    style = style or BlinkStyle()
-    usual = np.flatnonzero((bank.blinks[:, 1] >= style.usual[0]) & (bank.blinks[:, 1] <= style.usual[1]))
+    usual = np.flatnonzero((bank.blinks[:, 1] >= USUAL_BLINK[0]) & (bank.blinks[:, 1] <= USUAL_BLINK[1]))
     rng = np.random.default_rng([seed, 1])
     seconds, blinks, last = len(prosody) / VOICE_RATE, [(-np.inf, 0.0)], 0.0
     slower = max(1.0, BLINKS / person.blinks)
-    patience = float(np.quantile(bank.intervals, style.patience)) * slower
+    patience = float(np.quantile(bank.intervals, PATIENCE)) * slower
     for moment, which in [*body.blinks, (seconds + patience / 2, 0.0)]:
         while len(usual) and moment - last > patience:
-            wait = max(slower * float(np.quantile(bank.intervals, rng.random())), style.shortest_interval)
-            added = _fitting(body, prosody, last + min(wait, patience), style)
-            added = max(added, style.earliest(blinks, person.blinks), last + style.shortest_interval)
-            if moment - added < style.shortest_interval:
+            wait = max(slower * float(np.quantile(bank.intervals, rng.random())), SHORTEST_INTERVAL)
+            added = _fitting(body, prosody, last + min(wait, patience))
+            added = max(added, _earliest(blinks, person.blinks), last + SHORTEST_INTERVAL)
+            if moment - added < SHORTEST_INTERVAL:
                 break
             blinks.append((added, float(usual[int(rng.integers(len(usual)))])))
             last = added
-        if max(style.first, style.earliest(blinks, person.blinks)) < moment < seconds:
+        if max(FIRST_BLINK, _earliest(blinks, person.blinks)) < moment < seconds:
             last = float(moment) + rng.uniform(-0.5, 0.5) / VOICE_RATE  # between the pictures that showed it
             blinks.append((last, float(which)))
     return np.array([blink for blink in blinks if 0 <= blink[0] < seconds]).reshape(-1, 2)
 
 
-def _fitting(body: BodyMotion, prosody: Prosody, moment: float, style: BlinkStyle) -> float:
+def _earliest(blinks: Sequence[tuple[float, float]], rate: float) -> float:
+    """When the next may come, after these [(s, which), ...] of a person who blinks so often a minute."""
+    fit = int(rate * CROWDED / 60 + MORE)
+    crowded = blinks[-fit][0] + CROWDED if len(blinks) >= fit else -np.inf
+    return max(blinks[-1][0] + SHORTEST_INTERVAL, crowded)
+
+
+def _fitting(body: BodyMotion, prosody: Prosody, moment: float) -> float:
     """A moment near this one at which people blink: while the head moves quickly, or as a phrase ends."""
-    first, last = (int(max(0.0, moment + d) * VOICE_RATE) for d in (-style.snap, style.snap))
+    first, last = (int(max(0.0, moment + d) * VOICE_RATE) for d in (-SNAP, SNAP))
     last = min(last, len(prosody) - 1)
     if last - first < 2:
         return moment

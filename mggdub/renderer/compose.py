@@ -15,6 +15,7 @@ import numpy as np
 from numba import prange
 
 from mggdub.compiled import compiled
+from mggdub.geometry.sampling import between
 from mggdub.renderer.blocks import LEAST, PAD, behind_block, over_block
 from mggdub.renderer.lanes import LANES
 from mggdub.types import VIDEO_LUMA
@@ -233,9 +234,8 @@ def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: i
             before = min(np.int64(u), max(columns - 2, 0))
             after, s = min(before + 1, columns - 1), f4(u - before)
             for c in range(7):
-                high = colors[above, before, c] + (colors[above, after, c] - colors[above, before, c]) * s
-                deep = colors[below, before, c] + (colors[below, after, c] - colors[below, before, c]) * s
-                found[c] = high + (deep - high) * t
+                high, deep = colors[above], colors[below]
+                found[c] = between(high[before, c], high[after, c], deep[before, c], deep[after, c], s, t)
             left_over = f4(1) / max(f4(1) - share, f4(LIPS_LEAST))
             covers = min(max((share - f4(0.5)) * f4(steep) + f4(0.5), f4(0)), f4(1)) * found[3]
             for c in range(3):

@@ -23,7 +23,7 @@ _SPACES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor],
 }
 
 
-class _Adam:
+class Adam:
     """Kingma and Ba 2015, as torch.optim has it, whose first step imports torch's compiler: 1.7 s of every command."""
 
     def __init__(self, parameters: list[tuple[Tensor, float]], betas: tuple[float, float]) -> None:
@@ -69,7 +69,7 @@ def fit_photo(
     floor = torch.log(gaussians.scales * min_scale)
     reach = torch.ones(len(gaussians), 1) if leeway is None else leeway
     darkest, brightest = (gaussians.colors - reach).clamp_min(0), (gaussians.colors + reach).clamp_max(1)
-    adam = _Adam([(parameters[name], _SPACES[name][2]) for name in fields], (0.8, 0.95))
+    adam = Adam([(parameters[name], _SPACES[name][2]) for name in fields], (0.8, 0.95))
 
     def current() -> Gaussians:
         return replace(gaussians, **{name: _SPACES[name][1](parameters[name]) for name in fields})
@@ -86,20 +86,3 @@ def fit_photo(
                 parameters["colors"].clamp_(darkest, brightest)
     with torch.no_grad():
         return current()
-
-
-def fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate: Array, passes: int = 12) -> Tensor:
-    """[N, 3]: what to add to the colours of one head in several states, so that they come nearest to `targets`.
-
-    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. One state makes one step.
-    """
-    change = torch.zeros_like(heads[0].colors, requires_grad=True)
-    adam, steps = _Adam([(change, 0.02)], (0.9, 0.95)), passes * len(heads)
-    behind = as_tensor(plate)
-    for step in range(steps):
-        head, goal = heads[step % len(heads)], as_tensor(targets[step % len(heads)])
-        drawn = rasterize(replace(head, colors=(head.colors + change).clamp(0, 1)), camera)
-        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
-        ((picture - goal).square() * drawn.alphas.detach()[..., None]).sum().backward()
-        adam.step(1 - 0.95 * step / steps)
-    return change.detach()

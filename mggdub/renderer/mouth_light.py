@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from mggdub.compiled import compiled
+from mggdub.geometry.sampling import between
 
 BLUR, REACH = 2.0, 5  # px of a drawing: standard deviation of its light's blur, and how far it goes
 DARKEST, MOUTH_LIGHT = 0.003, (0.4, 2.5)  # of 0..1, added to what is compared; the least and the largest factor
@@ -75,6 +76,5 @@ def relight(colors, small, light, cells, corner, ratio, out):
 @compiled(boundscheck=False, fastmath=True, forceinline=True)
 def _between(picture, above, below, before, after, t, s, c):
     """A channel of a picture between two rows, t of the way down, and two columns, s of the way to the right."""
-    high = picture[above, before, c] + (picture[above, after, c] - picture[above, before, c]) * s
-    deep = picture[below, before, c] + (picture[below, after, c] - picture[below, before, c]) * s
-    return high + (deep - high) * t
+    high, deep = picture[above], picture[below]
+    return between(high[before, c], high[after, c], deep[before, c], deep[after, c], s, t)

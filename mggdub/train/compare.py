@@ -28,6 +28,7 @@ import numba
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from mggdub.animation import animate
 from mggdub.animation.compositor import Compositor
@@ -48,9 +49,10 @@ from mggdub.motion.driving import read_drive
 from mggdub.motion.track import resample
 from mggdub.networks.head import HeadNet
 from mggdub.options import RenderOptions
-from mggdub.renderer.fit import fit_clip
+from mggdub.renderer.fit import Adam
+from mggdub.renderer.rasterize import rasterize
 from mggdub.train.common import interval
-from mggdub.types import Array, ExpressionTrack, Photo, Waveform
+from mggdub.types import Array, Camera, ExpressionTrack, Gaussians, Photo, Waveform, as_tensor
 from mggdub.version import __version__
 from mggdub.weights import cards
 
@@ -66,6 +68,7 @@ COMPARED = (
     *("lip_r", "sync_d_mgg", "sync_c_mgg", "m_lmd", "f_lmd", "psnr_head", "psnr_black", "ssim", "lpips_alex"),
     *("csim_dlib", "csim_dlib_true", "mouth_sharpness"),
 )
+PASSES = 12  # over all states, of fitting a ceiling's colours
 MOMENTS, TILE = 4, 160
 PICTURES = 16  # frames of a clip in which pictures are compared
 SEED = 0
@@ -119,6 +122,23 @@ def evaluate_clip(
     return {"rows": rows, "curves": {k: np.nan_to_num(v).round(5).tolist() for k, v in curves.items()}}
 
 
+def _fit_clip(heads: list[Gaussians], camera: Camera, targets: list[Array], plate: Array) -> Tensor:
+    """[N, 3]: what to add to the colours of one head in several states, so that they come nearest to `targets`.
+
+    targets [H, W, 3] float32 0..1, one a state, over `plate` [H, W, 3]. One state makes one step.
+    """
+    change = torch.zeros_like(heads[0].colors, requires_grad=True)
+    adam, steps = Adam([(change, 0.02)], (0.9, 0.95)), PASSES * len(heads)
+    behind = as_tensor(plate)
+    for step in range(steps):
+        head, goal = heads[step % len(heads)], as_tensor(targets[step % len(heads)])
+        drawn = rasterize(replace(head, colors=(head.colors + change).clamp(0, 1)), camera)
+        picture = drawn.colors + (1 - drawn.alphas[..., None]) * behind
+        ((picture - goal).square() * drawn.alphas.detach()[..., None]).sum().backward()
+        adam.step(1 - 0.95 * step / steps)
+    return change.detach()
+
+
 def _ceiling(avatar: HeadAvatar, models: Models, drive: ExpressionTrack, clip: Path, pictures: int) -> Iterator[Array]:
     """The driven head with the colours that come nearest to the clip: what moving the photo's points could reach."""
     chosen = evenly(min(pictures, len(drive)), len(drive))
@@ -131,7 +151,7 @@ def _ceiling(avatar: HeadAvatar, models: Models, drive: ExpressionTrack, clip: P
         if k in chosen
     ]
     plate = resize(avatar.plate, size).astype(np.float32) / 255
-    change = fit_clip(states[: len(truths)], avatar.camera, truths, plate)
+    change = _fit_clip(states[: len(truths)], avatar.camera, truths, plate)
     compositor = Compositor.of(avatar)
     for head, body in zip(animate.posed_gaussians(avatar, models, drive, True), drive.torso, strict=True):
         fitted = replace(head, colors=(head.colors + change).clamp(0, 1))

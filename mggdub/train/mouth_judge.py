@@ -21,7 +21,8 @@ from mggdub.animation.animate import animate
 from mggdub.animation.lower_face import below_eyes
 from mggdub.avatar.build import build_avatar
 from mggdub.evaluation import perceptual
-from mggdub.face.mesh import INNER_LIPS, LIP_LANDMARKS, inside
+from mggdub.evaluation.pictures import mouth_box
+from mggdub.face.mesh import INNER_LIPS, inside_mask
 from mggdub.geometry.camera import OUTER_EYES
 from mggdub.media.video import probe, read_video
 from mggdub.metrics import pixels
@@ -36,7 +37,6 @@ from mggdub.types import Array, ExpressionTrack, Face, Photo
 PAIRS = 10  # of neighbouring frames that are drawn of a clip
 OPEN = 0.03  # of the outer-eye distance, between the inner lips
 FEWEST = 60  # px inside the inner lips that are judged
-MARGIN = 0.15  # of the lips' width, around their box
 BOX, HALF = 160, 0.55  # px of a mouth's square; half its side in eye distances
 METRICS = ("sharpness", "inner_sharpness", "spread", "level", "change", "lpips", "csim")
 
@@ -87,17 +87,12 @@ def cut_square(frame: Array, landmarks: Array) -> Array:
 
 def inner_mask(landmarks: Array, shape: tuple[int, ...]) -> Array:
     """[H, W] bool: inside the inner lips, one pixel in."""
-    at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., ::-1].reshape(-1, 2) + 0.5
-    within = inside(at, landmarks[list(INNER_LIPS), :2]).reshape(shape[:2])
-    return np.asarray(ndimage.binary_erosion(within))
+    return np.asarray(ndimage.binary_erosion(inside_mask(landmarks[list(INNER_LIPS), :2], shape)))
 
 
 def mouth_numbers(frame: Array, landmarks: Array) -> dict[str, float]:
     """Sharpness of the lips' box, and sharpness, spread and level of luma inside them, 0..255."""
-    lips = landmarks[list(LIP_LANDMARKS), :2]
-    margin = MARGIN * np.ptp(lips[:, 0])
-    left, top = np.maximum(lips.min(0) - margin, 0).astype(int)
-    right, bottom = (lips.max(0) + margin).astype(int)
+    left, top, right, bottom = mouth_box(landmarks)
     part = frame[top:bottom, left:right]
     mask = inner_mask(landmarks[:, :2] - [left, top], part.shape)
     luma = pixels.grey(part)

@@ -75,7 +75,7 @@ def test_smooth_skin_has_its_crease_where_most_have() -> None:
 
 @pytest.mark.parametrize("side", ["Left", "Right"])
 def test_the_photos_strip_travels_with_the_margin_and_skin_unrolls_behind(side: str) -> None:
-    lid = upper_lid(head(), SURFACE, side)
+    lid = upper_lid(head(), SURFACE, side)[0]
     lashes, _ = UPPER_LIDS[side]
     down = np.zeros((478, 3))
     down[list(lashes), 1] = 1
@@ -95,7 +95,7 @@ def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> 
     rows, columns = np.mgrid[:CROP_SIZE, :CROP_SIZE]
     image = np.stack([rows, columns, rows * 0 + 128], -1) / CROP_SIZE
     photo = head(image)
-    lid = upper_lid(photo, SURFACE, "Left")
+    lid = upper_lid(photo, SURFACE, "Left")[0]
     strip = slice((FRINGE + 5) * COLUMNS, (FRINGE + 9) * COLUMNS)  # between the lash line and what becomes skin
     at = project(lid.means[strip] + [0, 0, LID_FORWARD], photo.camera)
     assert lid.colors[strip, :2] == pytest.approx(at[:, ::-1] / CROP_SIZE, abs=0.015)
@@ -134,14 +134,14 @@ def test_what_is_upright_below_the_eye_is_no_streak_on_the_lid() -> None:
     image = np.tile(SKIN, (CROP_SIZE, CROP_SIZE, 1))
     under = head().landmarks[230, :2].astype(int)  # below the middle
     image[under[1] - 15 : under[1] + 30, under[0] : under[0] + 2] *= 0.7
-    rows = upper_lid(head(image), SURFACE, "Right").colors.reshape(-1, COLUMNS, 3)
+    rows = upper_lid(head(image), SURFACE, "Right")[0].colors.reshape(-1, COLUMNS, 3)
     skin = rows[FRINGE + STRIP + 4 : -CREST, 12:-12].mean(-1)
     assert np.abs(np.diff(skin, axis=1)).max() < 0.012
 
 
 def middle_of(image: Array) -> Array:
     """[R, 3]: the colours of a lid's middle, from the lashes up."""
-    return upper_lid(head(image), SURFACE, "Right").colors.reshape(-1, COLUMNS, 3)[:, COLUMNS // 2]
+    return upper_lid(head(image), SURFACE, "Right")[0].colors.reshape(-1, COLUMNS, 3)[:, COLUMNS // 2]
 
 
 def test_hidden_skin_has_the_light_of_the_skin_around_the_eye() -> None:
@@ -188,7 +188,7 @@ def photo_with(darkness: float) -> Array:
 
 
 def test_a_closed_lid_covers_the_fold_but_no_brow_and_no_glasses() -> None:
-    even, fold, brow = (upper_lid(head(photo_with(dark)), SURFACE, "Right") for dark in (1, 0.8, 0.2))
+    even, fold, brow = (upper_lid(head(photo_with(dark)), SURFACE, "Right")[0] for dark in (1, 0.8, 0.2))
     middle = [lid.opacity.reshape(-1, COLUMNS)[-CREST:, COLUMNS // 2] for lid in (even, fold, brow)]
     assert middle[1] == pytest.approx(middle[0], abs=0.02)
     assert ((middle[0] > 0.02) & (middle[2] == 0)).sum() >= 3
@@ -215,7 +215,7 @@ def test_eyes_that_are_half_shut_keep_their_fold() -> None:
         lower = [low for _, low in LIDS[0]]
         marks = photo.landmarks.copy()
         marks[lashes[1:-1], 1] = marks[lower[::-1], 1] - opening / cm_per_px(photo.camera)
-        solid = upper_lid(replace(photo, landmarks=marks), SURFACE, "Left").opacity.reshape(-1, COLUMNS)
+        solid = upper_lid(replace(photo, landmarks=marks), SURFACE, "Left")[0].opacity.reshape(-1, COLUMNS)
         return float(solid[-CREST:, COLUMNS // 2].max())
 
     assert covers(0.3) == 0 < covers(0.7) < covers(1.0)
@@ -237,7 +237,7 @@ def test_veils_over_each_other_cover_what_was_asked() -> None:
 
 
 def test_corners_of_the_eye_are_not_darkened() -> None:
-    colors = upper_lid(head(), SURFACE, "Left").colors.reshape(-1, COLUMNS, 3)[FRINGE:]
+    colors = upper_lid(head(), SURFACE, "Left")[0].colors.reshape(-1, COLUMNS, 3)[FRINGE:]
     assert (colors > 0.7 * SKIN).all()
 
 

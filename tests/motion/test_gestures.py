@@ -13,7 +13,6 @@ from scipy.interpolate import CubicSpline
 from mggdub.motion import body, gestures, lids, selection
 from mggdub.motion.gestures import (
     LOOKS,
-    BlinkStyle,
     conjugate,
     fill_blinks,
     held_looks,
@@ -176,15 +175,14 @@ def test_blinks_of_the_pieces_stay_and_long_waits_are_filled(bank: MotionBank) -
     prosody = said(60)
     found = body.body_motion(bank, prosody, 0)
     blinks = fill_blinks(bank, found, prosody, 0, Manner())
-    style = BlinkStyle()
     assert (np.abs(found.blinks[1:-1, :1] - blinks[:, 0]).min(1) < 0.021).mean() > 0.8
     silent = body.BodyMotion(found.pose, found.units, np.zeros((0, 2)), found.pieces)
     alone = fill_blinks(bank, silent, prosody, 0, Manner())
     waits = np.diff(alone[:, 0])
     assert 10 < len(alone) < 40
-    assert waits.min() >= style.shortest_interval - 1e-6
-    assert waits.max() < np.quantile(bank.intervals, style.patience) + 2 * style.snap
-    assert alone[0, 0] > style.first
+    assert waits.min() >= gestures.SHORTEST_INTERVAL - 1e-6
+    assert waits.max() < np.quantile(bank.intervals, gestures.PATIENCE) + 2 * gestures.SNAP
+    assert alone[0, 0] > gestures.FIRST_BLINK
 
 
 def test_a_burst_of_blinks_in_a_piece_is_thinned_out_and_double_blinks_stay(bank: MotionBank) -> None:

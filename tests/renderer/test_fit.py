@@ -65,7 +65,7 @@ def test_only_the_named_fields_move() -> None:
 def test_steps_are_those_of_torchs_adam() -> None:
     start = torch.randn(50, generator=torch.Generator().manual_seed(0))
     ours, theirs = (start.clone().requires_grad_() for _ in range(2))
-    adam, other = fit._Adam([(ours, 0.03)], (0.8, 0.95)), torch.optim.Adam([theirs], lr=0.03, betas=(0.8, 0.95))
+    adam, other = fit.Adam([(ours, 0.03)], (0.8, 0.95)), torch.optim.Adam([theirs], lr=0.03, betas=(0.8, 0.95))
     for step in range(20):
         share = 1 - 0.8 * step / 20
         other.param_groups[0]["lr"] = 0.03 * share
