@@ -48,7 +48,7 @@ __all__ = [
     "write_avatar",
     "write_video",
 ]
-Given = TypeVar("Given")
+Kind = TypeVar("Kind")
 AnyPath = str | PathLike[str]
 Rate = str | float | Fraction  # frames per second: 25, 29.97, "30000/1001"
 
@@ -105,7 +105,7 @@ def build_avatar(photo: AnyPath | Photo | Array, models: Models, **options: Any)
         (128, 128, 3)
     """
     chosen = _options(options)
-    models, picture = _given("models", models, Models), _picture(photo)
+    models, picture = _of_kind("models", models, Models), _picture(photo)
     if chosen.background_color and picture.alpha is None:
         raise UsageError("The photo has no transparent background to fill; leave out background.")
     inpainting.prepare(chosen.inpainter, silent)
@@ -132,7 +132,7 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
         ((6, 8), (6, 3))
     """
     sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech))
-    return speaking.make_track(sound, _given("models", models, Models), _options({**options, "fps": fps}))
+    return speaking.speech_track(sound, _of_kind("models", models, Models), _options({**options, "fps": fps}))[0]
 
 
 def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
@@ -143,7 +143,7 @@ def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
         >>> len(mggdub.video_track("render.mp4", models))
         6
     """
-    return track_video(_path("video", video), _given("models", models, Models)).track
+    return track_video(_path("video", video), _of_kind("models", models, Models)).track
 
 
 def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
@@ -155,7 +155,7 @@ def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
     [0.0, 4.0]
     """
     played = track_file.read_track(_path("path", path))
-    return play_file(played, _given("models", models, Models).expression).track
+    return play_file(played, _of_kind("models", models, Models).expression).track
 
 
 def animate(
@@ -171,9 +171,9 @@ def animate(
         (6, (128, 128, 3), dtype('uint8'))
     """
     device = choose_device(device)
-    _given("avatar", avatar, HeadAvatar)
-    _given("models", models, Models)
-    values = (getattr(_given("track", track, ExpressionTrack), field.name) for field in fields(ExpressionTrack))
+    _of_kind("avatar", avatar, HeadAvatar)
+    _of_kind("models", models, Models)
+    values = (getattr(_of_kind("track", track, ExpressionTrack), field.name) for field in fields(ExpressionTrack))
     if not all(np.isfinite(array).all() for array in values):
         raise UsageError("The track holds numbers that are not finite; a missing value is 0.")
     return animation.animate(avatar, models, track, device, relative)
@@ -239,7 +239,7 @@ def _path(name: str, given: Any) -> Path:
     return Path(given)
 
 
-def _given(name: str, value: Given, kind: type[Given]) -> Given:
+def _of_kind(name: str, value: Kind, kind: type[Kind]) -> Kind:
     """Raises TypeError for a value of another kind, such as arguments in another order."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is a {type(value).__name__}, expected {kind.__name__}")
@@ -247,7 +247,7 @@ def _given(name: str, value: Given, kind: type[Given]) -> Given:
 
 
 def _loaded(models: Models | None) -> Models | None:
-    return None if models is None else _given("models", models, Models)
+    return None if models is None else _of_kind("models", models, Models)
 
 
 def _picture(given: AnyPath | Photo | Array) -> Photo:

@@ -85,7 +85,7 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
         return {"kind": "speech", "file": str(path)} | asdict(hear(path))
     photo, finder = read_image(path), FaceFinder()
     faces, net = finder.find(photo.pixels), load_geometry()
-    findings = [look(photo, face, index, finder, net) for index, face in enumerate(faces)]
+    findings = [inspect_face(photo, face, index, finder, net) for index, face in enumerate(faces)]
     if drawing:
         with appearing_whole(drawing, force) as partial:
             write_image(partial, draw(photo, faces, findings))
@@ -103,7 +103,7 @@ def inspect_file(path: Path, drawing: Path | None = None, force: bool = False) -
     }
 
 
-def look(photo: Photo, face: Face, index: int, finder: FaceFinder, net: GeometryNet) -> FaceFinding:
+def inspect_face(photo: Photo, face: Face, index: int, finder: FaceFinder, net: GeometryNet) -> FaceFinding:
     """What is measured of one face."""
     head = portrait(photo, face, finder)
     measures = measure_face(head, estimate_geometry(net, head))

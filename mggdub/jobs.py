@@ -32,7 +32,7 @@ from mggdub.models import BUILDING, DRAWING, HEARING, PLAYING, WATCHING, Models,
 from mggdub.motion.driving import read_drive, track_video
 from mggdub.motion.limits import held_back
 from mggdub.motion.prosody import ears_open
-from mggdub.motion.speech import heard_track
+from mggdub.motion.speech import speech_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
 from mggdub.motion.track_file import TrackFile, read_track, write_track
 from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
@@ -166,7 +166,7 @@ def _perform(
         limited = held_back(driver.track) if options.liveliness else 0
         return replace(driver, track=apply_options(resample(driver, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"
-    track, prosody = heard_track(sound, models, options)
+    track, prosody = speech_track(sound, models, options)
     return Performance(track, sound.duration, heard=prosody.summary())
 
 

@@ -104,7 +104,7 @@ def test_late_sound_is_noticed(models: Any, speech_wav: Path, monkeypatch: pytes
     from mggdub.options import RenderOptions
 
     sound = read_audio(speech_wav)
-    track = speech.make_track(sound, models, RenderOptions())
+    track = speech.speech_track(sound, models, RenderOptions())[0]
     monkeypatch.setattr(checks, "ends", lambda _: (len(track), 1.0, 1.0))
     seen = FrameStats((slice(0), slice(0)), 1.0, 1.0, np.zeros((2, 2)), frozenset())
     late = Waveform(np.concatenate([np.zeros(16000 // 4, np.float32), sound.samples]), 16000)

@@ -16,7 +16,7 @@ from mggdub import errors
 from mggdub.avatar import appearance, build
 from mggdub.avatar.values import HeadAvatar
 from mggdub.cli import main
-from mggdub.inspection import FaceFinding, as_text, hear, inspect_file, look
+from mggdub.inspection import FaceFinding, as_text, hear, inspect_face, inspect_file
 from mggdub.media import process
 from mggdub.media.image import read_image
 from mggdub.models import Models
@@ -31,7 +31,7 @@ def head(head_png: Path) -> Image.Image:
 
 def seen(models: Models, picture: Image.Image) -> FaceFinding:
     photo = Photo(np.array(picture))
-    return look(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
+    return inspect_face(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
 
 
 def test_a_good_photo(models: Models, head: Image.Image) -> None:

@@ -103,7 +103,7 @@ def test_two_people_stay_two_people(models: Models, avatar: HeadAvatar, head_png
 
 def test_silence_keeps_the_mouth_shut(models: Models, avatar: HeadAvatar) -> None:
     silence = Waveform(np.zeros(16000, np.float32), 16000)
-    track = speech.make_track(silence, models, replace(SMALL, pose="still", blink="none"))
+    track = speech.speech_track(silence, models, replace(SMALL, pose="still", blink="none"))[0]
     assert not track.lip_modes.any() and not track.rotation.any()
     late = frames_of(avatar, models, track)[10:]
     assert all(np.array_equal(frame, late[0]) for frame in late)

@@ -9,13 +9,13 @@ import numpy as np
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression
 from mggdub.face.expression import ExpressionBasis
-from mggdub.geometry import sampling
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion.gestures import LOOKS, conjugate, held_looks
 from mggdub.networks.motion import POSE
-from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack
 
+UNITS = len(DRIVING_UNITS)  # the first drivers; the others are lip modes
 # How far a first frame's units and lip modes (in standard deviations of speech) may be from those of the whole track,
 # and from the photo's, before it is an expression that the photo cannot be taken to have.
 FAR_UNIT, FAR_MODE = 0.7, 3.0
@@ -36,9 +36,8 @@ def retarget(basis: ExpressionBasis, photo: Array, track: ExpressionTrack) -> Ar
     eyes that close and lips that meet in the track do so on the photo; the mouth's opening eases from the photo's to
     the track's.
     """
-    count = len(DRIVING_UNITS)
     drivers = track.drivers
-    far = np.concatenate([np.full(count, FAR_UNIT), FAR_MODE * basis.mode_std])
+    far = np.concatenate([np.full(UNITS, FAR_UNIT), FAR_MODE * basis.mode_std])
     usual = np.median(drivers, 0)
     rest = np.clip(drivers[0], np.minimum(usual - far, photo), np.maximum(usual + far, photo)).astype(np.float32)
     moved = photo + (drivers - rest)
@@ -49,11 +48,11 @@ def retarget(basis: ExpressionBasis, photo: Array, track: ExpressionTrack) -> Ar
         left = (1 - photo[blink]) / max(1 - lid, NEAR_LID)  # of the way to shut, against the driver's
         away = drivers[:, blink] - lid
         moved[:, blink] = photo[blink] + away * np.where(away > 0, left, 1)
-    moved[:, :count] = np.clip(moved[:, :count], np.minimum(photo[:count], LOWEST_UNIT), np.maximum(photo[:count], 1))
+    moved[:, :UNITS] = np.clip(moved[:, :UNITS], np.minimum(photo[:UNITS], LOWEST_UNIT), np.maximum(photo[:UNITS], 1))
     start = smoothstep((track.times - track.times[0]) / EASE)
-    before = expression.lip_gap(basis, photo[count:])
-    gap = before + (expression.lip_gap(basis, drivers[:, count:]) - before) * start
-    moved[:, count:] = expression.with_gap(basis, moved[:, count:], gap)
+    before = expression.lip_gap(basis, photo[UNITS:])
+    gap = before + (expression.lip_gap(basis, drivers[:, UNITS:]) - before) * start
+    moved[:, UNITS:] = expression.with_gap(basis, moved[:, UNITS:], gap)
     return moved.astype(np.float32)
 
 
@@ -64,11 +63,10 @@ def ease_from_photo(avatar: HeadAvatar, track: ExpressionTrack) -> Array:
     single photo tells little of how a person's eyes rest; but eyes that it caught half closed open.
     """
     drivers = track.drivers.copy()
-    units = DRIVERS - LIP_MODES
-    start = sampling.smoothstep((track.times - track.times[:1]) / EASE)[:, None]
-    photo = avatar.photo_drivers + start * (awake(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
-    drivers[:, :units] = on_top(photo[:, :units], drivers[:, :units])
-    drivers[:, units:] = photo[:, units:] + (drivers[:, units:] - photo[:, units:]) * start
+    start = smoothstep((track.times - track.times[:1]) / EASE)[:, None]
+    photo = avatar.photo_drivers + start * (with_eyes_open(avatar.photo_drivers) - avatar.photo_drivers)  # [T, 32]
+    drivers[:, :UNITS] = on_top(photo[:, :UNITS], drivers[:, :UNITS])
+    drivers[:, UNITS:] = photo[:, UNITS:] + (drivers[:, UNITS:] - photo[:, UNITS:]) * start
     return drivers.astype(np.float32)
 
 
@@ -78,20 +76,18 @@ def open_past_edges(basis: ExpressionBasis, photo: Array, drivers: Array, px: fl
     A lip's splats reach beyond its edge, by about one of a drawing's pixels, which are `px` cm: a mouth opens so much
     farther, but not where it is as open as the photo's own, of state [32], whose edges are the photo's.
     """
-    units = DRIVERS - LIP_MODES
-    gap, own = expression.lip_gap(basis, drivers[:, units:]), float(expression.lip_gap(basis, photo[units:]))
+    gap, own = expression.lip_gap(basis, drivers[:, UNITS:]), float(expression.lip_gap(basis, photo[UNITS:]))
     elsewhere = 1 - np.exp(-(((gap - own) / OWN_GAP) ** 2))
     wider = gap + EDGES * min(px, COARSEST) * smoothstep(gap / OPEN) * elsewhere
-    return np.concatenate([drivers[:, :units], expression.with_gap(basis, drivers[:, units:], wider)], 1).astype(
-        np.float32
-    )
+    modes = expression.with_gap(basis, drivers[:, UNITS:], wider)
+    return np.concatenate([drivers[:, :UNITS], modes], 1).astype(np.float32)
 
 
-def awake(photo: Array) -> Array:
+def with_eyes_open(photo: Array) -> Array:
     """[32]: a photo's state [32] with eyes open that were about to close; their gaze, which is low, goes level."""
     state = photo.copy()
     closed = photo[list(expression.BLINKS)].mean()
-    asleep = sampling.smoothstep((closed - DROWSY[0]) / (DROWSY[1] - DROWSY[0]))
+    asleep = smoothstep((closed - DROWSY[0]) / (DROWSY[1] - DROWSY[0]))
     for blink, side in zip(expression.BLINKS, ("Left", "Right"), strict=True):
         down = DRIVING_UNITS.index(BLENDSHAPES.index(f"eyeLookDown{side}"))
         state[blink] += asleep * (AWAKE - photo[blink])

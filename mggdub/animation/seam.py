@@ -58,11 +58,8 @@ def darken(drawn, from_drawing, reach, ends, levels, share, width):  # type: ign
     reach: left, top, right and bottom px of the drawing, within which the window lies.
     """
     left, top, right, bottom = reach
-    one, across, steps = (
-        np.float32(1),
-        np.float32(1) / max(ends[1] - ends[0], np.float32(1e-3)),
-        np.float32(len(levels) - 1),
-    )
+    one, steps = np.float32(1), np.float32(len(levels) - 1)
+    across = one / max(ends[1] - ends[0], np.float32(1e-3))
     for i in range(top, bottom):
         for j in range(left, right):
             x, y = np.float32(j) + np.float32(0.5), np.float32(i) + np.float32(0.5)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mggdub.avatar.learned import hidden_inputs
 from mggdub.avatar.values import SOLID, PointLayer
-from mggdub.avatar.visible import halved
+from mggdub.avatar.visible import half_camera
 from mggdub.face.mesh import CHIN_TIP, EAR_LOBES
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, project
@@ -50,7 +50,7 @@ def hidden_layer(
     ones, as if there were no voxel filter (for comparisons). covered [512, 512] 0..1, if it is known, is how opaque the
     visible side is: nothing hides behind what shows the background.
     """
-    camera, depth = halved(head.camera), surface[::2, ::2]
+    camera, depth = half_camera(head.camera), surface[::2, ::2]
     opaque = maps.matte if covered is None else np.where(covered < OPAQUE, 0, maps.matte)
     solid = ndimage.binary_erosion(opaque[::2, ::2] > 0.9, iterations=HIDDEN_INSET)
     above = (np.arange(CROP_SIZE // 2) * 2 < head.landmarks[CHIN_TIP, 1])[:, None]

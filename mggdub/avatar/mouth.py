@@ -27,7 +27,7 @@ from mggdub.avatar.lips import (
     picture_places,
     upper_level,
 )
-from mggdub.avatar.teeth import SHOULDER, UPPER, WHITEST, draw_inside, opening_light, tooth_tone
+from mggdub.avatar.teeth import UPPER, draw_inside, opening_light, tooth_tone
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
@@ -227,7 +227,7 @@ def paint_mouth(layer: MouthLayer, displacement: Array, share: float) -> tuple[A
     mesh = layer.mesh + displacement
     at, down = _layer_places(mesh, layer.rest)
     lips, edges = lips_of(mesh, layer.rest), chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
-    colors = not_burnt(_drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips))
+    colors = _drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips)
     if share > 0.01 and layer.own_share.any():
         photo_mouth = own_places(layer, lips, at, down)
         colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
@@ -244,13 +244,6 @@ def _drawn(layer: MouthLayer, at: Array, edges: Array, lips: Array) -> Array:
     flat = [np.ascontiguousarray(x.reshape(-1, 2) / layer.size, np.float32) for x in (at, between)]
     open_by, low = opening(lips / layer.size), lower_level(lips) / layer.size
     return np.asarray(draw_inside(*flat, float(open_by), float(low), layer.level, layer.tone)).reshape(*at.shape[:2], 3)
-
-
-def not_burnt(colors: Array) -> Array:
-    """Colours [..., 3] 0..1 whose highlights keep their shading, as on film: above SHOULDER they are compressed."""
-    over = np.maximum(colors - SHOULDER, 0)
-    room = WHITEST - SHOULDER
-    return np.asarray(np.minimum(colors, SHOULDER) + room * (1 - np.exp(-over / room)))
 
 
 def own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:

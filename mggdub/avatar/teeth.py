@@ -106,8 +106,15 @@ def opening_light(opening):
 
 
 @_kernel
+def on_film(color):
+    """A colour 0..1 whose highlights keep their shading: above SHOULDER they are compressed."""
+    over, room = color - f4(SHOULDER), f4(WHITEST - SHOULDER)
+    return color if over <= 0 else color + room * (f4(1) - np.exp(-over / room)) - over
+
+
+@_kernel
 def draw_inside(at, lips, opening, low, level, tone):
-    """[N, 3] sRGB of the places at [N, 2]; all float32.
+    """[N, 3] sRGB of the places at [N, 2], as a film shows them; all float32.
 
     lips [N, 2] are the levels of the upper and the lower lip above and below each place, opening is how far the mouth
     is open, low the level of the lower lip's middle, level that where the first upper teeth end, tone [3] of
@@ -115,7 +122,8 @@ def draw_inside(at, lips, opening, low, level, tone):
     """
     out, light = np.empty((len(at), 3), f4), mouth_light(opening)
     for k in range(len(at)):
-        out[k] = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), f4(level), tone)
+        color = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), f4(level), tone)
+        out[k, 0], out[k, 1], out[k, 2] = on_film(color[0]), on_film(color[1]), on_film(color[2])
     return out
 
 
@@ -287,7 +295,7 @@ def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low
 
     own [R F, C F, 4], or nothing: the photo's own mouth and where it is seen, of which there is a share.
     """
-    one, room, light, frame = f4(1), f4(WHITEST - SHOULDER), mouth_light(open_by), _mouth_frame(lips)
+    one, light, frame = f4(1), mouth_light(open_by), _mouth_frame(lips)
     left, width = frame[2:]
     each, unsized = f4(1 / finer**2), one / size
     for i in range(out.shape[0] * finer):
@@ -303,9 +311,7 @@ def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low
             given = light, f4(low), f4(level), tone
             found = inside_color(*place, upper * unsized, lower * unsized, *given)
             for c in range(3):
-                color, over = found[c], found[c] - f4(SHOULDER)
-                if over > 0:
-                    color += room * (one - np.exp(-over / room)) - over
+                color = on_film(found[c])
                 if own.shape[0]:
                     color += share * own[i, j, 3] * (own[i, j, c] - color)
                 cell[c] += each * color

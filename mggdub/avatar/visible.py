@@ -69,7 +69,7 @@ def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
     person = 1 - maps.labels[..., 0]
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
     prior = maps.depth + head.camera.viewmat[2, 3]
-    depth = integrate_normals(maps.normals, mask, halved(head.camera).K, prior)
+    depth = integrate_normals(maps.normals, mask, half_camera(head.camera).K, prior)
     nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
 
@@ -96,7 +96,7 @@ def connected_matte(matte: Array, start: tuple[int, int], reach: int) -> Array:
     return matte * np.clip(2 - near / max(reach, 1), 0, 1).astype(np.float32)
 
 
-def halved(camera: Camera) -> Camera:
+def half_camera(camera: Camera) -> Camera:
     """The same view with half the pixels."""
     K = camera.K.copy()
     K[:2] /= 2

@@ -239,7 +239,8 @@ def _dub(job: Job, tell: Callable[[int], None], clock: float) -> Result:
         report=copies.renamed(report) | {"output": as_text(str(target))},
         strip=_strip(whole, report["frames"], job.row.options.fps),
     )
-    _record(job, record)  # before the video is there: one without a record would be taken for somebody else's
+    # Before the video is there: one without a record would be taken for somebody else's.
+    write_record(job.recorded, record)
     with folder_inside(folder, target.parent) as inside:  # once more: it may have become a link meanwhile
         check_output(target, job.plan.force, job.row.inputs)
         appear(whole, target, job.plan.force, inside)
@@ -264,10 +265,6 @@ def _film(job: Job, copies: Copies, place: Path, tell: Callable[[int], None]) ->
     head = copies.photo if is_avatar(copies.photo) else cached_head(job.plan.avatars, job.head, place, build)
     report = jobs.render_file(head, copies.speech, whole, options, progress, _models(), job.work)
     return report.as_dict(), whole
-
-
-def _record(job: Job, record: Record) -> None:
-    write_record(job.recorded, record)
 
 
 def _strip(video: Path, frames: int, fps: Fraction) -> list[str]:

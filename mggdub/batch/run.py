@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 MOST_DEATHS = 2  # of processes over one row
 LOOK = 1.0  # s between two looks at whether the folder is still there
-Heard = Callable[["Job", int], None]  # a job and how many of its frames are done
+OnFrame = Callable[["Job", int], None]  # is told a job and how many of its frames are done
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,15 @@ def run_batch(
     for problem in problems:
         results.setdefault(problem.number, _as_result(problem))
     work = [] if options.check or (problems and options.fail_fast) else jobs
-    with nullcontext() if options.check else _working(plan):
+    with nullcontext() if options.check else _folder_in_use(plan):
         with closing(_render(work, options, progress, say)) as rendered:
             for result in rendered:
                 results[result["row"]] = result
-                if (
-                    result["state"] == "failed" and (folder / STATE).is_dir()
-                ):  # else one sentence is coming for all rows
+                for sentence in result.get("report", {}).get("remarks", ()):
+                    say(shown(f"Row {result['row']}: {sentence}"))
+                # Where the folder is gone, one sentence is coming for all rows.
+                if result["state"] == "failed" and (folder / STATE).is_dir():
                     say(shown(f"Row {result['row']}: {result['error']}"))
-                for remark in result.get("report", {}).get("remarks", ()):
-                    say(shown(f"Row {result['row']}: {remark}"))
         for job in jobs:
             left = {"row": job.row.number, "output": as_text(job.row.output.as_posix()), "state": "left"}
             results.setdefault(job.row.number, left)
@@ -114,7 +113,7 @@ def run_batch(
 
 
 @contextmanager
-def _working(plan: Plan) -> Iterator[None]:
+def _folder_in_use(plan: Plan) -> Iterator[None]:
     """A block that fills the folder of a batch, and ends when somebody takes it away. Raises OutputError."""
     from mggdub.batch.locks import present
 
@@ -182,14 +181,14 @@ def _render(
     from mggdub.batch.row import fetch_inpainter
 
     frames = {job.row.number: job.frames for job in jobs}
-    at = dict.fromkeys(frames, 0)
-    total, ready = sum(frames.values()), 0
+    done = dict.fromkeys(frames, 0)
+    total, all_done = sum(frames.values()), 0
 
-    def heard(number: int, count: int) -> None:
-        nonlocal ready
-        ready += min(count, frames[number]) - at[number]
-        at[number] = min(count, frames[number])
-        progress(Stage.BATCH, ready, total)
+    def tell(number: int, count: int) -> None:
+        nonlocal all_done
+        all_done += min(count, frames[number]) - done[number]
+        done[number] = min(count, frames[number])
+        progress(Stage.BATCH, all_done, total)
 
     jobs, refused = fetch_inpainter(jobs, progress)
     if options.cluster:
@@ -197,25 +196,25 @@ def _render(
 
         results = on_cluster(jobs, options.cluster, say)
     elif options.jobs > 1:
-        results = _in_processes(jobs, min(options.jobs, len(jobs)), lambda job, count: heard(job.row.number, count))
+        results = _in_processes(jobs, min(options.jobs, len(jobs)), lambda job, count: tell(job.row.number, count))
     else:
-        results = _here(jobs, lambda job, count: heard(job.row.number, count))
+        results = _in_this_process(jobs, lambda job, count: tell(job.row.number, count))
     with closing(results):
         for result in chain(refused, results):
-            heard(result["row"], frames[result["row"]])
+            tell(result["row"], frames[result["row"]])
             yield result
             if options.fail_fast and result["state"] == "failed":
                 return
 
 
-def _here(jobs: list[Job], heard: Heard) -> Generator[Result, None, None]:
+def _in_this_process(jobs: list[Job], on_frame: OnFrame) -> Generator[Result, None, None]:
     from mggdub.batch.row import render_row
 
     for job in jobs:
-        yield render_row(job, partial(heard, job))
+        yield render_row(job, partial(on_frame, job))
 
 
-def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result, None, None]:
+def _in_processes(jobs: list[Job], count: int, on_frame: OnFrame) -> Generator[Result, None, None]:
     """Every process gets one job after the other; a job whose process died is given to another one, once."""
     from mggdub.batch.row import failure
 
@@ -252,7 +251,7 @@ def _in_processes(jobs: list[Job], count: int, heard: Heard) -> Generator[Result
                         yield failure(job, MggdubError("The process that rendered it was killed, twice; more memory?"))
                     continue
                 if isinstance(message, int):
-                    heard(job, message)
+                    on_frame(job, message)
                 else:
                     idle.append((process, pipe))
                     del busy[pipe]

@@ -184,13 +184,13 @@ def write_video(
         argv = arguments(_output(partial, path.suffix, *coding, audio, duration, dict(metadata or SYNTHETIC)))
         argv = [part for part in argv if part != "-nostdin"]  # the pictures come in there
         with start(argv, stdin=subprocess.PIPE) as running:
-            _widen(running)
+            _enlarge_pipe(running)
             for frame in islice(frames, expected):
                 assert frame.shape == shape and frame.dtype == np.uint8, (frame.shape, frame.dtype)
-                _send(running, frame if planes else _even(frame), path)
+                _write_frame(running, frame if planes else _padded_to_even(frame), path)
                 check_there(partial, path)
                 written += 1
-            _finish(running, path)
+            _end_input(running, path)
         seal(partial, credentials)
         assert expected is None or written == expected, f"{written} frames for {expected}"
         size_on_disk = partial.stat().st_size
@@ -288,14 +288,14 @@ def _output(
     return ffmpeg.output(*streams, address(partial), **options).overwrite_output()
 
 
-def _even(frame: Array) -> Array:
+def _padded_to_even(frame: Array) -> Array:
     rows, columns = frame.shape[0] % 2, frame.shape[1] % 2
     if rows or columns:
         frame = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
 
 
-def _widen(running: Running) -> None:
+def _enlarge_pipe(running: Running) -> None:
     """Let the pipe hold more than a small frame, where that can be asked for: neither end waits as often."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl
@@ -303,7 +303,7 @@ def _widen(running: Running) -> None:
         fcntl.fcntl(running.process.stdin, fcntl.F_SETPIPE_SZ, PIPE)  # type: ignore[arg-type]
 
 
-def _send(running: Running, frame: Array, path: Path) -> None:
+def _write_frame(running: Running, frame: Array, path: Path) -> None:
     assert running.process.stdin is not None
     try:
         running.process.stdin.write(frame.data)
@@ -312,7 +312,7 @@ def _send(running: Running, frame: Array, path: Path) -> None:
         raise _failure(running, path) from None
 
 
-def _finish(running: Running, path: Path) -> None:
+def _end_input(running: Running, path: Path) -> None:
     assert running.process.stdin is not None
     with suppress(BrokenPipeError):
         running.process.stdin.close()

@@ -54,14 +54,14 @@ def body_motion(bank: MotionBank, prosody: Prosody, seed: int, person: Manner | 
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))
     blinks: list[tuple[float, float]] = []
     pieces: list[Piece] = []
-    held, moving, face = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
+    last_pose, speed, last_units = np.zeros(bank.pose.shape[1]), np.zeros(bank.pose.shape[1]), np.zeros(len(NAMES))
     while not pieces or pieces[-1].end < count:
         now = pieces[-1].end if pieces else 0
         due = blinks_due(blinks, now, person.blinks)
-        piece = next_piece(places, heard, now, joint_state(held, face, moving), played, due, rng)
-        own_pose, own_units = joined(*_until(bank, piece), held, moving, face)
+        piece = next_piece(places, heard, now, joint_state(last_pose, last_units, speed), played, due, rng)
+        own_pose, own_units = joined(*_values_of(bank, piece), last_pose, speed, last_units)
         pose[now : piece.end], units[now : piece.end] = own_pose[:-2], own_units[:-2]
-        held, moving, face = own_pose[-2], own_pose[-1] - own_pose[-2], own_units[-2]
+        last_pose, speed, last_units = own_pose[-2], own_pose[-1] - own_pose[-2], own_units[-2]
         blinks += _blinks(bank, piece)
         pieces.append(piece)
     return BodyMotion(pose, units, np.array(blinks).reshape(-1, 2), tuple(pieces))
@@ -73,12 +73,15 @@ def blinks_due(blinks: list[tuple[float, float]], now: int, rate: float) -> floa
     return rate / MINUTE * (SOON + min(now, LATELY)) - lately
 
 
-def joined(pose: Array, units: Array, held: Array, moving: Array, face: Array) -> tuple[Array, Array]:
-    """Poses [n, 10] and units [n, 24] that begin where a head is, as fast as it moves; what is between is forgotten."""
+def joined(pose: Array, units: Array, last_pose: Array, speed: Array, last_units: Array) -> tuple[Array, Array]:
+    """Poses [n, 10] and units [n, 24] that go on from others, as fast as those moved; the difference is forgotten.
+
+    last_pose [10] and its speed [10] a value, last_units [24].
+    """
     time = np.arange(len(pose))[:, None] / VOICE_RATE
-    offset, drift = held - pose[0], (moving - (pose[1] - pose[0])) * VOICE_RATE
+    offset, drift = last_pose - pose[0], (speed - (pose[1] - pose[0])) * VOICE_RATE
     pose = pose + (offset + (drift + POSE_EASE * offset) * time) * np.exp(-POSE_EASE * time)
-    units = units + (face - units[0]) * (1 + EASES * time) * np.exp(-EASES * time)
+    units = units + (last_units - units[0]) * (1 + EASES * time) * np.exp(-EASES * time)
     return pose, units
 
 
@@ -90,7 +93,7 @@ def _blinks(bank: MotionBank, piece: Piece) -> list[tuple[float, float]]:
     return [((float(bank.blinks[k, 0]) + shift) / VOICE_RATE, float(k)) for k in range(first, last)]
 
 
-def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
+def _values_of(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
     """Poses and units of a piece and the two values after it; where its take has ended, it runs out."""
     stop = piece.source + piece.end - piece.start + 2
     take = np.searchsorted(bank.starts, piece.source, side="right")
@@ -102,12 +105,12 @@ def _until(bank: MotionBank, piece: Piece) -> tuple[Array, Array]:
     return mirrored(pose, units) if piece.mirrored else (pose, units)
 
 
-def lasting(values: Array) -> Array:
+def low_passed(values: Array) -> Array:
     """Values [n, C], 25 a second, without what is quick in them, which nobody sees as a place where something is."""
     return gaussian_filter1d(values, LASTS, axis=0, mode="nearest")
 
 
-def sampled(values: Array, times: Array) -> Array:
+def interpolated(values: Array, times: Array) -> Array:
     """Values [n, C] at `times` [T] s, smoothly; what lies outside is as the first or last."""
     own_times = (np.arange(len(values)) + 0.5) / VOICE_RATE
     if len(values) < 2:

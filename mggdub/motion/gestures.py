@@ -1,6 +1,6 @@
 """What a speaking face does besides articulating: its head and torso move, its brows, its eyes; it blinks.
 
-Everything is drawn from one seed and evaluated in seconds, so the frame rate only decides where it is sampled.
+Everything is drawn from one seed and evaluated in seconds, so the frame rate only decides where it is interpolated.
 `times` are frame mid-times [T] in seconds.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mggdub.motion import selection
-from mggdub.motion.body import BodyMotion, body_motion, lasting, sampled
+from mggdub.motion.body import BodyMotion, body_motion, interpolated, low_passed
 from mggdub.motion.lids import LIDS, apart, lid_motion, resting, with_beside
 from mggdub.motion.manner import BLINKS, BROWS, Manner, manner
 from mggdub.motion.prosody import Prosody
@@ -69,21 +69,21 @@ def gestures(
     blinks = fill_blinks(bank, body, prosody, seed, person) if blink == "natural" else np.zeros((0, 2))
     lids = lid_motion(known, blinks, times)
     face = np.where(np.isin(np.arange(len(NAMES)), BROWS), person.face, 1.0)
-    pose = amount * person.head * sampled(nearer(body.pose), times)
-    units = sampled(with_beside(body.units, known, blinks) * face, times)
-    units = look(units, pose, amount, gaze)
-    units[:, LIDS] = sampled(resting(amount * body.units[:, LIDS]), times)
+    pose = amount * person.head * interpolated(nearer(body.pose), times)
+    units = interpolated(with_beside(body.units, known, blinks) * face, times)
+    units = with_gaze(units, pose, amount, gaze)
+    units[:, LIDS] = interpolated(resting(amount * body.units[:, LIDS]), times)
     return Gestures(_spread(units), lids, *(part.astype(np.float32) for part in np.split(pose, [3, 6], 1)))
 
 
 def nearer(pose: Array) -> Array:
     """Poses [n, 10], 25 values a second, that go less far; what is quick in them stays."""
     less = pose.copy()
-    less[:, PLACES] -= (1 - GOES) * lasting(pose[:, PLACES])
+    less[:, PLACES] -= (1 - GOES) * low_passed(pose[:, PLACES])
     return less
 
 
-def look(units: Array, pose: Array, amount: float, gaze: str) -> Array:
+def with_gaze(units: Array, pose: Array, amount: float, gaze: str) -> Array:
     """Driving units [T, 24] of so much liveliness, lids apart, whose eyes look where they should."""
     scaled = np.clip(amount * units, LOWEST, HIGHEST)
     looks = scaled[:, LOOKS]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mggdub.motion.body import lasting
+from mggdub.motion.body import low_passed
 from mggdub.motion.selection import NAMES, SWAPPED
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
@@ -152,7 +152,7 @@ def resting(lids: Array) -> Array:
 
     What else is quick in them stays.
     """
-    rest = lasting(lids)
+    rest = low_passed(lids)
     wide, low = LID_REST
     moved = lids - rest + np.where(rest > 0, low * np.tanh(SUNK * rest / low), wide * np.tanh(rest / wide))
     knee, room = FLUTTER

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from mggdub.face.expression import ExpressionBasis, close_lips, lip_gap
 from mggdub.models import Models
 from mggdub.motion import limits, torso
-from mggdub.motion.body import sampled
+from mggdub.motion.body import interpolated
 from mggdub.motion.emotion import load_emotion, with_emotion
 from mggdub.motion.gestures import gestures, with_blinks, without_lids
 from mggdub.motion.prosody import Prosody, measure_prosody
@@ -56,7 +56,7 @@ def listen(
         modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
         spoken = phrases(np.where(energy > QUIETEST, voice, 0.0))
         gate = lip_gate(spoken, times)[:, None]
-        shown = sampled(touching(model.basis, GAIN * modes), times - LATER)
+        shown = interpolated(touching(model.basis, GAIN * modes), times - LATER)
         lips = close_lips(model.basis, mouth_scale * shown) * gate
     prosody = measure_prosody(samples, spoken)
     moving = gestures(bank, prosody, times, seed, motion, gaze, blink)
@@ -77,12 +77,7 @@ def frame_energy(samples: Array) -> Array:
     return np.square(frames, dtype=np.float64).mean(1)
 
 
-def make_track(speech: Waveform, models: Models, options: MotionOptions) -> ExpressionTrack:
-    """What the head does while this is said."""
-    return heard_track(speech, models, options)[0]
-
-
-def heard_track(speech: Waveform, models: Models, options: MotionOptions) -> tuple[ExpressionTrack, Prosody]:
+def speech_track(speech: Waveform, models: Models, options: MotionOptions) -> tuple[ExpressionTrack, Prosody]:
     """What the head does while this is said, and how it is said."""
     frames = max(1, round(speech.duration * float(options.fps)))
     track, prosody = listen(

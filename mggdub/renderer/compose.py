@@ -247,14 +247,14 @@ def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: i
 
 
 @_kernel(parallel=False)
-def _row(  # type: ignore[no-untyped-def]
-    y, begin, start, stop, head, moving, still, sway, shape, detail, box, mouth, size, across, cells, low, line, row
-):
+def _row(y, begin, start, stop, head, moving, scene, low, line, row):  # type: ignore[no-untyped-def]
     """Columns `start` to `stop` of row y of the picture into a row [4 * span] whose first column is `begin`.
 
     The row begins LANES before that, so that there is room for a neighbour; head and moving are the columns of
-    `_head_span` and `_sway_span`. Red, green, blue 0..255.
+    `_head_span` and `_sway_span`. Red, green, blue 0..255. scene: what `compose_rgb` draws, the shape of its drawing
+    and the picture's size, and where columns lie in both.
     """
+    still, sway, detail, box, mouth, shape, size, across, cells = scene
     span = row.shape[0] // 4
     low_end, high_end = start - begin + LANES, stop - begin + LANES
     for k in range(4):
@@ -302,26 +302,8 @@ def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, thre
         first, last = _union(head, moving)
         first, last = max(first, begin), min(last, end)
         if first < last:
-            _row(
-                y,
-                begin,
-                first,
-                last,
-                head,
-                moving,
-                still,
-                sway,
-                shape,
-                detail,
-                box,
-                mouth,
-                size,
-                across,
-                cells,
-                low,
-                line,
-                row,
-            )
+            scene = still, sway, detail, box, mouth, shape, size, across, cells
+            _row(y, begin, first, last, head, moving, scene, low, line, row)
             for x in range(first, last):
                 for c in range(3):
                     frame[y, x, c] = np.uint8(row[c * span + x - begin + LANES] + f4(0.5))
@@ -351,14 +333,9 @@ def compose_yuv(still, share, sway, drawn, detail, box, mouth, part, size, luma,
         first, last = max(first // 2 * 2, begin), min(last + 1, end)  # chroma looks at what lies beside it
         if first < last:
             start, stop = max(first - 1, begin), min(last + 1, end)
-            _row(
-                y0, begin, start, stop, head0, moving0, still, sway, shape, detail, box, mouth, size, across, cells,
-                low[0], line[0], both[0],
-            )  # fmt: skip
-            _row(
-                y1, begin, start, stop, head1, moving1, still, sway, shape, detail, box, mouth, size, across, cells,
-                low[1], line[1], both[1],
-            )  # fmt: skip
+            scene = still, sway, detail, box, mouth, shape, size, across, cells
+            _row(y0, begin, start, stop, head0, moving0, scene, low[0], line[0], both[0])
+            _row(y1, begin, start, stop, head1, moving1, scene, low[1], line[1], both[1])
             _to_yuv(both, begin, first, last, pair, size[1], luma, chroma)
 
 

@@ -90,7 +90,7 @@ def evaluate_clip(
         return measure(path, judges, clip, photo, pictures, truth=truth)
 
     def dubbed(name: str, heard: Waveform, pose: str = "still", pictures: int = pictures) -> Measurement:
-        track = speech.make_track(heard, models, replace(options, pose=pose))
+        track = speech.speech_track(heard, models, replace(options, pose=pose))[0]
         return made(name, animate.animate(avatar, models, track), pictures)
 
     found = {

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mggdub.animation.card_head import quat_products
 from mggdub.avatar.values import SOLID
-from mggdub.avatar.visible import halved
+from mggdub.avatar.visible import half_camera
 from mggdub.evaluation.perceptual import VGG16_POOLED, Vgg
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.geometry.sampling import sample_grid
@@ -168,7 +168,7 @@ def losses(net: HeadNet, vgg: Vgg, one: Sample, moments: list[int]) -> dict[str,
 
     if one.aim is not None:
         terms["flow"] = FLOW_SHARE * astray(net, grids, one, range(1, len(one.states))).mean()
-    small = halved(one.camera)
+    small = half_camera(one.camera)
     for moment in moments:
         head, motion, shade = drawn(net, grids, one, moment)
         true, weight = one.pictures[moment].permute(2, 0, 1), weight_map(one, moment)

@@ -6,7 +6,7 @@ import pytest
 from mggdub.animation.animate import lids_shown, posed_heads, splats_shown
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
-from mggdub.animation.retarget import awake, retarget
+from mggdub.animation.retarget import retarget, with_eyes_open
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
 from mggdub.face.mesh import IRISES, LIDS
@@ -132,8 +132,8 @@ def test_a_driver_that_begins_as_the_photo_begins_with_it(
 
 def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
     narrow = state(0.3, eyeLookDownLeft=0.2)
-    assert (awake(narrow) == narrow).all()
-    closed = awake(state(0.8, eyeLookDownLeft=0.4, eyeLookDownRight=-0.1, eyeSquintLeft=0.2))
+    assert (with_eyes_open(narrow) == narrow).all()
+    closed = with_eyes_open(state(0.8, eyeLookDownLeft=0.4, eyeLookDownRight=-0.1, eyeSquintLeft=0.2))
     assert closed == pytest.approx(state(0.1, eyeLookDownRight=-0.1, eyeSquintLeft=0.2), abs=1e-6)
 
 

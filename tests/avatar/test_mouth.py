@@ -7,7 +7,7 @@ import pytest
 
 from mggdub.avatar import teeth
 from mggdub.avatar.lips import USUAL_WIDTH, chord_rows, chords, closed_middle, lips_of
-from mggdub.avatar.mouth import build_mouth, layer_grid, not_burnt, opening, paint_mouth, photo_mouth_share
+from mggdub.avatar.mouth import build_mouth, layer_grid, opening, paint_mouth, photo_mouth_share
 from mggdub.avatar.values import MouthLayer
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
@@ -131,7 +131,7 @@ def test_teeth_are_lighter_and_less_coloured_than_skin_and_darker_beside_dark_sk
 
 
 def test_teeth_in_bright_light_keep_their_shading() -> None:
-    colors = not_burnt(np.array([0.2, 0.6, 0.9, 1.2, 1.6]))
+    colors = np.array([teeth.on_film(np.float32(color)) for color in (0.2, 0.6, 0.9, 1.2, 1.6)])
     np.testing.assert_allclose(colors[:2], [0.2, 0.6])
     assert (np.diff(colors) > 0.005).all() and colors.max() < 0.94
 

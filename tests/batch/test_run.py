@@ -145,7 +145,7 @@ def test_a_video_never_stands_there_without_its_record(
         raise KeyboardInterrupt
 
     source = manifest(folder, "p.png,s0.wav,a.mp4,")
-    for last in ("_strip", "_record"):
+    for last in ("_strip", "write_record"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(row, last, die)
             batch(source)

@@ -132,13 +132,13 @@ def test_large_pictures_are_coded_with_less_work(tmp_path: Path, side: int, said
 def test_frames_do_not_wait_for_the_encoder_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
-    sizes, send = [], video._send
+    sizes, send = [], video._write_frame
 
     def sent(running: process.Running, frame: np.ndarray, path: Path) -> None:
         sizes.append(fcntl.fcntl(running.process.stdin, fcntl.F_GETPIPE_SZ))  # type: ignore[arg-type]
         send(running, frame, path)
 
-    monkeypatch.setattr(video, "_send", sent)
+    monkeypatch.setattr(video, "_write_frame", sent)
     write_video(tmp_path / "a.mp4", repeat(flat(9), 2), fps=FPS, size=(WIDTH, HEIGHT))
     assert sizes == [video.PIPE] * 2
 

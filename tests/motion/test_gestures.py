@@ -16,9 +16,9 @@ from mggdub.motion.gestures import (
     conjugate,
     fill_blinks,
     held_looks,
-    look,
     nearer,
     with_blinks,
+    with_gaze,
     without_lids,
 )
 from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting, with_beside
@@ -425,14 +425,14 @@ def test_eyes_on_the_camera_turn_back_as_the_head_turns() -> None:
     np.testing.assert_allclose(conjugate(aside), aside, atol=1e-9)
     glancing = np.zeros((2, len(selection.NAMES)))
     glancing[:, LOOKS] = 0.4 * np.sign(aside)
-    towards, free = (look(glancing, 0 * pose, 1.0, gaze) for gaze in ("camera", "natural"))
+    towards, free = (with_gaze(glancing, 0 * pose, 1.0, gaze) for gaze in ("camera", "natural"))
     assert np.abs(towards[:, LOOKS]).max() < 0.5 * np.abs(free[:, LOOKS]).max()
 
 
 def test_values_lie_at_the_middle_of_their_frames() -> None:
     values = np.arange(10.0)[:, None]
-    assert body.sampled(values, np.array([4.5 / VOICE_RATE]))[0, 0] == pytest.approx(4)
-    assert body.sampled(values, np.array([0.0, 9.0]))[:, 0] == pytest.approx([0, 9])
+    assert body.interpolated(values, np.array([4.5 / VOICE_RATE]))[0, 0] == pytest.approx(4)
+    assert body.interpolated(values, np.array([0.0, 9.0]))[:, 0] == pytest.approx([0, 9])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 40])
@@ -441,4 +441,4 @@ def test_values_between_are_those_of_a_natural_cubic_spline(count: int) -> None:
     values, times = rng.normal(size=(count, 3)), rng.uniform(-0.1, count / VOICE_RATE + 0.1, 100)
     own = (np.arange(count) + 0.5) / VOICE_RATE
     expected = CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
-    np.testing.assert_allclose(body.sampled(values, times), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(body.interpolated(values, times), expected, rtol=0, atol=1e-12)

@@ -89,10 +89,10 @@ def test_sound_is_heard_without_what_librosa_needs_elsewhere() -> None:
 import sys
 import numpy as np
 from mggdub.motion.prosody import measure_prosody
-from mggdub.motion.body import sampled
+from mggdub.motion.body import interpolated
 from mggdub.metrics.sound import band
 noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
-measure_prosody(noise), sampled(noise[:25, None], np.arange(3.0)), band(noise, 16000, 300.0, 3400.0)
+measure_prosody(noise), interpolated(noise[:25, None], np.arange(3.0)), band(noise, 16000, 300.0, 3400.0)
 print(*sorted(m for m in ("signal", "stats", "interpolate", "optimize") if f"scipy.{m}" in sys.modules))
 import librosa
 print(librosa.feature.delta(noise).shape, librosa.core.audio.scipy.signal.__file__ is not None)

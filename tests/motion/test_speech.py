@@ -14,7 +14,7 @@ from mggdub.errors import InputError
 from mggdub.face.expression import lip_gap
 from mggdub.media.audio import read_audio
 from mggdub.motion import speech
-from mggdub.motion.body import sampled
+from mggdub.motion.body import interpolated
 from mggdub.motion.speech import LATER, touching
 from mggdub.networks import whisper
 from mggdub.networks.motion import load_motion
@@ -89,7 +89,7 @@ def test_lips_stay_parted_for_a_breath_and_close_in_a_pause(
 def test_lips_come_as_much_later_as_the_bursts_of_plosives_ask(model: SpeechModel, spoken: Array) -> None:
     """The map's own zero is that of its training clips, whose sound is late."""
     modes = predict(model, whisper.level(spoken))[0]
-    heard = sampled(modes, (np.arange(400) + 0.5) / 100)[:, 0]
+    heard = interpolated(modes, (np.arange(400) + 0.5) / 100)[:, 0]
     shown = speech_track(model, sound(spoken), 100.0, 400).lip_modes[:, 0]
     alike = [np.corrcoef(heard[50 - lag : 350 - lag], shown[50:350])[0, 1] for lag in range(-10, 11)]
     assert abs((int(np.argmax(alike)) - 10) * 10 - 1000 * LATER) <= 10
