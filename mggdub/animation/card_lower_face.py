@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,12 +14,12 @@ from mggdub.animation.folds import find_folds, folds_open
 from mggdub.animation.lower_face import (
     EYES,
     FADES,
-    FINER,
     HALF,
     LEAST_SHOWN,
     MOTION_UNIT,
     below_eyes,
     change_shown,
+    fill_outline,
     photo_window,
 )
 from mggdub.animation.seam import ENDS, find_seam
@@ -73,8 +72,8 @@ class CardLowerFace:
         to, back, lips, inside = find_windows(self.avatar, displacement, rotation, translation)
         masks = np.zeros((len(shown), 2, SIZE, SIZE), np.float32)
         for k in np.flatnonzero(shown):
-            fill(lips[k], masks[k, 0])
-            fill(inside[k], masks[k, 1])
+            fill_outline(lips[k], masks[k, 0])
+            fill_outline(inside[k], masks[k, 1])
         opened = shown * [folds_open(self.avatar.mesh, now) for now in displacement]
         mesh = self.avatar.mesh
         seams = [find_seam(mesh, *given, EYES) for given in zip(displacement, photo_mouth, inside, to, strict=True)]
@@ -156,18 +155,6 @@ def find_windows(avatar: HeadAvatar, displacement: Array, rotation: Array, trans
     back = np.concatenate([turn, -turn @ to_drawing[..., 2:]], 2)
     at = seen[:, 2:] @ turn.transpose(0, 2, 1) + back[:, None, :, 2]
     return to_drawing, back, at[:, : len(OUTER_LIPS)], at[:, len(OUTER_LIPS) :]
-
-
-def fill(outline: Array, mask: Array) -> None:
-    """`filled` of a polygon [N, 2] px into a mask [SIZE, SIZE] of zeros: only where the polygon is."""
-    corners = (outline * FINER - 0.5).astype(np.int64)  # as Pillow does
-    first, last = corners.min(0) // FINER, corners.max(0) // FINER + 1
-    (left, top), (right, bottom) = first.clip(0, SIZE).tolist(), last.clip(0, SIZE).tolist()
-    if left >= right or top >= bottom:
-        return
-    picture = Image.new("L", ((right - left) * FINER, (bottom - top) * FINER))
-    ImageDraw.Draw(picture).polygon((corners - [left * FINER, top * FINER]).ravel().tolist(), fill=255)
-    np.divide(np.asarray(picture.reduce(FINER)), 255, out=mask[top:bottom, left:right], casting="same_kind")
 
 
 def _centres(rows: int, columns: int) -> Array:

@@ -80,11 +80,16 @@ def find_window(mesh: Array, displacement: Array, rotation: Array, translation: 
     return Window(to_drawing, lips, inside)
 
 
-def filled(outline: Array) -> Array:
-    """[SIZE, SIZE] float32 0..1: how much of each pixel of the window lies inside a polygon [N, 2] px."""
-    picture = Image.new("L", (SIZE * FINER, SIZE * FINER))
-    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline * FINER - 0.5], fill=255)
-    return np.asarray(picture.reduce(FINER), np.float32) / 255
+def fill_outline(outline: Array, mask: Array) -> None:
+    """Put into a mask [SIZE, SIZE] float32 of zeros how much of each pixel lies inside a polygon [N, 2] px."""
+    corners = (outline * FINER - 0.5).astype(np.int64)  # as Pillow does
+    first, last = corners.min(0) // FINER, corners.max(0) // FINER + 1
+    (left, top), (right, bottom) = first.clip(0, SIZE).tolist(), last.clip(0, SIZE).tolist()
+    if left >= right or top >= bottom:
+        return
+    picture = Image.new("L", ((right - left) * FINER, (bottom - top) * FINER))
+    ImageDraw.Draw(picture).polygon((corners - [left * FINER, top * FINER]).ravel().tolist(), fill=255)
+    np.divide(np.asarray(picture.reduce(FINER)), 255, out=mask[top:bottom, left:right], casting="same_kind")
 
 
 def change_shown(displacement: Array) -> float:
@@ -106,8 +111,10 @@ def photo_inputs(picture: Array, at_rest: Window) -> Array:
 
     picture [SIZE, SIZE, 3] uint8 is cut out of the photo by `at_rest`.
     """
-    own = picture.astype(np.float32).transpose(2, 0, 1) / 255
-    return np.concatenate([own, filled(at_rest.inside)[None]])
+    found = np.zeros((4, SIZE, SIZE), np.float32)
+    found[:3] = picture.astype(np.float32).transpose(2, 0, 1) / 255
+    fill_outline(at_rest.inside, found[3])
+    return found
 
 
 def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
@@ -118,7 +125,9 @@ def drawn_inputs(drawn: Array, window: Window, at_rest: Window) -> Array:
     cut, maps = np.empty((SIZE, SIZE, 8), np.float32), np.empty((9, SIZE, SIZE), np.float32)
     sample_window(drawn, window.to_drawing.astype(np.float32), cut)
     _seen_maps(cut, window.to_drawing, at_rest.from_drawing, maps)
-    maps[7], maps[8] = filled(window.lips), filled(window.inside)
+    maps[7:] = 0
+    fill_outline(window.lips, maps[7])
+    fill_outline(window.inside, maps[8])
     return maps
 
 

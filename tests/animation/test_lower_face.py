@@ -4,11 +4,13 @@ import numba
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from mggdub.animation.animate import animate, posed_heads
 from mggdub.animation.compositor import Compositor, own_state
 from mggdub.animation.lower_face import (
+    FINER,
     LowerFace,
     Window,
     add_window,
@@ -16,7 +18,7 @@ from mggdub.animation.lower_face import (
     cut_affine,
     cut_window,
     drawn_inputs,
-    filled,
+    fill_outline,
     find_window,
     sample_window,
 )
@@ -97,9 +99,21 @@ def test_a_window_of_a_picture_is_the_mean_of_what_it_covers() -> None:
 
 def test_outlines_are_filled_by_their_area() -> None:
     square = np.array([[10, 10], [30.5, 10], [30.5, 20], [10, 20]], float)
-    found = filled(square)
+    found = np.zeros((SIZE, SIZE), np.float32)
+    fill_outline(square, found)
     assert found.sum() == pytest.approx(20.5 * 10, rel=0.05)
     assert found[15, 20] == 1 and found[15, 40] == 0
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (-43.3, 2.7), (48.2, 50.1), (-200, 0), (0, 200)], ids=str)
+def test_outlines_are_filled_as_if_all_of_the_window_was_drawn(shift: tuple[float, float]) -> None:
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    outline = np.stack([48.3 + 22.6 * np.cos(angles), 50.9 + 9.4 * np.sin(angles)], 1) + shift
+    picture, mask = Image.new("L", (SIZE * FINER, SIZE * FINER)), np.zeros((SIZE, SIZE), np.float32)
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline * FINER - 0.5], fill=255)
+    fill_outline(outline, mask)
+    assert np.array_equal(mask, np.asarray(picture.reduce(FINER), np.float32) / 255)
+    assert mask.any() == (max(np.abs(shift)) < 100)
 
 
 def test_the_photos_own_state_stays_as_it_is(

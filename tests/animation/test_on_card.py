@@ -13,10 +13,10 @@ from scipy import ndimage
 from mggdub.animation import animate as animation
 from mggdub.animation import on_card
 from mggdub.animation.animate import animate, frame_motions, posed_gaussians
-from mggdub.animation.card_lower_face import fill, find_windows
+from mggdub.animation.card_lower_face import find_windows
 from mggdub.animation.compositor import photo_places
 from mggdub.animation.folds import ROOM, around_folds, folds_open
-from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, filled, find_window, seam_of
+from mggdub.animation.lower_face import LowerFace, change_shown, drawn_inputs, find_window, seam_of
 from mggdub.animation.on_card import Animator, at_once
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar import build
@@ -139,15 +139,6 @@ def test_windows_are_found_for_all_frames_at_once(played: Played) -> None:
         true = find_window(mesh, now.displacement, now.rotation, now.translation, camera)
         for ours, theirs in zip(found, (true.to_drawing, true.from_drawing, true.lips, true.inside), strict=True):
             assert ours == pytest.approx(theirs, abs=1e-5)
-
-
-@pytest.mark.parametrize("shift", [(0, 0), (-43.3, 2.7), (48.2, 50.1), (-200, 0), (0, 200)], ids=str)
-def test_outlines_are_filled_where_they_are(shift: tuple[float, float]) -> None:
-    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    outline = np.stack([48.3 + 22.6 * np.cos(angles), 50.9 + 9.4 * np.sin(angles)], 1) + shift
-    mask = np.zeros((SIZE, SIZE), np.float32)
-    fill(outline, mask)
-    assert np.array_equal(mask, filled(outline)) and mask.any() == (max(np.abs(shift)) < 100)
 
 
 def test_the_lower_face_is_changed_where_and_as_the_kernels_change_it(played: Played) -> None:
