@@ -18,7 +18,7 @@ from mggdub.media.demux import ends
 from mggdub.metrics.pixels import contour_gradient, evenly
 from mggdub.metrics.sound import QUIET, loudness, sound_lag
 from mggdub.motion.torso import in_plane
-from mggdub.motion.voice import phrases
+from mggdub.motion.voice import phrases, runs
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.renderer.rasterize import render_frame
 from mggdub.reports import Check
@@ -82,7 +82,7 @@ class FrameStats:
         )
 
     def see(self, index: int, frame: Array) -> None:
-        """Frames in order, [H, W, 3] or planes as of `animate`; a video that is gone on with may begin later."""
+        """Frames in order, [H, W, 3] or planes as of `animate`; a video that was interrupted may begin later."""
         part = frame[self.box]
         coarse = _sampled(part, COARSE).copy()
         if index in self.chosen:
@@ -200,7 +200,6 @@ def _at_least(value: float | None, limit: float, what: str) -> Check:
     return Check(value is None or value >= limit, None if value is None else round(value, 4), limit, what)
 
 
-def _most(runs: Array, counted: Array) -> int:
-    """How many frames are `counted` [T] in the run of True in `runs` [T] that has most of them."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], runs.astype(np.int8), [0]])))
-    return max((int(counted[start:end].sum()) for start, end in edges.reshape(-1, 2)), default=0)
+def _most(mask: Array, counted: Array) -> int:
+    """How many frames are `counted` [T] in the run of True in a mask [T] that has most of them."""
+    return max((int(counted[start:end].sum()) for start, end in runs(mask)), default=0)

@@ -40,6 +40,7 @@ BLENDSHAPES = (
 # The 24 units that drive; the 28 of jaw, mouth and tongue are exchange only (lip modes drive there).
 DRIVING_UNITS = tuple(i for i, name in enumerate(BLENDSHAPES) if name.startswith(("brow", "cheek", "eye", "nose")))
 MOUTH_UNITS = tuple(i for i in range(len(BLENDSHAPES)) if i not in DRIVING_UNITS)
+IS_BLINK = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])  # [52]
 DRIVERS = len(DRIVING_UNITS) + LIP_MODES  # 32 numbers move a head
 
 

@@ -93,7 +93,7 @@ def folds_open(mesh: Array, displacement: Array) -> float:
     right, left = MOUTH_CORNERS
     width = np.linalg.norm(mesh[left] - mesh[right])
     now = np.linalg.norm(mesh[left] + displacement[left] - mesh[right] - displacement[right])
-    return float(smoothstep(np.array((width - now) / NARROWED)))
+    return float(smoothstep((width - now) / NARROWED))
 
 
 def around_folds(folds: Array, from_drawing: Array) -> Array:

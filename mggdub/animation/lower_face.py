@@ -98,7 +98,7 @@ def change_shown(displacement: Array) -> float:
     In the photo's own state nothing is changed: there the photo is right.
     """
     moved = float(np.linalg.norm(displacement[[*OUTER_LIPS, *INNER_LIPS]], axis=1).mean())
-    return float(smoothstep(np.array((moved - MOVED[0]) / (MOVED[1] - MOVED[0]))))
+    return float(smoothstep((moved - MOVED[0]) / (MOVED[1] - MOVED[0])))
 
 
 def seam_of(mesh: Array, now: FrameMotion, window: Window) -> Seam:

@@ -40,8 +40,8 @@ def find_seam(
     """
     apart = mesh[INNER_LOWER_LIP] - mesh[INNER_UPPER_LIP]
     now = apart[1] + displacement[INNER_LOWER_LIP, 1] - displacement[INNER_UPPER_LIP, 1]
-    parted = float(smoothstep(np.array((np.linalg.norm(apart) - PARTED) / (SEEN_GAP - PARTED))))
-    share = DARK * parted * float(smoothstep(np.array(1 - now / GONE))) * (1 - photo_mouth)
+    parted = float(smoothstep((np.linalg.norm(apart) - PARTED) / (SEEN_GAP - PARTED)))
+    share = DARK * parted * float(smoothstep(1 - now / GONE)) * (1 - photo_mouth)
     half = len(INNER_LIPS) // 2
     ends = np.sort(inside[[0, half], 0])
     places = np.linspace(ends[0], ends[1], STEPS + 1)

@@ -14,7 +14,17 @@ import torch
 from mggdub.errors import InputError
 from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.camera import head_mesh
-from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, LANDMARKS, LIP_MODES, MOUTH_UNITS, Array, Portrait
+from mggdub.types import (
+    BLENDSHAPES,
+    DRIVERS,
+    DRIVING_UNITS,
+    IS_BLINK,
+    LANDMARKS,
+    LIP_MODES,
+    MOUTH_UNITS,
+    Array,
+    Portrait,
+)
 from mggdub.weights import load
 
 NAME = "expression"
@@ -144,8 +154,7 @@ def from_rest(units: Array, first: Array) -> Array:
     believed = len(units) / (len(units) + SHRINKING)
     rest, other = np.median(first, 0), np.median(units, 0)
     offset = believed * np.clip(rest - other, -OWN_WAY, OWN_WAY)
-    blinks = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
-    share = np.where(blinks, np.clip((1 - units) / np.maximum(1 - other, 0.1), 0, 1), 1)
+    share = np.where(IS_BLINK, np.clip((1 - units) / np.maximum(1 - other, 0.1), 0, 1), 1)
     mouth = np.isin(np.arange(len(BLENDSHAPES)), MOUTH_UNITS)
     return (units + np.where(mouth, 0, offset * share)).astype(np.float32)
 

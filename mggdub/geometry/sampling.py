@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import prange
@@ -13,7 +15,7 @@ from mggdub.compiled import compiled
 from mggdub.types import Array
 
 
-def smoothstep(x: Array) -> Array:
+def smoothstep(x: Array | np.floating[Any] | float) -> Array:
     """0 up to 0, 1 from 1 on, smooth between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

@@ -9,12 +9,11 @@ import numpy as np
 from mggdub.errors import InputError
 from mggdub.face.expression import ExpressionBasis, with_gap
 from mggdub.options import EMOTIONS
-from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, Array, ExpressionTrack
+from mggdub.types import BLENDSHAPES, DRIVERS, DRIVING_UNITS, IS_BLINK, Array, ExpressionTrack
 from mggdub.weights import load
 
 ACTED = EMOTIONS[1:]  # without neutral
 LOWEST = -0.3  # of a unit: wider eyes, smoother brows
-BLINK = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
 
 
 def load_emotion(name: str) -> Array:
@@ -33,6 +32,6 @@ def with_emotion(track: ExpressionTrack, basis: ExpressionBasis, drivers: Array,
     count = len(DRIVING_UNITS)
     offset = np.zeros(len(BLENDSHAPES), np.float32)
     offset[list(DRIVING_UNITS)] = strength * drivers[:count]
-    units = track.blendshapes + offset * np.where(BLINK, 1 - track.blendshapes, 1)
+    units = track.blendshapes + offset * np.where(IS_BLINK, 1 - track.blendshapes, 1)
     shaped = track.lip_modes + strength * with_gap(basis, drivers[count:], 0)
     return replace(track, blendshapes=units.clip(LOWEST, 1).astype(np.float32), lip_modes=shaped.astype(np.float32))

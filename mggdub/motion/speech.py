@@ -19,7 +19,7 @@ from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import CRISP, CRISP_WIDTH, FRAME, QUIETEST, SpeechModel, predict
 from mggdub.networks.whisper import SAMPLE_RATE, level
 from mggdub.options import MotionOptions
-from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, Waveform
+from mggdub.types import IS_BLINK, LIP_MODES, Array, ExpressionTrack, Waveform
 
 GAIN = 1.2  # of people the model never heard it opens the mouth too little
 LATER = 0.026  # s: it learned from clips whose sound comes late; now lips part when a p or b bursts
@@ -92,7 +92,7 @@ def speech_track(speech: Waveform, models: Models, options: MotionOptions) -> tu
         gaze=options.gaze,
         seed=options.seed,
     )
-    scale = np.array([1.0 if name.startswith("eyeBlink") else options.expression_scale for name in BLENDSHAPES])
+    scale = np.where(IS_BLINK, 1.0, options.expression_scale)
     track = replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
     if options.emotion != "neutral":
         track = with_emotion(track, models.expression, load_emotion(options.emotion), options.emotion_strength)

@@ -12,7 +12,7 @@ from mggdub.face.expression import ExpressionBasis
 from mggdub.motion import limits, torso
 from mggdub.motion.track_file import TrackFile
 from mggdub.options import MotionOptions
-from mggdub.types import BLENDSHAPES, MOUTH_UNITS, Array, ExpressionTrack
+from mggdub.types import IS_BLINK, MOUTH_UNITS, Array, ExpressionTrack
 
 ORBIT_TIME = 6.0  # s
 
@@ -65,8 +65,7 @@ def resample(drive: Performance, fps: float) -> ExpressionTrack:
 
 def apply_options(track: ExpressionTrack, options: MotionOptions) -> ExpressionTrack:
     """The track with `--motion`, `--blink` and the two scales applied: expressions grow from its first frame's."""
-    blink = np.array([name.startswith("eyeBlink") for name in BLENDSHAPES])
-    scale = np.where(blink, float(options.blink == "natural"), options.expression_scale)
+    scale = np.where(IS_BLINK, float(options.blink == "natural"), options.expression_scale)
     first = track.blendshapes[:1]
     moving = np.float32(options.liveliness)
     played = replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mggdub.geometry.sampling import smoothstep
 from mggdub.networks.speech import VOICE_RATE
 from mggdub.types import Array
 
@@ -19,14 +20,17 @@ def phrases(voice: Array, threshold: float = 0.5) -> list[tuple[float, float]]:
 
     That is where voice [n], VOICE_RATE values a second, is above `threshold`.
     """
-    speaking = np.concatenate([[False], np.asarray(voice) > threshold, [False]])
-    edges = np.flatnonzero(np.diff(speaking.astype(np.int8))) / VOICE_RATE
     joined: list[tuple[float, float]] = []
-    for start, end in edges.reshape(-1, 2):
+    for start, end in runs(np.asarray(voice) > threshold) / VOICE_RATE:
         if joined and start - joined[-1][1] < LONGEST_JOIN:
             start = joined.pop()[0]
         joined.append((float(start), float(end)))
     return [(start, end) for start, end in joined if end - start >= SHORTEST_PHRASE]
+
+
+def runs(mask: Array) -> Array:
+    """[R, 2]: where every run of True in a mask [n] begins, and the first index after it."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))).reshape(-1, 2)
 
 
 def mouth_gate(spoken: list[tuple[float, float]], times: Array) -> Array:
@@ -47,6 +51,5 @@ def lip_gate(spoken: list[tuple[float, float]], times: Array) -> Array:
 def _within(spans: list[tuple[float, float]], times: Array, ease: float) -> Array:
     gate = np.zeros(len(times))
     for start, end in spans:
-        inside = np.minimum(times - (start - ease), (end + ease) - times) / ease
-        gate = np.maximum(gate, np.clip(inside, 0.0, 1.0))
-    return gate * gate * (3.0 - 2.0 * gate)
+        gate = np.maximum(gate, np.minimum(times - (start - ease), (end + ease) - times) / ease)
+    return smoothstep(gate)

@@ -36,7 +36,7 @@ from mggdub.networks.geometry import estimate_geometry
 from mggdub.networks.head import HeadNet, head_inputs, nothing_learned
 from mggdub.train.common import save_arrays
 from mggdub.train.prepare import clips, crop_of, first_of_each, load_track
-from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
+from mggdub.types import IS_BLINK, LIP_MODES, Array, ExpressionTrack, GeometryMaps, Portrait
 
 SIZE = 256  # px, side of the crops that are trained on
 POOL, SOURCES = 12, (0, 3)  # frames of a clip, and which of them become avatars
@@ -49,7 +49,7 @@ def choose_frames(basis: ExpressionBasis, track: dict[str, Array], count: int = 
     """Indices of frames that differ most in pose and expression; the first is the most usual one."""
     angles, shift = relative_pose(track["rotation"], track["translation"], 0)
     units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
-    blinks = units[:, [i for i, name in enumerate(BLENDSHAPES) if name.startswith("eyeBlink")]]
+    blinks = units[:, IS_BLINK]
     what = np.concatenate([angles / 5, shift[:, :2], modes[:, :3] / basis.mode_std[:3], blinks], 1)
     chosen = [int(np.abs(what - np.median(what, 0)).sum(1).argmin())]
     apart = np.full(len(what), np.inf)

@@ -18,6 +18,7 @@ from mggdub import weights
 from mggdub.face.expression import load_expression
 from mggdub.motion.lids import LIDS, lid_curve, stretched
 from mggdub.motion.selection import NAMES, heard_of
+from mggdub.motion.voice import runs
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
 from mggdub.train.common import HELD_OUT, held_out
 from mggdub.train.motion_data import RATE, SHORTEST, Take, read_takes
@@ -147,8 +148,7 @@ def closures(takes: Sequence[Take]) -> dict[str, float]:
 
 def _raised(above: Array) -> list[slice]:
     """Where values [n] are above BLINK."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (above > BLINK).astype(np.int8), [0]]))).reshape(-1, 2)
-    return [slice(int(start), int(end)) for start, end in edges]
+    return [slice(int(start), int(end)) for start, end in runs(above > BLINK)]
 
 
 def _beside(whole: Array, curve: Array) -> Array:
