@@ -22,8 +22,8 @@ from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
 from mggdub.media.unread import check_sound
 from mggdub.metrics.landmarks import wrapped
-from mggdub.motion.speech import frame_energy
-from mggdub.motion.voice import phrases
+from mggdub.motion.speech import frame_energy, heard_phrases
+from mggdub.motion.voice import spoken_at
 from mggdub.networks import speech
 from mggdub.networks.geometry import GeometryNet, estimate_geometry, load_geometry
 from mggdub.networks.speech import QUIETEST, load_speech, predict
@@ -126,9 +126,8 @@ def inspect_face(photo: Photo, face: Face, index: int, finder: FaceFinder, net: 
         height=round(measures.height, 1),
         pitch=round(measures.pitch, 1),
         yaw=round(measures.yaw, 1),
-        roll=round(
-            float(wrapped(np.array(measures.roll + head.crop.angle))), 1
-        ),  # the others are the head's, however it stands
+        # The others are the head's, however it stands.
+        roll=round(float(wrapped(np.array(measures.roll + head.crop.angle))), 1),
         sharpness=round(measures.sharpness, 1),
         mouth=measures.mouth,
         eyes=measures.eyes,
@@ -171,7 +170,7 @@ def hear(path: Path) -> SoundFinding:
     spoken = _phrases(heard)
     voice = min(1.0, sum(end - start for start, end in spoken) / heard.duration)  # the last step may reach beyond
     times = (np.arange(len(energy)) + 0.5) / speech.VOICE_RATE
-    voiced = np.any([(start <= times) & (times < end) for start, end in spoken] or [np.zeros(len(times), bool)], 0)
+    voiced = spoken_at(spoken, times)
     speech_db = _decibel(float(energy[voiced].mean())) if voiced.any() else None
     minutes, after = sound.duration / 60, heard.duration - spoken[-1][1] if spoken else sound.duration
     expect = {
@@ -184,17 +183,17 @@ def hear(path: Path) -> SoundFinding:
     }
     advice = (*sound_notes(path, sound), *(sentence for sentence, applies in expect.items() if applies))
     return SoundFinding(
-        round(sound.duration, 3),
-        about.sample_rate,
-        about.channels,
-        _decibel(peak**2),
-        _decibel(float(energy.mean())),
-        round(voice, 3),
-        round(clipped, 5),
-        round(spoken[0][0] if spoken else sound.duration, 2),
-        round(max(0.0, after), 2) if sound.duration <= HEARD else None,
-        "usable" if advice else "good",
-        advice,
+        seconds=round(sound.duration, 3),
+        sample_rate=about.sample_rate,
+        channels=about.channels,
+        peak_db=_decibel(peak**2),
+        rms_db=_decibel(float(energy.mean())),
+        voice=round(voice, 3),
+        clipped=round(clipped, 5),
+        leading=round(spoken[0][0] if spoken else sound.duration, 2),
+        trailing=round(max(0.0, after), 2) if sound.duration <= HEARD else None,
+        verdict="usable" if advice else "good",
+        advice=advice,
     )
 
 
@@ -204,7 +203,7 @@ def _phrases(sound: Waveform) -> list[tuple[float, float]]:
     energy = frame_energy(samples)
     if not np.any(energy > QUIETEST):
         return []
-    return phrases(np.where(energy > QUIETEST, predict(load_speech(), samples)[1], 0.0))
+    return heard_phrases(predict(load_speech(), samples)[1], energy)
 
 
 def _decibel(power: float) -> float | None:

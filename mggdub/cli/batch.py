@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, prepare_work, progress_bar, say, say_above
 from mggdub.cli.group import cli
-from mggdub.cli.options import CONFIG, PATH
+from mggdub.cli.options import CONFIG, PATH, QUIET, force_option, json_option
 from mggdub.cli.render import render
 from mggdub.cli.signals import Interrupted
 from mggdub.errors import BatchError
@@ -32,9 +32,9 @@ from mggdub.options import RenderOptions
 @click.option("--cluster", metavar="ADDRESS", help="Let the workers of this Dask scheduler render.")
 @click.option("--cache-dir", type=PATH, help="Keep the heads here for later batches.")
 @click.option("--report", is_flag=True, help="Write OUTPUT/report.html.")
-@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite videos of something else.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@force_option("videos of something else")
+@json_option("the summary")
+@QUIET
 @click.pass_context
 def batch(
     ctx: click.Context, /, source: Path, speech: Path | None, folder: Path, as_json: bool, quiet: bool, **choices: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,14 @@ CONFIG = click.option(
     "--config", type=PATH, is_eager=True, expose_value=False, callback=_read_config, metavar="FILE.toml",
     help="Options as keys; the command line and the environment count more.",
 )  # fmt: skip
+QUIET = click.option("--quiet", is_flag=True, help="No progress, only errors.")
+
+
+def force_option(what: str) -> Callable[[Any], Any]:
+    """--force, to overwrite so much."""
+    return click.option("--force", is_flag=True, allow_from_autoenv=False, help=f"Overwrite {what}.")
+
+
+def json_option(what: str) -> Callable[[Any], Any]:
+    """--json, which prints so much."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, prepare_work, progress_bar, say
 from mggdub.cli.group import cli
-from mggdub.cli.options import CONFIG, DECIMAL, PATH, Motion, Rate
+from mggdub.cli.options import CONFIG, DECIMAL, PATH, QUIET, Motion, Rate, force_option, json_option
 from mggdub.errors import CheckError, UsageError
 from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, INPAINTERS, POSES, RenderOptions
 
@@ -58,9 +58,9 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 @click.option("--c2pa-key", type=PATH, metavar="FILE.pem", help="... and the key of the first one.")
 @CONFIG
 @click.option("--strict", is_flag=True, help="Exit with 6 if the video fails a check of its own; it is kept.")
-@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
-@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@force_option("the output")
+@json_option("a report")
+@QUIET
 @click.pass_context
 def render(
     ctx: click.Context,
@@ -110,9 +110,9 @@ def render(
 @click.argument("photo", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Avatar to write (.mgg).")
 @click.option("--ply", type=PATH, metavar="HEAD.ply", allow_from_autoenv=False, help="Write the Gaussians, too.")
-@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the outputs.")
-@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@force_option("the outputs")
+@json_option("a report")
+@QUIET
 def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bool, **choices: Any) -> None:
     """Build the head of PHOTO once; `mggdub render HEAD.mgg SPEECH` then starts at once.
 

@@ -11,7 +11,7 @@ import click
 
 from mggdub.cli.console import at_work, prepare_work, progress_bar, say, working_folder
 from mggdub.cli.group import cli
-from mggdub.cli.options import PATH, Rate
+from mggdub.cli.options import PATH, QUIET, Rate, force_option, json_option
 from mggdub.options import RenderOptions
 
 
@@ -20,9 +20,9 @@ from mggdub.options import RenderOptions
 @click.option("-o", "--output", type=PATH, required=True, allow_from_autoenv=False, help="Track to write (.csv).")
 @click.option("--fps", type=Rate(), default=Fraction(25), help="Of a recording's track; a video's is its own.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of a recording's blinks and nods.")
-@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the output.")
-@click.option("--json", "as_json", is_flag=True, help="Print a report as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@force_option("the output")
+@json_option("a report")
+@QUIET
 def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
     """Write expression and head pose of a VIDEO, or those that SPEECH would get, as a CSV.
 
@@ -49,8 +49,8 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
 @click.argument("video", type=PATH)
 @click.option("--reference", type=PATH, metavar="VIDEO", help="The true clip, in step with VIDEO.")
 @click.option("--photo", type=PATH, metavar="PHOTO", help="What VIDEO was made from.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@json_option("the numbers")
+@QUIET
 def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: bool, quiet: bool) -> None:
     """Measure a talking-head VIDEO: lips, sound, motion; likeness to a true clip and to a photo.
 
@@ -79,8 +79,8 @@ def evaluate(video: Path, reference: Path | None, photo: Path | None, as_json: b
 @cli.command()
 @click.argument("source", type=PATH, metavar="PHOTO|SPEECH")
 @click.option("--image", "drawing", type=PATH, metavar="OUT.png", allow_from_autoenv=False, help="Draw what was found.")
-@click.option("--force", is_flag=True, allow_from_autoenv=False, help="Overwrite the drawing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@force_option("the drawing")
+@json_option("the findings")
 @click.pass_context
 def inspect(ctx: click.Context, /, source: Path, drawing: Path | None, force: bool, as_json: bool) -> None:
     """Say what a PHOTO or a SPEECH recording holds and whether it will work, before any work."""
@@ -115,7 +115,7 @@ def completion(shell: str) -> None:
 
 @cli.command()
 @click.option("--warmup", is_flag=True, help="Compile the renderer now, so that the first render need not.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option("the findings")
 @click.pass_context
 def doctor(ctx: click.Context, /, warmup: bool, as_json: bool) -> None:
     """Say what this machine has and whether mggdub can work on it."""

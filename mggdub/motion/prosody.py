@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from mggdub.deferred import imported_when_used
-from mggdub.motion.voice import phrases
+from mggdub.motion.voice import phrases, spoken_at
 from mggdub.networks.speech import FRAME, QUIETEST, VOICE_RATE
 from mggdub.networks.whisper import SAMPLE_RATE
 from mggdub.types import Array
@@ -76,7 +76,7 @@ def measure_prosody(samples: Array, spoken: list[tuple[float, float]] | None = N
     if spoken is None:
         spoken = phrases(level, HEARD)
     times = (np.arange(count) + 0.5) / VOICE_RATE
-    speaking = np.any([(start <= times) & (times < end) for start, end in spoken] or [np.zeros(count, bool)], 0)
+    speaking = spoken_at(spoken, times)
     voiced = (repeats > VOICED) & speaking & (power > QUIETEST)
     semitones = OCTAVE * np.log2(SAMPLE_RATE / period)
     middle = float(np.median(semitones[voiced])) if voiced.any() else 0.0

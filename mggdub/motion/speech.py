@@ -54,7 +54,7 @@ def listen(
     if np.any(energy > QUIETEST):
         modes, voice = predict(model, samples)
         modes += CRISP * (modes - gaussian_filter1d(modes, CRISP_WIDTH, axis=0, mode="nearest"))
-        spoken = phrases(np.where(energy > QUIETEST, voice, 0.0))
+        spoken = heard_phrases(voice, energy)
         gate = lip_gate(spoken, times)[:, None]
         shown = interpolated(touching(model.basis, GAIN * modes), times - LATER)
         lips = close_lips(model.basis, mouth_scale * shown) * gate
@@ -63,6 +63,11 @@ def listen(
     units = with_blinks(moving.units, moving.lids) if blink == "natural" else without_lids(moving.units)
     parts = (units, lips.astype(np.float32), moving.rotation, moving.translation, moving.torso)
     return limits.bounded(torso.near_head(ExpressionTrack(times, *parts))), prosody
+
+
+def heard_phrases(voice: Array, energy: Array) -> list[tuple[float, float]]:
+    """(start, end) s of what is spoken: where the model hears voice [n] and there is sound, of `frame_energy` [n]."""
+    return phrases(np.where(energy > QUIETEST, voice, 0.0))
 
 
 def touching(basis: ExpressionBasis, modes: Array) -> Array:

@@ -33,6 +33,11 @@ def runs(mask: Array) -> Array:
     return np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))).reshape(-1, 2)
 
 
+def spoken_at(spoken: list[tuple[float, float]], times: Array) -> Array:
+    """[T] bool: within a phrase."""
+    return np.any([(start <= times) & (times < end) for start, end in spoken] or [np.zeros(len(times), bool)], 0)
+
+
 def mouth_gate(spoken: list[tuple[float, float]], times: Array) -> Array:
     """[T] 1 within a phrase, exactly 0 from EASE before and after it, smooth between."""
     return _within(spoken, times, EASE)
