@@ -17,7 +17,7 @@ from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, sample_crop, smoothstep
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
-from mggdub.renderer.kernels import BLUR
+from mggdub.renderer.projection import BLUR
 from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
 
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background

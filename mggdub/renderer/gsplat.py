@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mggdub.errors import UsageError
-from mggdub.renderer.kernels import ALPHA_MIN, BLUR, NEAR
+from mggdub.renderer.projection import ALPHA_MIN, BLUR, NEAR
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
 

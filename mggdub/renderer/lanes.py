@@ -1,4 +1,4 @@
-"""Vectors of floats in LLVM's own code, of which the innermost loops of `kernels` and `blocks` are made.
+"""Vectors of floats in LLVM's own code, of which the innermost loops of `projection`, `kernels` and `blocks` are made.
 
 LLVM legalises the lanes to what the machine has (SSE, AVX2, AVX-512, NEON).
 """

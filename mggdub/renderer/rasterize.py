@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mggdub.compiled import THREADS_MAY_MEET
-from mggdub.renderer import kernels
+from mggdub.renderer import kernels, projection
 from mggdub.types import Array, Camera, Gaussians, Rendering
 
 _ONE_AT_A_TIME = Lock()
@@ -103,11 +103,11 @@ def _camera_row(camera: Camera) -> Array:
 
 def _splats(fields: list[Array], camera: Camera, places: Array = _NO_PLACES) -> _Splats:
     count, width, height = len(fields[0]), camera.width, camera.height
-    across, down = -(-width // kernels.TILE), -(-height // kernels.TILE)
-    rows, keys = np.empty(count * kernels.ROW, np.float32), np.empty(count, np.float32)
+    across, down = -(-width // projection.TILE), -(-height // projection.TILE)
+    rows, keys = np.empty(count * projection.ROW, np.float32), np.empty(count, np.float32)
     order, ends = np.empty(count, np.int32), np.empty(across * down + 1, np.int32)
     spans = np.empty((count, 4), np.int16)
-    kernels.project(*fields, places, _camera_row(camera), width, height, rows, spans, keys)
+    projection.project(*fields, places, _camera_row(camera), width, height, rows, spans, keys)
     drawn = kernels.sort_by_depth(keys, order)
     listed = kernels.bin_tiles(spans, order, drawn, across, down, ends, numba.get_num_threads())
     return _Splats(rows, order, drawn, listed, ends, across)
@@ -141,7 +141,7 @@ class _Rasterize(torch.autograd.Function):
         splats, camera, count = ctx.splats, ctx.camera, len(means)
         width, height = camera.width, camera.height
         incoming = [_ready(g.contiguous().numpy()) for g in gradients]
-        slots = np.empty((len(splats.listed), kernels.SUMS), np.float32)
+        slots = np.empty((len(splats.listed), projection.SUMS), np.float32)
         out = [np.zeros((count, *shape), np.float32) for shape in ((3,), (4,), (3,), (), (3,))]
         threads = numba.get_num_threads()
         with _entered():
@@ -157,7 +157,7 @@ class _Rasterize(torch.autograd.Function):
                 slots,
                 threads,
             )
-            kernels.project_backward(
+            projection.project_backward(
                 means, quats, scales, _camera_row(camera), width, height,
                 splats.order, splats.rows, splats.listed, slots, splats.drawn, *out,
                 any(ctx.needs_input_grad[:2]), threads,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mggdub.renderer.kernels import ALPHA_MAX, ALPHA_MIN, BLUR, CLAMP, NEAR, TRANSMITTANCE_MIN
+from mggdub.renderer.kernels import ALPHA_MAX, TRANSMITTANCE_MIN
+from mggdub.renderer.projection import ALPHA_MIN, BLUR, CLAMP, NEAR
 from mggdub.types import Camera, Gaussians, Rendering
 
 ROWS = 8  # pixel rows at a time, or memory would be N * H * W

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.renderer.kernels import ALPHA_MAX, ALPHA_MIN, CLOSED
+from mggdub.renderer.kernels import ALPHA_MAX, CLOSED
+from mggdub.renderer.projection import ALPHA_MIN
 from mggdub.renderer.rasterize import rasterize, render_frame, render_placed
 from mggdub.renderer.reference import project, rasterize_reference, rotation
 from mggdub.types import Camera, Gaussians, Rendering
