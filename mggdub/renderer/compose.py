@@ -90,7 +90,7 @@ def _enlarging(count, cells):  # type: ignore[no-untyped-def]
 
 @_kernel(parallel=False)
 def _swaying(count, cells):  # type: ignore[no-untyped-def]
-    """For columns of a picture: `steps` between cells of a line of `_share_row`, whose first one is repeated before."""
+    """For columns of a picture: `steps` between cells of a line of `_sway_span`, whose first one is repeated before."""
     before, beyond = steps(count, cells)
     before += 1
     return before, beyond
@@ -98,7 +98,7 @@ def _swaying(count, cells):  # type: ignore[no-untyped-def]
 
 @_kernel(parallel=False)
 def _over(y, first, last, begin, shape, detail, box, across, low, row):  # type: ignore[no-untyped-def]
-    """Put columns `first` to `last` of row y of the head into a row of `_spread`, which starts at column `begin`.
+    """Put columns `first` to `last` of row y of the head into a row of `_row`, which starts at column `begin`.
 
     Red, green, blue 0..255, and how much of what is behind shows, 0..1. box (left, top, width, height) of a drawing
     whose shape is (rows, columns).
