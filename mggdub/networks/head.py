@@ -172,9 +172,9 @@ def ranks(settings: dict[str, Any]) -> tuple[int, int]:
     return config.motion_rank, config.shade_rank
 
 
-def nothing_learned(config: HeadConfig | None = None) -> Grids:
+def nothing_learned() -> Grids:
     """What leaves a head as it is."""
-    c = config or HeadConfig()
+    c = HeadConfig()
     shapes = ((c.widths[0], GRID, GRID), (1, GRID, GRID), (c.motion_rank, 3, GRID, GRID), (c.shade_rank, 3, FINE, FINE))
     return Grids(*(torch.zeros(1, *shape) for shape in shapes))
 
