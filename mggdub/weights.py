@@ -177,11 +177,6 @@ def fingerprint() -> str:
     return hashlib.sha256("".join(f"{name} {digest(locate(name))}\n" for name in names).encode()).hexdigest()
 
 
-def verify() -> list[tuple[str, bool]]:
-    """(file, whether its bytes are the ones its card names) for every card. Raises UsageError or InputError."""
-    return [(card["file"], state(card) == "ok") for card in cards()]
-
-
 def build(network: torch.nn.Module, name: str) -> torch.nn.Module:
     """Load `name` strictly into `network` and put it in evaluation mode. Raises InputError if it does not fit."""
     return fill(network, load(name)[0], name)
