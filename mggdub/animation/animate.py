@@ -10,9 +10,8 @@ from mggdub.animation import deform, on_card
 from mggdub.animation.bases import PlacedBases
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
-from mggdub.animation.folds import folds_open
 from mggdub.animation.in_order import at_once, in_order, one_thread
-from mggdub.animation.lower_face import LowerFace, change_shown, find_window, seam_of
+from mggdub.animation.lower_face import LowerFace
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose, Shown
@@ -163,10 +162,7 @@ def animate(
         with own("rasterise"):
             drawn = compositor.draw(head)
         with own("lower face"):
-            if shown := change_shown(now.displacement):
-                window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
-                seam = seam_of(avatar.mesh, now, window)
-                lower_face.improve(drawn, window, shown, folds_open(avatar.mesh, now.displacement), seam)
+            lower_face.improve(drawn, now)
         with own("composite"):
             detail = mouth.detail(now)
             frame = (compositor.yuv if planes else compositor.rgb)(drawn, body, detail)

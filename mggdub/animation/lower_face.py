@@ -10,9 +10,9 @@ from numba import prange
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mggdub.animation.folds import around_folds, find_folds, open_folds, part_of_drawing
+from mggdub.animation.folds import around_folds, find_folds, folds_open, open_folds, part_of_drawing
 from mggdub.animation.poses import FrameMotion
-from mggdub.animation.seam import Seam, darken, find_seam
+from mggdub.animation.seam import darken, find_seam
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, PIVOT
@@ -101,11 +101,6 @@ def change_shown(displacement: Array) -> float:
     return float(smoothstep((moved - MOVED[0]) / (MOVED[1] - MOVED[0])))
 
 
-def seam_of(mesh: Array, now: FrameMotion, window: Window) -> Seam:
-    """`find_seam` of a photo's mesh [478, 3] cm that moves, in its window."""
-    return find_seam(mesh, now.displacement, now.shown.photo_mouth, window.inside, window.to_drawing, EYES)
-
-
 def photo_inputs(picture: Array, at_rest: Window) -> Array:
     """[4, SIZE, SIZE] float32: the photo's own lower face and what is between its lips.
 
@@ -142,6 +137,7 @@ def photo_window(avatar: HeadAvatar) -> tuple[Window, Array]:
 class LowerFace:
     """What is worked out once for all frames of an avatar."""
 
+    avatar: HeadAvatar
     net: nn.Module  # a LowerFaceNet, `packed`
     at_rest: Window
     photo: Array  # [4, SIZE, SIZE] of `photo_inputs`
@@ -154,24 +150,24 @@ class LowerFace:
         at_rest, photo = photo_window(avatar)
         example = torch.rand(1, INPUTS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
         folds = find_folds(avatar)
-        return cls(packed(net, example), at_rest, photo, folds, around_folds(folds, at_rest.from_drawing))
+        return cls(avatar, packed(net, example), at_rest, photo, folds, around_folds(folds, at_rest.from_drawing))
 
     @torch.inference_mode()
-    def improve(self, drawn: Array, window: Window, shown: float, opened: float = 0, seam: Seam | None = None) -> None:
-        """Change the colours of a settled drawing [h, w, 8] in its window, in place.
-
-        `shown` of `change_shown`, `opened` of `folds_open`, `seam` of `seam_of`.
-        """
+    def improve(self, drawn: Array, now: FrameMotion) -> None:
+        """Change the colours of a settled drawing [h, w, 8] of the head that moves, in place."""
+        mesh, shown = self.avatar.mesh, change_shown(now.displacement)
         if shown < LEAST_SHOWN:
             return
+        window = find_window(mesh, now.displacement, now.rotation, now.translation, self.avatar.camera)
         inputs = np.concatenate([drawn_inputs(drawn, window, self.at_rest), self.photo])
         change = self.net(torch.from_numpy(inputs)[None])[0] * shown
         from_drawing = window.from_drawing.astype(np.float32)
         add_window(np.ascontiguousarray(change.permute(1, 2, 0).numpy()), from_drawing, drawn)
-        if seam and seam.share:
+        seam = find_seam(mesh, now.displacement, now.shown.photo_mouth, window.inside, window.to_drawing, EYES)
+        if seam.share:
             dark = np.float32(seam.share * shown), np.float32(seam.width)
             darken(drawn, from_drawing, _reach(from_drawing, SIZE, drawn.shape), seam.ends, seam.levels, *dark)
-        if opened:
+        if opened := folds_open(mesh, now.displacement):
             part = part_of_drawing(self.folded, window.to_drawing, drawn.shape[1], drawn.shape[0])
             open_folds(drawn, self.folds, np.float32(opened * shown), part)
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from mggdub.animation.lower_face import EYES, SIZE, Window, _reach, seam_of
-from mggdub.animation.poses import FrameMotion, Shown
-from mggdub.animation.seam import COARSE, DARK, GONE, WIDTH, darken
+from mggdub.animation.lower_face import EYES, SIZE, Window, _reach
+from mggdub.animation.seam import COARSE, DARK, GONE, WIDTH, Seam, darken, find_seam
 from mggdub.avatar.mouth import photo_mouth_share
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.types import Array
@@ -36,10 +35,9 @@ def closed(mesh: Array, to: float = 0.0) -> Array:
     return moved
 
 
-def moving(displacement: Array) -> FrameMotion:
-    """A head whose lips go so far."""
-    shown = Shown(photo_mouth_share(displacement), 0, 0, 0, 0)
-    return FrameMotion(displacement, np.zeros(3), np.zeros(3), np.zeros((3, 4)), np.zeros(42), shown)
+def seam_of(mesh: Array, moved: Array, place: Window) -> Seam:
+    """Of a mesh that is displaced."""
+    return find_seam(mesh, moved, photo_mouth_share(moved), place.inside, place.to_drawing, EYES)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +47,13 @@ def test_lips_have_a_line_where_they_met_only_later(photo: float, now: float, sh
     """As dark as they are near to each other; not where they met in the photo, nor in the photo's own state."""
     mesh = mouth(photo)
     moved = np.zeros_like(mesh) if now == photo else closed(mesh, now)
-    found = seam_of(mesh, moving(moved), window())
+    found = seam_of(mesh, moved, window())
     assert found.share == pytest.approx(DARK * share, abs=0.02)
     assert found.width == pytest.approx(max(WIDTH * EYES, COARSE / 3))
 
 
 def test_coarse_drawings_have_a_wider_and_fainter_one() -> None:
-    fine, coarse = (seam_of(mouth(1), moving(closed(mouth(1))), window(scale)) for scale in (3.0, 0.5))
+    fine, coarse = (seam_of(mouth(1), closed(mouth(1)), window(scale)) for scale in (3.0, 0.5))
     assert coarse.width == pytest.approx(COARSE / 0.5) and coarse.width * coarse.share == pytest.approx(
         fine.width * fine.share, rel=1e-3
     )
@@ -63,7 +61,7 @@ def test_coarse_drawings_have_a_wider_and_fainter_one() -> None:
 
 def test_the_line_lies_between_the_lips_and_ends_with_them() -> None:
     place = window()
-    seam, drawn = seam_of(mouth(1), moving(closed(mouth(1))), place), np.ones((300, 310, 8), np.float32)
+    seam, drawn = seam_of(mouth(1), closed(mouth(1)), place), np.ones((300, 310, 8), np.float32)
     back = place.from_drawing.astype(np.float32)
     dark = np.float32(seam.share), np.float32(seam.width)
     darken(drawn, back, _reach(back, SIZE, drawn.shape), seam.ends, seam.levels, *dark)
