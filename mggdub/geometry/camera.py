@@ -138,8 +138,8 @@ def head_meshes(landmarks: Array, rotations: Array, translations: Array, matrix:
 def solve_pose(points: Array, pixels: Array, matrix: Array, iterations: int = 12) -> tuple[Array, Array]:
     """Rotations [T, 3, 3] and translations [T, 3] that put points [K, 3] (or [T, K, 3]) onto pixels [T, K, 2].
 
-    Gauss-Newton on the reprojection error with Huber weights, from a scaled orthographic
-    start; every frame is solved at once. `matrix` is K [3, 3].
+    Gauss-Newton on the reprojection error with Huber weights, from a scaled orthographic start; every frame is solved
+    at once. `matrix` is K [3, 3].
     """
     count = pixels.shape[0]
     points = np.broadcast_to(np.asarray(points, np.float64), (count, pixels.shape[1], 3))

@@ -1,6 +1,6 @@
 """What a speaking face does besides articulating: its head and torso move, its brows, its eyes; it blinks.
 
-Everything is drawn from one seed and evaluated in seconds, so the frame rate only decides where it is interpolated.
+Everything is drawn from one seed and evaluated in seconds, so the frame rate only decides where it is sampled.
 `times` are frame mid-times [T] in seconds.
 """
 
