@@ -1,6 +1,6 @@
 """What a head crop is made of: depth, normals, classes and matte, by one small network (GeoWizard's place).
 
-A convolutional U-Net sees the crop at 160²; a light head then sharpens its matte on the full 512² picture,
+A convolutional U-Net sees the crop at 192²; a light head then sharpens its matte on the full 512² picture,
 where hair is.
 """
 
@@ -45,7 +45,7 @@ def torso_matte(landmarks: Array, clothes: Array, matte: Array, cm_per_px: float
 class GeometryConfig:
     """Sizes of the network."""
 
-    input_size: int = 160  # px, what the U-Net sees
+    input_size: int = 192  # px, what the U-Net sees
     widths: tuple[int, ...] = (24, 40, 80, 128, 160)  # channels at 1/2, 1/4 ... 1/32 of it
     blocks: tuple[int, ...] = (0, 1, 2, 2, 1)  # residual blocks per level of the encoder
     classes: int = 6

@@ -59,9 +59,11 @@ def with_earlier_depth(before: GeometryNet, batch: Batch) -> Batch:
     """The batch with the depth and normals that a network `before` gives its pictures, where it knows none."""
     if batch.exact:
         return batch
+    size, own = (batch.image.shape[-1],) * 2, (before.config.input_size,) * 2
     with torch.no_grad():
-        predicted = before(batch.image)
-    return replace(batch, depth=predicted.depth.float(), normal=predicted.normals.float(), exact=len(batch.image))
+        predicted = before(F.interpolate(batch.image, own, mode="bilinear", antialias=True))
+    depth, normals = (F.interpolate(maps.float(), size, mode="bilinear") for maps in predicted[:2])
+    return replace(batch, depth=depth, normal=F.normalize(normals, dim=1), exact=len(batch.image))
 
 
 def losses(net: GeometryNet, batch: Batch) -> dict[str, Tensor]:

@@ -16,12 +16,14 @@ from torch.nn import functional as F
 from mggdub.geometry.sampling import push_pull
 from mggdub.train.common import held_out
 from mggdub.train.geometry_data import MARGIN, OUTSIDE, UNSURE
-from mggdub.types import Array
+from mggdub.types import CLOTHES, HAIR, Array
 
 SYNTH_BATCH, REAL_BATCH = 10, 6
 # The last part also trains the matte's fine head, on windows of the 512² picture.
 FINE_SHARE, FINE_SIZE = 0.5, 256
 BACKGROUNDS = 600
+DYED, PRINTED = {CLOTHES: 0.6, HAIR: 0.4}, 0.3  # shares of clothes and hair in other colours, of clothes with prints
+LEAST_DYED, FLOOR, MOST_GAIN = 30, 0.03, 5.0  # px; of colours, below which there is none; of a colour at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,16 +153,68 @@ def _real(
     swap = torch.from_numpy(rng.random(count) < 0.5)[:, None, None, None].float()
     tone = torch.from_numpy(np.exp(rng.normal(0, 0.3, (count, 1, 1, 1)))).float()
     behind = _bytes(bank[picks]) * tone
+    parts = torch.stack([parts_at(pack, rows, kind, at) for kind in DYED], 1)
+    gains, dyed = dyes(rng, clean, behind, parts * alpha)
+    swap = torch.where(dyed, 1, swap)  # what shines through hair keeps its colour
     fine_image, fine_alpha, window = image[:0], alpha[:0], (0.0, 0.0)
     if fine:
         window = tuple(rng.integers(0, 2 * FINE_SIZE // 2 // 8 + 1, 2) * 8 / (2 * FINE_SIZE))
-        fine_image, fine_alpha = _fine(pack, rows, matrices, window, behind, swap)
+        fine_image, fine_alpha = _fine(pack, rows, matrices, window, behind, swap, gains)
     behind = F.interpolate(behind, (size, size), mode="bilinear", align_corners=False).clamp(0, 1)
-    image = image * (1 - swap) + (clean * alpha + behind * (1 - alpha)) * swap
+    image = image * (1 - swap) + (dye(clean, parts, gains) * alpha + behind * (1 - alpha)) * swap
     label = nearest(pack.arrays["label"][rows][:, None], at, OUTSIDE)[:, 0].long()
     unknown = torch.zeros(count, 4, size, size)
     points = move_points(pack.arrays["points"][rows], matrices)
     return (image, alpha, label, unknown[:, :1], unknown[:, 1:], points), (fine_image, fine_alpha, window)
+
+
+def parts_at(pack: Pack, rows: Array, kind: int, grid: Tensor) -> Tensor:
+    """[B, S, S] float32 0..1: where in the pictures `rows` a part of `nearest_part` lies."""
+    mask = torch.from_numpy((pack.arrays["part"][rows] == kind).astype(np.float32))[:, None]
+    return F.grid_sample(mask, grid, padding_mode="border", align_corners=False)[:, 0]
+
+
+def dyes(rng: np.random.Generator, image: Tensor, behind: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Other colours for the clothes and the hair of pictures [B, 3, S, S], so that neither is known by its colour.
+
+    parts [B, P, S, S] 0..1 of DYED; behind [B, 3, S', S'] the new backgrounds. A third of the colours are those of
+    another part, or of the background. Returns gains [B, P, 3, 16, 16] and [B, 1, 1, 1] bool, what is dyed at all.
+    """
+    area = parts.sum((2, 3))
+    means = torch.einsum("bpij,bcij->bpc", parts, image) / area.clamp_min(1)[..., None]
+    count, kinds = area.shape
+    gains, dyed = torch.ones(count, kinds, 3, 16, 16), torch.zeros(count, dtype=torch.bool)
+    for i in range(count):
+        for k, (kind, share) in enumerate(DYED.items()):
+            if rng.random() >= share or area[i, k] < LEAST_DYED:
+                continue
+            others = [means[i, 1 - k], behind[i].mean((1, 2)), image[i].mean((1, 2))]
+            color = others[rng.integers(3)] if rng.random() < 1 / 3 else _color(rng, kind)
+            gain = ((color + FLOOR) / (means[i, k] + FLOOR)).clamp(1 / MOST_GAIN, MOST_GAIN)
+            print_ = rng.normal(0, 0.35, (3, 16, 16)) if kind == CLOTHES and rng.random() < PRINTED else 0.0
+            gains[i, k] = gain[:, None, None] * torch.exp(torch.as_tensor(print_, dtype=torch.float32))
+            dyed[i] = True
+    return gains, dyed[:, None, None, None]
+
+
+def _color(rng: np.random.Generator, kind: int) -> Tensor:
+    """[3] 0..1: of clothes any, often dark or white; of hair from black by brown, red and fair to white."""
+    if kind == HAIR:
+        level = rng.uniform(0.04, 0.85)
+        warmth = rng.uniform(0, 0.45) * (1 - abs(2 * level - 0.9)) * (rng.random() < 0.7)
+        return torch.tensor([level, level * (1 - warmth), level * (1 - 1.7 * warmth)]).float().clamp(0, 1)
+    level = rng.choice([rng.uniform(0.02, 0.15), rng.uniform(0.1, 0.8), rng.uniform(0.75, 1.0)])
+    tint = rng.uniform(0, 1) * (rng.random(3) - 0.5)
+    return torch.from_numpy(level * (1 + tint)).float().clamp(0, 1)
+
+
+def dye(image: Tensor, parts: Tensor, gains: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] with gains [B, P, 3, 16, 16] of `dyes` where parts [B, P, H, W] lie."""
+    for k in range(parts.shape[1]):
+        gain = F.interpolate(gains[:, k], image.shape[2:], mode="bilinear", align_corners=False)
+        dyed = ((image + FLOOR) * gain - FLOOR).clamp(0, 1)
+        image = image + (dyed - image) * parts[:, k : k + 1]
+    return image
 
 
 def jitter(rng: np.random.Generator, count: int) -> Tensor:
@@ -216,17 +270,31 @@ def _replace(
 
 
 def _fine(
-    real: Pack, rows: Array, matrices: Tensor, window: tuple[float, float], behind: Tensor, swap: Tensor
+    real: Pack,
+    rows: Array,
+    matrices: Tensor,
+    window: tuple[float, float],
+    behind: Tensor,
+    swap: Tensor,
+    gains: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same window of each real picture and matte at full sharpness."""
     linear, centre = matrices[:, :, :2], torch.tensor([2 * window[0] - 0.5, 2 * window[1] - 0.5], dtype=torch.float32)
     part = torch.cat([linear * 0.5, linear @ centre[:, None] + matrices[:, :, 2:]], 2)
     grid = F.affine_grid(part, [len(rows), 1, FINE_SIZE, FINE_SIZE], align_corners=False)
     own, clean, alpha = (pictures(real, rows, f"fine_{name}", grid) for name in ("image", "clean", "alpha"))
+    clean = dye(clean, torch.stack([parts_at(real, rows, kind, grid) for kind in DYED], 1), _part_of(gains, window))
     wide = F.interpolate(behind, (2 * FINE_SIZE, 2 * FINE_SIZE), mode="bilinear", align_corners=False).clamp(0, 1)
     left, top = (round(w * 2 * FINE_SIZE) for w in window)
     wide = wide[:, :, top : top + FINE_SIZE, left : left + FINE_SIZE]
     return own * (1 - swap) + (clean * alpha + wide * (1 - alpha)) * swap, alpha
+
+
+def _part_of(gains: Tensor, window: tuple[float, float]) -> Tensor:
+    """The gains [B, P, 3, 16, 16] of the half of a picture whose left and top edge `window` tells, 0..0.5."""
+    wide = F.interpolate(gains.flatten(0, 1), (64, 64), mode="bilinear", align_corners=False)
+    left, top = (round(edge * 64) for edge in window)
+    return F.interpolate(wide[:, :, top : top + 32, left : left + 32], (16, 16), mode="area").reshape(gains.shape)
 
 
 def photometric(rng: np.random.Generator, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

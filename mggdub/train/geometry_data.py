@@ -38,7 +38,8 @@ SYNTH_SIZE, REAL_SIZE, REAL_FINE = (
     288,
     576,
 )  # px of a canvas; real faces are kept sharp too, for the edge of the matte
-FRAMES_PER_PERSON, FRAMES_PER_CLIP = 10, 5
+FRAMES_PER_PERSON, FRAMES_PER_CLIP = 16, 8
+COLLARS = 0.4  # of a face's height above the chin, where collars end
 UNSURE, OUTSIDE = 254, 255  # label values: no class is taught there; not even the matte is
 # The generator's nine classes: glasses and brows count as skin, so does a beard (it moves with the skin).
 FROM_SYNTH = np.array([BACKGROUND, SKIN, HAIR, EYES, MOUTH, SKIN, CLOTHES, SKIN, SKIN], np.uint8)
@@ -118,7 +119,7 @@ def pack_synthetic(stems: list[Path], folder: Path) -> None:
 def pack_real(frames: Iterable[FaceFrame], matting: Path, parser: Path, folder: Path) -> None:
     """Real faces with teachers' maps in `folder`.
 
-    image, clean [N, S, S, 3] uint8 (the picture; its foreground colours without background), alpha, label
+    image, clean [N, S, S, 3] uint8 (the picture; its foreground colours without background), alpha, label, part
     [N, S, S] uint8, the first three again as fine_*, points [N, 478, 3] float32 (canvas 0..1, depth in cm
     from the head's origin) and identity.json.
     """
@@ -147,11 +148,13 @@ def _teach(frame: FaceFrame, matting, parser) -> dict[str, Array]:  # type: igno
     coarse_alpha = cut(alpha[..., None].repeat(3, 2), coarse)[..., 0]
     parts = _parse(cut(frame.pixels, fine), parser, REAL_SIZE)
     inside = warp(np.ones(frame.pixels.shape[:2], np.uint8), coarse, 0) > 0
+    label = real_label(parts, coarse_alpha, marks)
     return {
         "image": picture,
         "clean": cut(clean, coarse),
         "alpha": coarse_alpha,
-        "label": np.where(inside, real_label(parts, coarse_alpha, marks), OUTSIDE).astype(np.uint8),
+        "label": np.where(inside, label, OUTSIDE).astype(np.uint8),
+        "part": nearest_part(label),
         "fine_image": cut(frame.pixels, fine),
         "fine_clean": cut(clean, fine),
         "fine_alpha": cut(alpha[..., None].repeat(3, 2), fine)[..., 0],
@@ -192,7 +195,8 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
     height = marks[CHIN, 1] - marks[FOREHEAD, 1]
     label[person & (skin > 0.8) & (hair < 0.3) & (clothes < 0.3) & (oval | below)] = SKIN
     label[person & (hair > 0.6) & (skin < 0.5) & (clothes < 0.4)] = HAIR
-    label[person & (clothes > 0.6) & (skin < 0.4) & (hair < 0.4) & (rows > marks[CHIN, 1] - 0.1 * height)] = CLOTHES
+    low = rows > marks[CHIN, 1] - COLLARS * height
+    label[person & (clothes > 0.6) & (skin < 0.4) & (hair < 0.4) & low & ~oval] = CLOTHES
     inner = ndimage.binary_erosion(oval, iterations=6) & (rows > marks[168, 1])  # below the brows
     label[person & inner & (hair < 0.5)] = SKIN
     label[ring_mask(marks, INNER_LIPS, alpha.shape)] = MOUTH
@@ -200,6 +204,13 @@ def real_label(parts: Array, alpha: Array, marks: Array) -> Array:
         label[ring_mask(marks, eye, alpha.shape)] = EYES
     label[alpha < 25] = BACKGROUND
     return label
+
+
+def nearest_part(label: Array) -> Array:
+    """[S, S] uint8 everywhere: of skin, hair and clothes the one that lies nearest by `real_label`'s map [S, S]."""
+    parts = np.select([np.isin(label, (SKIN, EYES, MOUTH)), label == HAIR, label == CLOTHES], [SKIN, HAIR, CLOTHES])
+    _, nearest = ndimage.distance_transform_edt(parts == 0, return_indices=True)
+    return parts[tuple(nearest)].astype(np.uint8)
 
 
 def _points(landmarks: Array) -> Array:

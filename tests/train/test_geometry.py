@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mggdub.networks.geometry import load_geometry
 from mggdub.train import geometry, geometry_batches
-from mggdub.train.geometry_data import MARGIN, OUTSIDE, SYNTH_SIZE, UNSURE, real_label
+from mggdub.train.geometry_data import MARGIN, OUTSIDE, SYNTH_SIZE, UNSURE, nearest_part, real_label
 from mggdub.types import BACKGROUND, CLOTHES, EYES, HAIR, MOUTH, SKIN
 
 
@@ -85,6 +85,7 @@ def test_what_is_taught_further_keeps_depth_and_normals(tmp_path: Path, monkeypa
     for name, edge in (("alpha", size), ("fine_alpha", 2 * size)):
         np.save(folder / f"{name}.npy", rng.integers(0, 255, (3, edge, edge), dtype=np.uint8))
     np.save(folder / "label.npy", rng.integers(0, 6, (3, size, size), dtype=np.uint8))
+    np.save(folder / "part.npy", rng.integers(1, 3, (3, size, size), dtype=np.uint8))
     np.save(folder / "points.npy", rng.random((3, 478, 3), dtype=np.float32))
     (folder / "identity.json").write_text(json.dumps(["a", "b", "c"]), encoding="utf-8")
     monkeypatch.setattr(geometry_batches, "SYNTH_BATCH", 1)
@@ -103,9 +104,9 @@ def test_what_is_taught_further_keeps_depth_and_normals(tmp_path: Path, monkeypa
 
 def test_depth_and_normals_that_nothing_teaches_are_those_from_before() -> None:
     net = load_geometry()
-    image = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
-    none, maps = torch.zeros(2, 1, 160, 160), torch.zeros(2, 3, 160, 160)
-    label, points = torch.ones(2, 160, 160, dtype=torch.int64), torch.zeros(2, 478, 3)
+    image = torch.rand(2, 3, 192, 192, generator=torch.Generator().manual_seed(1))
+    none, maps = torch.zeros(2, 1, 192, 192), torch.zeros(2, 3, 192, 192)
+    label, points = torch.ones(2, 192, 192, dtype=torch.int64), torch.zeros(2, 478, 3)
     batch = geometry_batches.Batch(image, none, label, none, maps, points, image[:0], none[:0], (0.0, 0.0), 0, 2)
     taught = geometry.with_earlier_depth(net, batch)
     with torch.no_grad():
@@ -139,3 +140,36 @@ def test_teachers_that_disagree_teach_nothing() -> None:
     assert (label[92:] == CLOTHES).all()
     assert {SKIN, EYES, MOUTH, OUTSIDE}.isdisjoint(np.unique(label[81:90]))
     assert MARGIN > 1
+
+
+def test_clothes_and_hair_are_dyed_where_they_are() -> None:
+    image = torch.full((2, 3, 32, 32), 0.4)
+    image[:, 0, :16] = 0.1
+    parts = torch.zeros(2, 2, 32, 32)
+    parts[:, 0, 20:] = 1
+    parts[:, 1, :10] = 1
+    gains = torch.ones(2, 2, 3, 16, 16)
+    gains[0, 0], gains[1, 1, 2] = 2.0, 0.5
+    dyed = geometry_batches.dye(image, parts, gains)
+    assert torch.allclose(dyed[0, :, 20:], torch.tensor(0.83)) and torch.allclose(dyed[0, :, :20], image[0, :, :20])
+    assert torch.allclose(dyed[1, 2, :10], torch.tensor(0.185)) and torch.allclose(dyed[1, :, 10:], image[1, :, 10:])
+
+
+def test_what_is_dyed_gets_another_colour_on_purpose() -> None:
+    rng = np.random.default_rng(4)
+    image, parts = torch.full((40, 3, 16, 16), 0.3), torch.zeros(40, 2, 16, 16)
+    parts[:, 0, 8:], parts[:20, 1, :4] = 1, 1
+    gains, dyed = geometry_batches.dyes(rng, image, torch.rand(40, 3, 8, 8), parts)
+    assert 20 < int(dyed.sum()) < 40
+    assert torch.equal(gains[20:, 1], torch.ones(20, 3, 16, 16))  # there is no hair
+    changed = (gains != 1).any(2).any(2).any(2)
+    assert torch.equal(changed.any(1), dyed[:, 0, 0, 0])
+    assert float(gains[:, 1].min()) > 1 / 6 and float(gains.max()) < 5 * np.exp(0.35 * 5)
+
+
+def test_every_place_has_the_part_that_lies_nearest() -> None:
+    label = np.full((8, 8), UNSURE, np.uint8)
+    label[0], label[7, :4], label[7, 4:], label[3, 3] = HAIR, CLOTHES, BACKGROUND, EYES
+    part = nearest_part(label)
+    assert set(np.unique(part)) == {SKIN, HAIR, CLOTHES}
+    assert (part[:2] == HAIR).all() and part[3, 3] == part[4, 4] == SKIN and (part[6, :2] == CLOTHES).all()
