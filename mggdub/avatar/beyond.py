@@ -14,6 +14,7 @@ from mggdub.types import Array, Camera, Portrait
 
 CUT_OFF = 4.0  # cm that a head goes on beyond the picture's edge
 CROWN = 0.36  # of the face's height, from the hairline up
+ROUND = 9.0  # cm, half of a head's width with its hair
 COARSE = 2  # rendered px between points beyond the picture
 LONGEST_TURN = 1.4  # radians of the dome
 
@@ -55,7 +56,9 @@ def _beyond_edge(
     matte, share, depth, shown, at, crop_at = maps
     solid = matte[0] > 0.5 if above else matte[: max(1, round(0.5 / cm))].min(0) > 0.9
     touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
-    if len(touching) == 0:
+    if above and len(touching):
+        radius = min(radius, arc_height(np.ptp(touching) * cm / 2) / cm)
+    if len(touching) == 0 or radius < COARSE:
         return []
     aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching)) * (1 if above else 0)
     high = 1 - np.clip(aside, -1, 1) ** 2  # [P] of the dome's height
@@ -95,6 +98,11 @@ def _edges(head: Portrait, maps: tuple[Array, ...]) -> list[tuple[list[Array], t
     }
     down = {out: (turn * complex(*out)).imag for out in views}  # in the crop
     return [(parts, out, down[out] < -FLAT) for out, parts in views.items() if down[out] <= FLAT]
+
+
+def arc_height(half: float) -> float:
+    """How far a round head reaches beyond an edge that cuts it over twice so many cm, and a little more, cm."""
+    return 0.2 + 1.5 * (ROUND - (ROUND**2 - min(half, ROUND) ** 2) ** 0.5)
 
 
 def _crown(head: Portrait, camera: Camera, out: tuple[int, int]) -> float:

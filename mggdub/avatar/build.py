@@ -36,7 +36,7 @@ from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
-from mggdub.avatar.outline import above_crown, background_share, crop_room
+from mggdub.avatar.outline import above_crown, background_share, crop_room, stands_out
 from mggdub.avatar.parting import find_parting, lips_behind
 from mggdub.avatar.plate import (
     bare_throat,
@@ -63,6 +63,7 @@ from mggdub.avatar.visible import (
     with_wisps,
 )
 from mggdub.face.expression import photo_state, vertex_motion
+from mggdub.face.mesh import CHIN_TIP
 from mggdub.face.portrait import check_face, choose_face, company, portrait
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
@@ -148,8 +149,9 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
     image, room = _target(study), crop_room(view) if study.wider else np.full(person.shape, np.inf, np.float32)
     bare = undressed(person, clothes, head_share)
-    person = person - bare * background_share(image, bare, person, room, above_crown(view), view.cm_per_px)
-    matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, view.cm_per_px)
+    standing = stands_out(image, person, view.cm_per_px) * (view.crop_px[..., 1] < head.landmarks[CHIN_TIP, 1])
+    person = person - bare * background_share(image, bare, person, room, above_crown(view), standing, view.cm_per_px)
+    matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, standing, view.cm_per_px)
     unlike = skin_spreads(head, maps)
     spreads = None if unlike is None else sample_crop(unlike, view.crop_px / 2)
     return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, spreads)

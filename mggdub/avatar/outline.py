@@ -8,7 +8,6 @@ from scipy.spatial import cKDTree
 
 from mggdub.avatar.beyond import CROWN
 from mggdub.avatar.box import RenderView
-from mggdub.avatar.visible import variation
 from mggdub.face.mesh import CHIN_TIP, HAIRLINE
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
@@ -25,7 +24,8 @@ ROUNDS, LEARNED = 3, 0.4  # after each of which what is so far like one side is 
 SMOOTH, EDGES = 0.6, 0.003  # cm; squared colours: smaller differences within that are no edges
 NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may stick out, and of a strand of hair
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
-PLAIN, PLAIN_AROUND, PLAIN_SIGMAS = (0.01, 0.05), 2.5, 2.5  # of colours, fully and not plain; cm; times that
+PLAIN, LEAST_SPREAD = (0.02, 0.05), 0.012  # of colours: how much fully and not plain backgrounds vary, and any does
+PLAIN_AROUND, PLAIN_ROUNDS, OUTLIER = 2.5, 3, 3.0  # cm over which a plain one may shade; times of its spread
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
 
@@ -43,13 +43,35 @@ def above_crown(view: RenderView) -> Array:
     return np.asarray((view.crop_px - hairline - CROWN * face) @ up * cm_per_px(view.head.camera))
 
 
-def background_share(image: Array, head: Array, person: Array, room: Array, above: Array, cm: float) -> Array:
+def stands_out(image: Array, person: Array, cm: float) -> Array:
+    """[h, w] float32 0..1: how surely a place is none of a plain background; 0 where the background is not plain.
+
+    image [h, w, 3]; person [h, w] 0..1, a matte, which may lack some of the hair; cm of a pixel. What the background
+    shades to is known from all that lies around and is no outlier.
+    """
+    small, free = halved(image), halved(person) < FREE
+    if not free.any():
+        return np.zeros_like(person)
+    blur, known, spread, apart = PLAIN_AROUND / (2 * cm), free, LEAST_SPREAD, np.zeros(free.shape)
+    for _ in range(PLAIN_ROUNDS):
+        weight = ndimage.gaussian_filter(known.astype(np.float32), blur)
+        means = [ndimage.gaussian_filter(small[..., k] * known, blur) / np.maximum(weight, 1e-4) for k in range(3)]
+        apart = np.linalg.norm(small - push_pull(np.dstack(means), (weight > 0.02).astype(np.float32)), axis=-1)
+        spread = max(LEAST_SPREAD, 1.48 * float(np.median(apart[free])))
+        known = free & (apart < OUTLIER * spread)
+    plain = np.clip((PLAIN[1] - spread) / (PLAIN[1] - PLAIN[0]), 0, 1)
+    return np.asarray(_doubled(smoothstep(apart / (OUTLIER * spread) - 1) * plain, person.shape), np.float32)
+
+
+def background_share(
+    image: Array, head: Array, person: Array, room: Array, above: Array, standing: Array, cm: float
+) -> Array:
     """[h, w] float32 0..1: how much of what a matte calls head is background.
 
-    image [h, w, 3]; head and person [h, w] 0..1, mattes; room and above [h, w] cm of `crop_room` and `above_crown`; cm
-    of a pixel. Between what is surely head and what is surely none, a place belongs to the side that has its colours
-    nearer by; edges of the picture end it. A narrow blob that sticks out of a head is none of it, whatever its colours,
-    if the matte doubts it.
+    image [h, w, 3]; head and person [h, w] 0..1, mattes; room and above [h, w] cm of `crop_room` and `above_crown`;
+    standing [h, w] of `stands_out`; cm of a pixel. Between what is surely head and what is surely none, a place belongs
+    to the side that has its colours nearer by; edges of the picture end it. A narrow blob that sticks out of a head is
+    none of it, whatever its colours, if the matte doubts it.
     """
     small, matte, whole, inner, higher = (halved(values) for values in (image, head, person, room, above))
     cm *= 2  # a half of the size will do
@@ -66,17 +88,7 @@ def background_share(image: Array, head: Array, person: Array, room: Array, abov
     away = distance_inside(~(solid & ((matte > 0.5) | trusted))) * cm
     beside = smoothstep((away - HAIR_EDGE[0]) / (HAIR_EDGE[1] - HAIR_EDGE[0]))
     share = beside * np.maximum(smoothstep((like + 0.1) / 0.3), blob) * (matte > DOUBTED)
-    share = share * (1 - _stands_out(small, whole, cm))
-    return np.clip(_doubled(share, head.shape), 0, 1).astype(np.float32)
-
-
-def _stands_out(image: Array, person: Array, cm: float) -> Array:
-    """[h, w] 0..1: how surely a place is none of a plain background, from which it differs more than that varies."""
-    free = person < FREE
-    apart = np.linalg.norm(image - push_pull(image, free.astype(np.float32)), axis=-1)
-    varies = np.maximum(variation(image, free, PLAIN_AROUND / cm), PLAIN[0])
-    plain = smoothstep((PLAIN[1] - varies) / (PLAIN[1] - PLAIN[0]))
-    return smoothstep((apart / varies - PLAIN_SIGMAS) / PLAIN_SIGMAS) * plain
+    return np.asarray(np.clip(_doubled(share, head.shape), 0, 1) * (1 - standing), np.float32)
 
 
 def _like_background(image: Array, head: Array, person: Array, trusted: Array, prior: Array, cm: float) -> Array | None:

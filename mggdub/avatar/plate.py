@@ -25,6 +25,7 @@ BESIDE_FACE = 1.0  # cm beside the face, within which no background is seen belo
 DOUBTED, UNLIKE_BACKGROUND, DOUBT_REACH = 0.1, 0.15, 4.5  # of the matte; of colours; cm from what is sure
 EDGE_WIDTH, EDGE_SIGMAS = 1.2, 4.0  # cm of an edge that a matte may lack; times what the background varies by
 SHOULDER_END = 1.0  # cm beside a head that tell how high a shoulder is there
+SHOULDER_COVER = 0.5  # cm of a body above what is inside it, too
 SHOULDER_EDGE = 4  # px from a body to the background above it
 SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
 
@@ -198,7 +199,9 @@ def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
     across = (columns - seen[left]) / np.diff(seen)[left]
     begins, ends = _ends(seen, top[seen], SHOULDER_END / cm)
     line = begins[left] + (ends[left + 1] - begins[left]) * smoothstep(across)
-    within = ((columns >= seen[0]) & (columns <= seen[-1])) * smoothstep(1.5 - _beside_face(view) / BESIDE_FACE)
+    under = hole * smoothstep(np.cumsum(body, 0) * cm / SHOULDER_COVER - 1)  # body is seen above: a lock lies on it
+    beside = np.maximum(under, smoothstep(1.5 - _beside_face(view) / BESIDE_FACE))
+    within = ((columns >= seen[0]) & (columns <= seen[-1])) * beside
     return np.asarray(np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within, np.float32)
 
 

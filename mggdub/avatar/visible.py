@@ -29,6 +29,7 @@ RIM = 0.35  # cm: hair nearer than that to the outline may have the old backgrou
 LOOSE = 0.8  # cm that loose hair may lie away from the head
 WIDENS = 1.5  # cm that a person may be wider beyond the crop's edge than at it
 WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
+TUFT_REACH, STRANDS = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
@@ -145,16 +146,19 @@ def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Arra
     return connected_matte(matte, _at_nose(view), reach)
 
 
-def with_wisps(image: Array, matte: Array, person: Array, cm: float) -> Array:
+def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: float) -> Array:
     """[h, w]: a head's matte with the thin hair beside it that the matte lacks; it would be left behind.
 
-    image [h, w, 3], matte and person [h, w] 0..1; cm of a pixel. Beside the head, where nothing else of a person is, a
-    pixel between the background's colour and the head's is a wisp as far as it has the latter, if it stands out from
-    what the background itself varies by.
+    image [h, w, 3], matte and person [h, w] 0..1; standing [h, w] of `outline.stands_out`, 0 below the chin; cm of a
+    pixel. Beside the head, where nothing else of a person is, a pixel between the background's colour and the head's is
+    a wisp as far as it has the latter, if it stands out from what the background itself varies by. Before a plain
+    background hair may reach farther, as long as it hangs together with the head.
     """
     solid = matte > 0.5
     away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
-    free, far = person - matte < 0.05, (person < 0.02) & (away * cm > WISP_REACH)
+    loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRANDS / cm)))
+    tuft = ndimage.binary_propagation(solid, mask=solid | loose)
+    free, far = person - matte < 0.05, (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)
     if not solid.any() or not far.any():
         return matte
     background = push_pull(image, far.astype(np.float32))
@@ -168,7 +172,7 @@ def with_wisps(image: Array, matte: Array, person: Array, cm: float) -> Array:
     off = np.linalg.norm(image - background - share[..., None] * toward, axis=-1)
     unlike = apart / np.maximum(variation(image, far, WISP_AROUND / cm), WISP_LEAST) - WISP_SIGMAS
     sure = np.clip(unlike, 0, 1) * (off < 0.5 * apart) * (length > CONTRAST[1]) * free
-    wisps = np.clip(share, 0, 1) * sure * smoothstep(2 - 2 * away * cm / WISP_REACH)
+    wisps = np.clip(share, 0, 1) * sure * smoothstep(2 - 2 * away * cm / np.where(tuft, TUFT_REACH, WISP_REACH))
     return np.maximum(matte, wisps).astype(np.float32)
 
 

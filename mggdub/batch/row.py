@@ -43,7 +43,7 @@ from mggdub.version import __version__
 from mggdub.weights import fingerprint
 
 THUMBNAILS = (0.1, 0.35, 0.6, 0.85)  # of a video's frames
-RULES = 6  # counts up when what a head or a video follows from is reckoned otherwise: older ones are not taken for it
+RULES = 7  # counts up when what a head or a video follows from is reckoned otherwise: older ones are not taken for it
 _ONE_AT_A_TIME = Lock()  # in a process: a worker may have several threads, the renderer uses all cores anyway
 Result = dict[str, Any]
 

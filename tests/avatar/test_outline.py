@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mggdub.avatar.outline import background_share
+from mggdub.avatar.beyond import arc_height
+from mggdub.avatar.outline import background_share, stands_out
 from mggdub.types import Array
 
 CM = 0.1
@@ -12,7 +13,8 @@ HIGH, INSIDE = np.full((200, 200), -1.0), np.full((200, 200), 5.0)
 
 
 def share(picture: Array, matte: Array, above: Array = HIGH) -> Array:
-    return background_share(picture.astype(np.float32), matte, matte, INSIDE, above, CM)
+    picture = picture.astype(np.float32)
+    return background_share(picture, matte, matte, INSIDE, above, stands_out(picture, matte, CM), CM)
 
 
 def wall(colour: tuple[float, float, float] = (0.5, 0.6, 0.4)) -> Array:
@@ -52,4 +54,24 @@ def test_before_a_plain_wall_thin_hair_stays_and_haze_goes() -> None:
 def test_where_a_matte_is_sure_or_shows_no_background_nothing_changes() -> None:
     assert share(wall(), HEAD.astype(np.float32)).max() < 0.05
     assert not share(wall(), np.ones((200, 200), np.float32)).any()
-    assert not background_share(np.zeros((2, 2, 3)), *(np.ones((2, 2)),) * 4, CM).any()
+    assert not background_share(np.zeros((2, 2, 3)), *(np.ones((2, 2)),) * 5, CM).any()
+
+
+def test_hair_that_a_matte_lacks_stands_out_from_a_plain_wall_and_not_from_a_busy_one() -> None:
+    """The wall shades from side to side; a tenth of what the matte takes for background is hair."""
+    hair = ~HEAD & (np.hypot(ROWS - 60, COLUMNS - 150) < 22)
+    shaded = 0.5 + 0.002 * COLUMNS[..., None] + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
+    matte = HEAD.astype(np.float32)
+    found = stands_out(np.where((HEAD | hair)[..., None], 0.15, shaded).astype(np.float32), matte, CM)
+    beside = ~HEAD & ~hair & (np.hypot(ROWS - 120, COLUMNS - 100) > 54) & (np.hypot(ROWS - 60, COLUMNS - 150) > 26)
+    core = hair & (np.hypot(ROWS - 60, COLUMNS - 150) < 19) & (np.hypot(ROWS - 120, COLUMNS - 100) > 53)
+    assert found[core].min() > 0.95 and found[beside].max() < 0.1
+    busy = np.where((HEAD | hair)[..., None], 0.15, wall()).astype(np.float32)
+    assert stands_out(busy, matte, CM).max() < 0.05
+    assert not stands_out(shaded.astype(np.float32), np.ones((200, 200), np.float32), CM).any()
+
+
+def test_a_head_that_hardly_touches_the_picture_s_edge_hardly_goes_on_beyond_it() -> None:
+    """A round head, cut over a width of w, reaches beyond the edge by what is missing to its circle."""
+    reach = [arc_height(half) for half in (0.3, 2.0, 5.0, 9.0, 20.0)]
+    assert reach[0] < 0.25 and 0.3 < reach[1] < 0.7 and 2 < reach[2] < 3 and reach[3] == reach[4] > 9

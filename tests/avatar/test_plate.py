@@ -114,16 +114,30 @@ def wall_with_a_head(pattern: Array) -> tuple[Array, Array, Array]:
 def test_thin_hair_beside_a_head_goes_with_it() -> None:
     noise = np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))
     picture, hair, head = wall_with_a_head(0.7 + noise)
-    matte = with_wisps(picture, head, head, 0.1)
+    matte = with_wisps(picture, head, head, np.zeros_like(head), 0.1)
     assert matte[hair].min() > 0.5 and matte[(head == 0) & ~hair].max() < 0.05
     assert np.array_equal(matte[head == 1], head[head == 1])
     clothes = np.maximum(head, hair).astype(np.float32)
-    assert with_wisps(picture, head, clothes, 0.1)[hair].max() == 0  # what is another part of the person is no hair
+    other = with_wisps(picture, head, clothes, head, 0.1)
+    assert other[hair].max() == 0  # what is another part of the person is no hair
+
+
+def test_a_lock_that_stands_out_goes_with_the_head_however_far_it_reaches() -> None:
+    rows, columns = np.mgrid[:100, :100]
+    head = (np.hypot(rows - 50, columns - 40) < 25).astype(np.float32)
+    lock = (np.abs(rows - 50) < 3) & (columns > 60) & (columns < 92)
+    apart = (np.abs(rows - 20) < 3) & (columns > 70) & (columns < 90)
+    picture = (0.7 + np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))).astype(np.float32)
+    picture[(head > 0) | lock | apart] = 0.1
+    standing = (lock | apart).astype(np.float32)
+    matte = with_wisps(picture, head, head, standing, 0.1)
+    assert matte[lock & (columns < 90)].min() > 0.9 and matte[apart].max() == 0
+    assert with_wisps(picture, head, head, np.zeros_like(head), 0.1)[lock & (columns > 80)].max() == 0
 
 
 def test_a_busy_background_is_not_taken_for_hair() -> None:
     picture, _, head = wall_with_a_head(np.random.default_rng(0).choice([0.1, 0.9], (100, 100, 1)).repeat(3, 2))
-    assert with_wisps(picture, head, head, 0.1)[head == 0].max() < 0.05
+    assert with_wisps(picture, head, head, np.zeros_like(head), 0.1)[head == 0].max() < 0.05
 
 
 def test_beside_the_neck_there_is_no_skin_of_the_throat() -> None:
@@ -216,6 +230,16 @@ def test_a_shoulder_goes_on_as_high_as_it_is_just_beside_the_head() -> None:
     person[60:66, 31:34] = 0  # its last columns are half the head's
     assert not hole[60:66, 31:34].any()
     assert np.array_equal(below_shoulders(view, person, hole)[:, 36:64], before[:, 36:64])
+
+
+def test_what_a_lock_hides_of_a_shoulder_is_shoulder_however_far_beside() -> None:
+    view, person, hole = beside_a_collar(40)
+    view.head.landmarks[:, 0] += 200
+    hole[:, 5:9] = False
+    assert below_shoulders(view, person, hole)[:, 5:9].max() == 0
+    hole[int(62 + 1 / view.cm_per_px) :, 5:9] = True
+    below = below_shoulders(view, person, hole)[:, 5:9]
+    assert below[hole[:, 5:9]].min() > 0.95 and below[~hole[:, 5:9]].max() == 0
 
 
 def test_clothes_beside_a_neck_do_not_rise_above_their_end() -> None:
