@@ -25,6 +25,7 @@ SMOOTH, EDGES = 0.6, 0.003  # cm; squared colours: smaller differences within th
 NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may stick out, and of a strand of hair
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
 PLAIN, LEAST_SPREAD = (0.02, 0.05), 0.012  # of colours: how much fully and not plain backgrounds vary, and any does
+STRANDS, THICK, THICKEST_HAIR = 0.4, 0.25, 5.0  # cm: half a gap between strands; what is thick, and how far hair is
 PLAIN_AROUND, PLAIN_ROUNDS, OUTLIER = 2.5, 3, 3.0  # cm over which a plain one may shade; times of its spread
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
@@ -47,7 +48,8 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
     """[h, w] float32 0..1: how surely a place is none of a plain background; 0 where the background is not plain.
 
     image [h, w, 3]; person [h, w] 0..1, a matte, which may lack some of the hair; cm of a pixel. What the background
-    shades to is known from all that lies around and is no outlier.
+    shades to is known from all that lies around and is no outlier. Plants, lamps and frames are no hair: they are thick
+    farther from a person.
     """
     small, free = halved(image), halved(person) < FREE
     if not free.any():
@@ -60,7 +62,21 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
         spread = max(LEAST_SPREAD, 1.48 * float(np.median(apart[free])))
         known = free & (apart < OUTLIER * spread)
     plain = np.clip((PLAIN[1] - spread) / (PLAIN[1] - PLAIN[0]), 0, 1)
-    return np.asarray(_doubled(smoothstep(apart / (OUTLIER * spread) - 1) * plain, person.shape), np.float32)
+    standing = smoothstep(apart / (OUTLIER * spread) - 1) * plain
+    standing[_things(standing > 0.5, distance_inside(halved(person) < 0.5) * 2 * cm, 2 * cm)] = 0
+    return np.asarray(_doubled(standing, person.shape), np.float32)
+
+
+def _things(standing: Array, away: Array, cm: float) -> Array:
+    """[h, w] bool: parts of what is `standing` [h, w] bool that are thick farther from a person than hair is.
+
+    away [h, w] cm is how far from a person a place lies; cm of a pixel.
+    """
+    loose = ndimage.binary_dilation(standing, _disk(STRANDS / cm)) & (away > STRAND)
+    parts, count = ndimage.label(loose)
+    thick = ndimage.binary_opening(standing, _disk(THICK / cm))
+    reach = ndimage.maximum(np.where(thick, away, 0), parts, np.arange(count + 1))
+    return np.asarray(loose & (np.asarray(reach)[parts] > THICKEST_HAIR))
 
 
 def background_share(

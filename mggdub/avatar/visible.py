@@ -158,7 +158,8 @@ def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: f
     away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
     loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRANDS / cm)))
     tuft = ndimage.binary_propagation(solid, mask=solid | loose)
-    free, far = person - matte < 0.05, (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)
+    free = (person - matte < 0.05) | (tuft & (standing > 0.5))
+    far = (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)
     if not solid.any() or not far.any():
         return matte
     background = push_pull(image, far.astype(np.float32))

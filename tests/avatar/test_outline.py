@@ -75,3 +75,15 @@ def test_a_head_that_hardly_touches_the_picture_s_edge_hardly_goes_on_beyond_it(
     """A round head, cut over a width of w, reaches beyond the edge by what is missing to its circle."""
     reach = [arc_height(half) for half in (0.3, 2.0, 5.0, 9.0, 20.0)]
     assert reach[0] < 0.25 and 0.3 < reach[1] < 0.7 and 2 < reach[2] < 3 and reach[3] == reach[4] > 9
+
+
+def test_a_plant_that_touches_a_head_is_no_hair() -> None:
+    """Leaves are thick 8 cm beside a head, a lock 3 cm, and a single strand reaches farther than both."""
+    leaves = ~HEAD & (np.abs(ROWS - 100) < 8) & (COLUMNS > 140) & (COLUMNS % 14 > 3)
+    lock = ~HEAD & (np.abs(ROWS - 100) < 8) & (COLUMNS > 34) & (COLUMNS < 60)
+    strand = ~HEAD & (np.abs(ROWS - 130) < 2) & (COLUMNS < 60)
+    picture = 0.7 + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
+    picture[HEAD | leaves | lock | strand] = 0.15
+    found = stands_out(picture.astype(np.float32), HEAD.astype(np.float32), 0.15)
+    assert found[96:104, 160:190].max() < 0.05
+    assert found[96:104, 38:52].min() > 0.95 and found[130, 5:40].min() > 0.95
