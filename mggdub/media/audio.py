@@ -86,9 +86,10 @@ def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
     return []
 
 
-def playable(path: Path) -> Any:
-    """The sound of a file that is listened to, as an ffmpeg-python stream that can be mixed. Raises as read_audio."""
-    return _mixable(path, _contents(path).sounds[0])
+def playable(path: Path, sample_rate: int) -> Any:
+    """The sound of a file that is listened to, all channels, as an ffmpeg-python stream. Raises as read_audio."""
+    track = _contents(path).sounds[0]
+    return _resampled(_mixable(path, track), track, sample_rate)
 
 
 def _contents(path: Path) -> Contents:
@@ -123,7 +124,7 @@ def _too_long(path: Path) -> InputError:
 
 def _mixable(path: Path, track: SoundTrack) -> Any:
     """The stream of a track; channels whose places are not known go left and right in turn."""
-    stream = source(path, track.index)
+    stream = source(path, track.index, track.shift)
     if track.floats:  # one sample that is no number would silence the resampler and stop the encoder
         stream = stream.filter("aeval", PLAYABLE, c="same").filter("aformat", track.floats)
     if track.layout.startswith("ambisonic"):
@@ -158,16 +159,26 @@ def _decoder(path: Path, track: SoundTrack, sample_rate: int) -> Any:
     """ffmpeg that writes float32: the mix of the channels, or left, right and mix."""
     sound = _mixable(path, track)
     if track.channels == 1:
-        mixed = _resampled(sound, sample_rate, "mono")
+        mixed = _resampled(sound, track, sample_rate, "mono")
     else:
         twice = sound.asplit()
-        sides, mix = _resampled(twice[0], sample_rate, "stereo"), _resampled(twice[1], sample_rate, "mono")
+        sides = _resampled(twice[0], track, sample_rate, "stereo")
+        mix = _resampled(twice[1], track, sample_rate, "mono")
         mixed = ffmpeg.filter((sides, mix), "amerge", inputs=2)
     return mixed.output("pipe:1", format="f32le", acodec="pcm_f32le")
 
 
-def _resampled(stream: Any, sample_rate: int, layout: str) -> Any:
-    options = {"ochl": layout, "out_sample_fmt": "flt", "rematrix_maxval": 1, "async": 1, "first_pts": 0}
+def _resampled(stream: Any, track: SoundTrack, sample_rate: int, layout: str = "") -> Any:
+    """Without getting louder, gaps filled; floats of a layout, if one is named.
+
+    Beside pictures it is filled from the file's start on. Not if it is alone: ffmpeg begins anew where rate or channels
+    change in the midst of it, as where recordings were joined, and would fill all the time until there once more.
+    """
+    options: dict[str, Any] = {"rematrix_maxval": 1, "async": 1}
+    if layout:
+        options |= {"ochl": layout, "out_sample_fmt": "flt"}
+    if not track.alone:
+        options["first_pts"] = 0
     return stream.filter("aresample", sample_rate, **options)
 
 

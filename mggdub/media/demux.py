@@ -16,6 +16,7 @@ from typing import IO, Any
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.format import Flags
 from av.stream import Disposition
 
 from mggdub.types import Array
@@ -40,6 +41,7 @@ MOST_PIXELS = 8192 * 4320  # of a frame; more is taken for a bomb
 PATIENCE = 300  # packets in which the first picture must come
 SIMPLE = 1001  # the largest denominator of a rate that is taken as it is; others are measured, and NTSC's is meant
 FLOATS = ("pcm_f", "wavpack")  # codecs whose samples may be anything; of others a decoder makes what can be played
+NO_TIME = 2e-6  # s, between clocks that are rounded
 ANY_BYTES = "latin-1"  # tags may hold anything; they are not looked at
 BUFFER = 1 << 20  # bytes that are read from a pipe at once
 
@@ -61,6 +63,8 @@ class SoundTrack:
     channels: int
     layout: str  # mono, stereo, 5.1 ...; empty if the file says of more than two channels only that they are there
     floats: str = ""  # fltp or dblp where samples are stored as such: they may be above full scale, or no numbers
+    alone: bool = False  # no other sound or picture shares its clock
+    shift: float = 0.0  # s to add to ffmpeg's stamps, see `_shift`
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class PictureTrack:
 
     index: int  # of the stream in the file
     fps: Fraction | None
+    shift: float = 0.0  # s, as of a sound
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,12 @@ class FirstPicture:
 def contents(path: Path) -> Contents:
     """The tracks of a file. Raises NotMedia."""
     with _opened(path) as file:
+        sounds, pictures = _as_players_choose(file.streams.audio), _as_players_choose(_moving(file.streams.video))
+        alone = len(sounds) + len(pictures) == 1
         return Contents(
             duration=max(0.0, (file.duration or 0) / av.time_base),
-            sounds=tuple(_sound(stream) for stream in _as_players_choose(file.streams.audio)),
-            pictures=tuple(
-                PictureTrack(stream.index, _rate(stream)) for stream in _as_players_choose(_moving(file.streams.video))
-            ),
+            sounds=tuple(_sound(stream, alone, _shift(file, stream)) for stream in sounds),
+            pictures=tuple(PictureTrack(stream.index, _rate(stream), _shift(file, stream)) for stream in pictures),
         )
 
 
@@ -179,15 +184,27 @@ def _as_players_choose(streams: Any) -> list[Any]:
     return sorted(streams, key=rank)  # a stable sort
 
 
-def _sound(stream: Any) -> SoundTrack:
+def _shift(file: Any, stream: Any) -> float:
+    """S after the start of the file at which a track starts, where ffmpeg does not count them.
+
+    In formats whose clock may jump, as transport streams, it counts from the first of the tracks that it is asked for.
+    """
+    jumps = file.format.flags & Flags.ts_discont.value
+    if not jumps or stream.start_time is None or file.start_time is None:
+        return 0.0
+    late = float(stream.start_time * stream.time_base) - file.start_time / av.time_base
+    return late if late > NO_TIME else 0.0
+
+
+def _sound(stream: Any, alone: bool, shift: float) -> SoundTrack:
     codec = stream.codec_context
     if codec is None:
-        return SoundTrack(stream.index, 0, 0, "")
+        return SoundTrack(stream.index, 0, 0, "", "", alone, shift)
     name = codec.layout.name
     plain = {1: "mono", 2: "stereo"}.get(codec.channels, "")
     layout = plain if "channels" in name else name
     floats = f"{codec.format.name[:3]}p" if codec.name.startswith(FLOATS) and codec.format.name[0] in "fd" else ""
-    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, layout, floats)
+    return SoundTrack(stream.index, codec.sample_rate or 0, codec.channels, layout, floats, alone, shift)
 
 
 def _rate(stream: Any) -> Fraction | None:

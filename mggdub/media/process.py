@@ -94,9 +94,14 @@ def _output_of(*flags: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def source(path: Path, index: int, **options: Any) -> Any:
-    """A stream of a plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing."""
+def source(path: Path, index: int, shift: float = 0.0, **options: Any) -> Any:
+    """A stream of a plain file as ffmpeg-python input: `concat:`, `http:` and the like in its name mean nothing.
+
+    `shift` is added to its time stamps (s).
+    """
     limits = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": MOST_PIXELS}
+    if shift:
+        options["itsoffset"] = f"{shift:.6f}"
     return ffmpeg.input(address(path), **limits, **options)[str(index)]
 
 

@@ -53,6 +53,7 @@ class VideoInfo:
     has_audio: bool
     rotation: int  # degrees the stored pictures are turned by; reading undoes it
     index: int  # of their stream in the file
+    shift: float  # s to add to ffmpeg's stamps of them
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def probe(path: Path) -> VideoInfo:
         has_audio=bool(media.sounds),
         rotation=picture.rotation,
         index=track.index,
+        shift=track.shift,
     )
 
 
@@ -127,7 +129,7 @@ def read_video(path: Path) -> Iterator[tuple[float, Array]]:
     UsageError or InputError.
     """
     info = probe(path)
-    frames = source(path, info.index).filter("scale", info.width, info.height, flags=SCALING)
+    frames = source(path, info.index, info.shift).filter("scale", info.width, info.height, flags=SCALING)
     # NUT, since it keeps the stamps beside the pictures; they stay as they are.
     stamps = {"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled", "map_metadata": -1}
     argv = arguments(frames.output("pipe:1", format="nut", vcodec="rawvideo", pix_fmt="rgb24", **stamps))
@@ -270,7 +272,7 @@ def _output(
     streams = [picture]
     if audio is not None:
         # The same track and clock as read_audio: late sound is preceded by silence.
-        sound = playable(audio).filter("aresample", 48_000, rematrix_maxval=1, **{"async": 1, "first_pts": 0})
+        sound = playable(audio, 48_000)
         if duration is not None:
             sound = sound.filter("apad", whole_dur=f"{duration:.6f}").filter("atrim", end=f"{duration:.6f}")
         streams.append(sound.filter("aformat", channel_layouts="mono|stereo"))

@@ -13,7 +13,7 @@ from mggdub.errors import InputError, UsageError
 from mggdub.media import audio, process
 from mggdub.media import audio as module
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio
-from mggdub.media.video import probe, write_video
+from mggdub.media.video import probe, read_video, write_video
 
 SECONDS = 0.7
 
@@ -71,6 +71,36 @@ def test_the_sound_of_a_video_starts_with_the_picture(tmp_path: Path) -> None:
     heard = read_audio(tmp_path / "a.mov").samples
     assert not heard[:3100].any()
     np.testing.assert_allclose(heard[3200:][:8000], tone(SAMPLE_RATE)[:8000], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ac3"), ("a.ts", "ac3")])
+def test_whichever_of_sound_and_picture_starts_later_comes_later(tmp_path: Path, name: str, codec: str) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(48000), 48000)
+    picture = ("-f", "lavfi", "-i", "color=s=64x32:r=25:d=1")
+    coding = ("-c:v", "mpeg2video", "-c:a", codec, "-map", 0, "-map", 1, tmp_path / name)
+    ffmpeg(*picture, "-itsoffset", "0.4", "-i", tmp_path / "a.wav", *coding)
+    heard = read_audio(tmp_path / name).samples
+    onset = int(np.argmax(np.abs(heard) > 0.1)) / SAMPLE_RATE
+    assert abs(onset - 0.4) < 0.03 and next(read_video(tmp_path / name))[0] < 0.03
+    ffmpeg("-itsoffset", "0.4", *picture, "-i", tmp_path / "a.wav", *coding)
+    assert int(np.argmax(np.abs(read_audio(tmp_path / name).samples) > 0.1)) < 0.03 * SAMPLE_RATE
+    assert abs(next(read_video(tmp_path / name))[0] - 0.4) < 0.05
+
+
+def test_a_sound_whose_rate_and_channels_change_midway_goes_on_there(tmp_path: Path) -> None:
+    for name, rate in (("a", 48000), ("b", 44100)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([tone(rate)] * (1 + (name == "b")), 1), rate)
+        ffmpeg("-i", tmp_path / f"{name}.wav", "-c:a", "libmp3lame", tmp_path / f"{name}.mp3")
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.mp3").read_bytes() for name in "ab"))
+    heard = read_audio(joined)
+    assert abs(heard.duration - 2 * SECONDS) < 0.15
+    frames = repeat(np.full((64, 64, 3), 90, np.uint8))
+    write_video(tmp_path / "a.mp4", frames, fps=Fraction(25), size=(64, 64), audio=joined, duration=2 * SECONDS)
+    muxed = read_audio(tmp_path / "a.mp4").samples
+    for samples in (heard.samples, muxed):
+        assert np.abs(samples[round(0.8 * SECONDS * SAMPLE_RATE) :][:1600]).max() > 0.4
+        assert np.abs(samples[round(1.3 * SECONDS * SAMPLE_RATE) :][:1600]).max() > 0.4
 
 
 def test_strange_samples_become_plain_ones(tmp_path: Path) -> None:
