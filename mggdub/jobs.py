@@ -40,6 +40,8 @@ from mggdub.progress import Progress, Stage, Stopwatch
 from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
 from mggdub.types import Array, ExpressionTrack, Photo, Waveform
 
+APART = 0.5  # s between the ends of a speech and of what drives that are told
+
 
 def _read_head(path: Path, options: AvatarOptions, named: frozenset[str] = frozenset()) -> Photo | HeadAvatar:
     """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted.
@@ -82,6 +84,14 @@ def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions)
     return [
         f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another."
     ]
+
+
+def _apart(speech: Path | None, sound: Waveform | None, drive: Path | None, seconds: float) -> list[str]:
+    """What to say of a speech that is longer or shorter than what drives, whose `seconds` the video lasts."""
+    if not drive or not sound or abs(sound.duration - seconds) < APART:
+        return []
+    lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
+    return [f"{speech} lasts {sound.duration:.1f} s and {drive} {seconds:.1f} s; {lost}."]
 
 
 def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
@@ -247,7 +257,11 @@ def render_file(
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
     track, playing = performance.track, speech or performance.sound
-    notes = (*_notes(picture, avatar, options), *(sound_notes(playing, sound) if playing else ()))
+    notes = (
+        *_notes(picture, avatar, options),
+        *_apart(speech, sound, options.drive, performance.seconds),
+        *(sound_notes(playing, sound) if playing else ()),
+    )
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
     frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from mggdub import jobs
@@ -294,3 +295,22 @@ def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: M
     write_video(tmp_path / "late.mp4", iter(wall + frames), fps=Fraction(FPS), size=(256, 256), crf=4)
     late = driving.track_video(tmp_path / "late.mp4", models)
     assert late.held == 4 and late.cuts == () and np.abs(late.track.translation[:5]).max() < 1e-5
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.3, ""), (1.0, "the rest of it is not heard")])
+def test_a_speech_of_another_length_than_its_driver_is_told(
+    seconds: float,
+    said: str,
+    models: Models,
+    avatar: HeadAvatar,
+    head_png: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "build_avatar", lambda *_: avatar)
+    nod, speech = tmp_path / "nod.csv", tmp_path / "a.wav"
+    nod.write_text("time_s,jawOpen,pitch_deg\n0.02,0,0\n0.06,0.1,1\n0.10,0.2,2\n")
+    soundfile.write(speech, np.full(round(seconds * 16000), 0.01), 16000)
+    options = replace(SMALL, drive=nod)
+    report = jobs.render_file(head_png, speech, tmp_path / "a.mp4", options, lambda *_: None, models)
+    assert report.frames == 3 and said in " ".join(report.notes) and bool(report.notes) == bool(said)
