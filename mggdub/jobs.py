@@ -100,7 +100,7 @@ def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
     if isinstance(read, Photo):
         try:
             face = choose_face(faces.find(read.pixels), options.face)
-            check_face(face)
+            check_face(face, read.size)
             output_size(read.size, face_height(face.landmarks), options)
             inpainting.check(options.inpainter)
         except MggdubError as error:

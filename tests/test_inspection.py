@@ -199,6 +199,29 @@ def test_a_photo_of_several_says_whose_face_speaks(head: Image.Image, models: Mo
     assert not any("faces" in line for line in build.build_avatar(Photo(np.array(group)), models, options).advice)
 
 
+@pytest.mark.parametrize(
+    ("edge", "verdict", "said"),
+    [
+        ((0, 0, 1, 1), "good", ""),
+        ((0.5, 0, 1, 1), "usable", "cuts the face off"),
+        ((0, 0, 1, 0.55), "unusable", "mouth"),
+    ],
+)
+def test_a_face_that_the_picture_cuts_off_is_told(
+    head: Image.Image, models: Models, edge: tuple[float, ...], verdict: str, said: str
+) -> None:
+    left, top, right, bottom = (round(share * side) for share, side in zip(edge, head.size * 2, strict=True))
+    picture = head.crop((left, top, right, bottom))
+    found = seen(models, picture)
+    assert found.verdict == verdict and said in " ".join(found.advice[:1])
+    if verdict == "usable":
+        built = build.build_avatar(Photo(np.array(picture)), models, RenderOptions(size=128, preview=True))
+        assert built.advice[0] == found.advice[0]
+    if verdict == "unusable":
+        with pytest.raises(errors.InputError, match=said):
+            build.build_avatar(Photo(np.array(picture)), models, RenderOptions())
+
+
 def test_a_face_too_small_for_render_is_unusable(
     head: Image.Image, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ from mggdub.avatar.visible import (
 )
 from mggdub.face.expression import photo_state, vertex_motion
 from mggdub.face.mesh import CHIN_TIP
-from mggdub.face.portrait import check_face, choose_face, company, portrait
+from mggdub.face.portrait import check_face, choose_face, company, cut_off, portrait
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
 from mggdub.geometry.sampling import sample_crop
@@ -79,7 +79,7 @@ from mggdub.types import CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portr
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
     """The moving head of a photo. Raises InputError if no usable face is found."""
     study = study_photo(photo, models, options)
-    head = replace(assemble(study, models), advice=(*study.company, *warnings(measure_face(study.head, study.maps))))
+    head = replace(assemble(study, models), advice=(*study.remarks, *warnings(measure_face(study.head, study.maps))))
     return as_saved(head)  # so that a photo and the file of its avatar give the same frames
 
 
@@ -98,14 +98,14 @@ class PhotoStudy:
     wider: WiderView | None = None
     veil: Veil | None = None
     inpainter: str = "fast"
-    company: tuple[str, ...] = ()  # what to say of other faces
+    remarks: tuple[str, ...] = ()  # what to say of where the face is, and of others
 
 
 def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoStudy:
     """The face that is dubbed, its maps, surface and expression, and the box it is rendered in. Raises InputError."""
     faces = models.faces.find(photo.pixels)
     face = choose_face(faces, options.face)
-    check_face(face)
+    check_face(face, photo.size)
     size = output_size(photo.size, face_height(face.landmarks), options)
     head = portrait(photo, face, models.faces)
     maps = estimate_geometry(models.geometry, head)
@@ -121,8 +121,8 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     surface, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
     grids = predict_grids(models, head, maps, surface, drivers)
     surface = surface + enlarge_grid(grids.depth[0, 0].numpy())
-    others = company(faces, options.face)
-    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil, options.inpainter, others)
+    remarks = (*cut_off(face, photo.size), *company(faces, options.face))
+    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil, options.inpainter, remarks)
 
 
 @dataclass(frozen=True, eq=False)

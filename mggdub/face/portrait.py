@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from mggdub.errors import InputError, UsageError
 from mggdub.face.detector import FaceFinder
-from mggdub.face.mesh import canonical_face
+from mggdub.face.mesh import INNER_LIPS, canonical_face
 from mggdub.face.views import Region, affine
 from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
@@ -17,6 +17,7 @@ from mggdub.types import Array, Crop, Face, Photo, Portrait
 
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
+CUT_OFF = 0.03  # of a face's landmarks beyond the picture; photos and clips of people have none
 AS_LARGE = 0.7  # of the largest face's height: who is that large may be the one who was meant
 
 
@@ -43,14 +44,29 @@ def company(faces: list[Face], which: str) -> tuple[str, ...]:
     return (f"{count} faces are about as large; the one {where} speaks, --face takes another.",)
 
 
-def check_face(face: Face) -> None:
-    """Raises InputError if a head cannot be built from this face."""
+def cut_off(face: Face, size: tuple[int, int]) -> tuple[str, ...]:
+    """What to say where the edge of a picture of `size` (width, height) px cuts the face off."""
+    if _outside(face.landmarks, size).mean() < CUT_OFF:
+        return ()
+    return ("The picture's edge cuts the face off, and the rest is guessed; use one that shows all of it.",)
+
+
+def _outside(landmarks: Array, size: tuple[int, int]) -> Array:
+    """[L] whether landmarks lie beyond a picture."""
+    place = landmarks[:, :2]
+    return np.any((place < 0) | (place > size), axis=1)
+
+
+def check_face(face: Face, size: tuple[int, int]) -> None:
+    """Raises InputError if no head can be built from this face of a picture of `size` (width, height) px."""
     height = face_height(face.landmarks)
     if height < SMALLEST_FACE:
         raise InputError(
             f"The face is too small ({height:.0f} pixels high, at least {SMALLEST_FACE:.0f} are needed); "
             "use a larger picture or one taken from nearer."
         )
+    if _outside(face.landmarks[list(INNER_LIPS)], size).mean() > 0.5:
+        raise InputError("The mouth lies beyond the picture's edge; use a picture that shows the whole face.")
     rotation, _ = head_pose(head_crop(face.landmarks).to_crop(face.landmarks))
     yaw = float(matrix_to_euler(rotation)[1])
     if abs(yaw) > LARGEST_YAW:

@@ -15,6 +15,7 @@ from mggdub.types import BLENDSHAPES, Crop, Face, Photo
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 DATA = Path(__file__).parents[1] / "data"
+SIZE = (600, 600)  # px of a picture around the head
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,11 @@ def face(finder, pixels):
     return found
 
 
-def test_a_smile_is_found_as_one(face):
+def test_a_smile_is_found_as_one(face, pixels):
     units = dict(zip(BLENDSHAPES, face.blendshapes, strict=True))
     assert units["mouthSmileLeft"] > 0.5 and units["mouthSmileRight"] > 0.5
     assert units["eyeBlinkLeft"] < 0.4 and units["tongueOut"] == 0
-    check_face(face)
+    check_face(face, pixels.shape[1::-1])
 
 
 def test_landmarks_follow_a_mirrored_picture(finder, pixels, face):
@@ -96,13 +97,13 @@ def test_portrait_agrees_with_itself(finder, pixels, face):
 def test_small_and_turned_faces_are_refused(face):
     tiny = replace(face, landmarks=face.landmarks * 40 / face_height(face.landmarks))
     with pytest.raises(InputError, match="too small"):
-        check_face(tiny)
+        check_face(tiny, SIZE)
     vertices = np.concatenate([canonical_face()[0], np.zeros((10, 3))])
     for yaw in (-70, 70):
         turned = vertices @ euler_to_matrix(np.array([0, yaw, 0])).T * 15 + 300
         with pytest.raises(InputError, match="turned away"):
-            check_face(Face(turned.astype(np.float32), face.blendshapes, 1.0))
-    check_face(Face((vertices * 15 + 300).astype(np.float32), face.blendshapes, 1.0))
+            check_face(Face(turned.astype(np.float32), face.blendshapes, 1.0), SIZE)
+    check_face(Face((vertices * 15 + 300).astype(np.float32), face.blendshapes, 1.0), SIZE)
 
 
 def test_a_cut_beyond_the_picture_is_filled_without_an_edge():
