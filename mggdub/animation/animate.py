@@ -12,6 +12,7 @@ from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
 from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace
+from mggdub.animation.monochrome import toned
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose, Shown
@@ -63,11 +64,15 @@ def frame_poses(
     avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
 ) -> Iterator[FramePose]:
     """`frame_motions` with what follows from them for the splats."""
+    return _with_splats(avatar, models, frame_motions(avatar, models, track, relative, start))
+
+
+def _with_splats(avatar: HeadAvatar, models: Models, motions: Iterator[FrameMotion]) -> Iterator[FramePose]:
     edges = deform.mesh_edges(mesh.open_triangles(models.expression.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
     parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
-    for now in frame_motions(avatar, models, track, relative, start):
+    for now in motions:
         shown = opacities.copy()
         for part, share in zip(parts, now.shown, strict=True):
             shown[part] *= share
@@ -145,11 +150,23 @@ def animate(
     take: of frames that are made at once, each its share. `planes`: frames are planes for H.264, `Compositor.yuv`,
     instead.
     """
-    clock = clock or Stopwatch()
-    if device != "cpu":
-        motions = frame_motions(avatar, models, track, relative, start)
-        yield from on_card.animate(Animator.of(avatar, models, device), motions, track.torso[start:], clock, planes)
-        return
+    clock, motions = clock or Stopwatch(), frame_motions(avatar, models, track, relative, start)
+    if device == "cpu":
+        frames = _on_cpu(avatar, models, motions, track.torso[start:], clock, planes)
+    else:
+        frames = on_card.animate(Animator.of(avatar, models, device), motions, track.torso[start:], clock, planes)
+    return toned(avatar, frames, planes)
+
+
+def _on_cpu(
+    avatar: HeadAvatar,
+    models: Models,
+    motions: Iterator[FrameMotion],
+    bodies: Array,
+    clock: Stopwatch,
+    planes: bool,
+) -> Iterator[Array]:
+    """Frames of `motions` and of the torso's motion [T, 4], as `animate` yields them."""
     compositor = Compositor.of(avatar)
     with one_thread():  # as in every frame: how a network is packed depends on it
         lower_face = LowerFace.of(avatar, models.lower_face)
@@ -168,7 +185,7 @@ def animate(
             frame = (compositor.yuv if planes else compositor.rgb)(drawn, body, detail)
         return frame, own
 
-    poses = zip(frame_poses(avatar, models, track, relative, start), track.torso[start:], strict=True)
+    poses = zip(_with_splats(avatar, models, motions), bodies, strict=True)
     for frame, own in in_order(make, poses, count):
         for name, seconds in own.seconds.items():
             clock.add(name, seconds / count)
