@@ -94,6 +94,8 @@ class MotionOptions:
         _within("--emotion-strength", self.emotion_strength, 0, 1)
         if self.drive and self.emotion != "neutral":
             raise UsageError("--emotion is for speech; a driver brings its own, so leave out --emotion or --drive.")
+        if self.drive and self.gaze != "natural":
+            raise UsageError("--gaze is for speech; a driver's eyes are followed, so leave out --gaze or --drive.")
 
     @property
     def liveliness(self) -> float:

@@ -83,9 +83,11 @@ def test_faces_are_even_and_look_nowhere_else(talk: ExpressionTrack, basis: Expr
         assert not (unit.startswith("eyeLook") and value)
 
 
-def test_a_driver_brings_its_own_emotion() -> None:
+def test_a_driver_brings_its_own_emotion_and_look() -> None:
     with pytest.raises(UsageError, match="--emotion is for speech"):
         MotionOptions(emotion="happy", drive=Path("actor.mp4"))
+    with pytest.raises(UsageError, match="--gaze is for speech"):
+        MotionOptions(gaze="camera", drive=Path("actor.mp4"))
     with pytest.raises(UsageError, match="choose neutral or happy"):
         MotionOptions(emotion="bored")
 
