@@ -45,7 +45,9 @@ DRIVERS = len(DRIVING_UNITS) + LIP_MODES  # 32 numbers move a head
 
 
 def check_shape(name: str, array: Array | Tensor, *shape: int | None) -> None:
-    """Raises ValueError unless the array has this shape; None fits any size."""
+    """Raises ValueError unless the array has this shape, TypeError if it is none; None fits any size."""
+    if not hasattr(array, "shape"):
+        raise TypeError(f"{name} is a {type(array).__name__}, expected an array")
     actual = tuple(array.shape)
     fits = len(actual) == len(shape) and all(s is None or s == a for a, s in zip(actual, shape, strict=True))
     if not fits:

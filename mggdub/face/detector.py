@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -39,7 +40,7 @@ class FaceFinder:
     def __init__(self, num_threads: int = 2) -> None:
         nets = unpack_task(*(f"face_{part}.tflite" for part in ("detector", "landmarks_detector", "blendshapes")))
         try:
-            self._detector, self._mesher, self._blender = (_interpreter(net, num_threads) for net in nets)
+            self._detector, self._mesher, self._blender = (_Net(net, num_threads) for net in nets)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"The weight file {TASK} is damaged ({excerpt(error)}); reinstall mggdub.") from error
         self._anchors = _anchors()
@@ -101,7 +102,7 @@ class FaceFinder:
 
     def _detect(self, view: Array) -> list[tuple[Array, float]]:
         """Boxes and scores of likely faces in a view [128, 128, 3] 0..1."""
-        boxes, scores = _run(self._detector, view[None] * 2.0 - 1.0)
+        boxes, scores = self._detector(view[None] * 2.0 - 1.0)
         return _weighted_suppression(*_decode(boxes[0], scores[0, :, 0], self._anchors))
 
     def _proof(self, picture: Mipmap, face: Face) -> float:
@@ -137,7 +138,7 @@ class FaceFinder:
     def _look(self, picture: Mipmap, region: Region) -> Face | None:
         """The face in a region, its expression not yet read: most looks only compare landmarks."""
         view = sample(picture, region, MESH_SIZE, replicate=True)
-        mesh, score, *_ = _run(self._mesher, view[None])
+        mesh, score, *_ = self._mesher(view[None])
         presence = float(1 / (1 + np.exp(-score.ravel()[0])))
         if presence < PRESENCE:
             return None
@@ -145,22 +146,24 @@ class FaceFinder:
         return Face(landmarks, np.zeros(len(BLENDSHAPES), np.float32), presence)
 
     def _with_expression(self, face: Face) -> Face:
-        (units,) = _run(self._blender, face.landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
+        (units,) = self._blender(face.landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
         blendshapes = np.zeros(len(BLENDSHAPES), np.float32)  # tongueOut stays 0: the net does not know it
         blendshapes[:-1] = units.ravel()[1:]
         return replace(face, blendshapes=blendshapes)
 
 
-def _interpreter(net: bytes, num_threads: int) -> Interpreter:
-    interpreter = Interpreter(model_content=net, num_threads=num_threads)
-    interpreter.allocate_tensors()
-    return interpreter
+class _Net:
+    """One of the nets. It keeps what it is shown, so several threads that ask are answered one after the other."""
 
+    def __init__(self, content: bytes, num_threads: int) -> None:
+        self._net, self._lock = Interpreter(model_content=content, num_threads=num_threads), Lock()
+        self._net.allocate_tensors()
 
-def _run(net: Interpreter, view: Array) -> list[Array]:
-    net.set_tensor(net.get_input_details()[0]["index"], view.astype(np.float32))
-    net.invoke()
-    return [net.get_tensor(output["index"]) for output in net.get_output_details()]
+    def __call__(self, view: Array) -> list[Array]:
+        with self._lock:
+            self._net.set_tensor(self._net.get_input_details()[0]["index"], view.astype(np.float32))
+            self._net.invoke()
+            return [self._net.get_tensor(output["index"]) for output in self._net.get_output_details()]
 
 
 def _anchors() -> Array:

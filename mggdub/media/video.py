@@ -170,8 +170,9 @@ def write_video(
     """Write frames [H, W, 3] uint8 of `size` (width, height) and the sound of `audio`, marked as synthetic.
 
     With a `duration` (s) exactly max(1, round(duration * fps)) frames are taken and the sound is cut or
-    padded to it; without one, all frames are taken. Odd sizes grow by one repeated row or column. The file
-    appears under its name only when it is whole. The same input gives the same bytes, unless `credentials` sign it.
+    padded to it; without one, all frames are taken, and the sound lasts as long. Odd sizes
+    grow by one repeated row or column. The file appears under its name only when it is whole. The same input gives the
+    same bytes, unless `credentials` sign it.
     `planes`: frames are luma and both chromas of the even size already, [H' * 3 / 2, W'] uint8, BT.709 in TV range.
     Raises OutputError (nothing is left behind) or UsageError.
     """
@@ -273,7 +274,9 @@ def _output(
     if audio is not None:
         # The same track and clock as read_audio: late sound is preceded by silence.
         sound = playable(audio, 48_000)
-        if duration is not None:
+        if duration is None:  # as long as the pictures, with `shortest` below
+            sound = sound.filter("apad")
+        else:
             sound = sound.filter("apad", whole_dur=f"{duration:.6f}").filter("atrim", end=f"{duration:.6f}")
         streams.append(sound.filter("aformat", channel_layouts="mono|stereo"))
     options: dict[str, Any] = {
@@ -285,6 +288,8 @@ def _output(
     }
     if audio is not None:
         options |= {"acodec": "aac", "audio_bitrate": "192k"}
+        if duration is None:
+            options["shortest"] = None
     # ffmpeg-python cannot repeat an option; a number after the specifier keeps the keys apart.
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
     return ffmpeg.output(*streams, address(partial), **options).overwrite_output()

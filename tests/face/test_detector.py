@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,3 +127,13 @@ def test_a_damaged_weight_file_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path))
     with pytest.raises(InputError, match=r"face_landmarker\.task is damaged"):
         FaceFinder()
+
+
+def test_threads_may_share_the_nets(finder, pixels):
+    pictures = [pixels, pixels[:, ::-1], np.zeros((64, 64, 3), np.uint8), pixels[::-1]]
+    alone = [finder.find(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(finder.find, pictures * 2))
+    for one, other in zip(alone * 2, together, strict=True):
+        assert len(one) == len(other)
+        assert all(np.array_equal(a.landmarks, b.landmarks) for a, b in zip(one, other, strict=True))

@@ -19,6 +19,7 @@ from PIL import Image
 from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.media import process, video
 from mggdub.media.audio import read_audio
+from mggdub.media.demux import ends
 from mggdub.media.video import probe, read_video, thumbnail, write_in_segments, write_video
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
@@ -267,3 +268,12 @@ def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: sign
     child.send_signal(number)
     assert child.wait(120) != 0
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(5, 1.0), (30, 0.3)])
+def test_without_a_duration_sound_lasts_as_long_as_the_frames(tmp_path: Path, count: int, seconds: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(round(seconds * 16000), 0.1), 16000)
+    frames = (flat(k) for k in range(count))
+    write_video(tmp_path / "a.mp4", frames, fps=FPS, size=(WIDTH, HEIGHT), audio=tmp_path / "a.wav")
+    pictures, shown, heard = ends(tmp_path / "a.mp4")
+    assert pictures == count and heard is not None and 0 <= shown - heard < 0.025
