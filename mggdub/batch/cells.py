@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from mggdub.batch.text import as_path, brief
 from mggdub.errors import UsageError
+from mggdub.media.files import ADDRESS
 from mggdub.options import RenderOptions, parse_fps, with_point
 
 OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if name != "force"}
@@ -28,6 +30,16 @@ def as_file(name: str, cell: str, here: Path) -> Path:
     return here / path
 
 
+def as_input(name: str, cell: str, here: Path) -> Path:
+    """The file that is there under a name, also as Windows parts folders and macOS accents. Raises UsageError."""
+    path = as_file(name, cell, here)
+    if ADDRESS.match(cell):
+        raise UsageError(f"{name} is an address, {brief(cell)}, and only files are read; download it first.")
+    forms = (cell, cell.replace("\\", "/"))
+    others = (here / as_path(unicodedata.normalize(way, form)) for way in ("NFC", "NFD") for form in forms)
+    return path if os.path.lexists(path) else next(filter(os.path.exists, others), path)  # they raise nothing
+
+
 def _check_length(name: str, path: str) -> None:
     size = len(os.fsencode(path))
     longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
@@ -42,7 +54,7 @@ def as_option(name: str, text: str, here: Path) -> Any:
     hint = OPTIONS[name]
     kinds = get_args(hint) or (hint,)
     if Path in kinds:
-        return as_file(name, text, here)
+        return as_input(name, text, here)
     try:
         if len(text) > LONGEST_VALUE:
             raise ValueError(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from mggdub.batch.cells import OPTIONS, as_file, as_option
+from mggdub.batch.cells import OPTIONS, as_file, as_input, as_option
 from mggdub.batch.text import brief, read_table, read_text, shown
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input
@@ -244,8 +244,8 @@ def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], g
         raise UsageError("there is nothing to say; fill in speech or drive.")
     return Row(
         number,
-        as_file("photo", cells["photo"], here),
-        as_file("speech", cells["speech"], here) if "speech" in cells else None,
+        as_input("photo", cells["photo"], here),
+        as_input("speech", cells["speech"], here) if "speech" in cells else None,
         _inside(cells["output"]),
         options,
         given | named.keys(),

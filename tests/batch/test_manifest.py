@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,17 @@ def test_a_name_may_be_as_long_as_a_disk_takes_and_of_any_bytes(tmp_path: Path) 
     (sounds / "\xe9.wav").touch()
     rows, problems = read(photos, sounds)
     assert sorted(os.fsencode(row.output) for row in rows) == [b"e\xcc\x81.mp4", b"\xe9.mp4"] and not problems
+
+
+def test_files_are_found_as_other_systems_write_their_names(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/anna.png", unicodedata.normalize("NFD", "zoë.png"), "zoë.wav", "as\\it is.wav"):
+        (tmp_path / name).touch()
+    lines = ("photo,speech,output", "photos\\anna.png,zoë.wav,a.mp4", "zoë.png,as\\it is.wav,b.mp4")
+    rows, problems = read(write(tmp_path / "a.csv", *lines))
+    assert not problems and all(path.exists() for row in rows for path in row.inputs)
+    rows, problems = read(write(tmp_path / "a.csv", lines[0], "https://a.b/c.png,zoë.wav,a.mp4"))
+    assert not rows and "is an address" in problems[0].sentence
 
 
 def test_two_folders_go_together_by_name(tmp_path: Path) -> None:
