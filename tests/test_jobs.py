@@ -185,6 +185,10 @@ def test_the_size_of_a_video(
 def test_a_face_that_no_video_can_show_is_refused() -> None:
     with pytest.raises(InputError, match="cut out"):
         output_size((700, 20_000), 200, RenderOptions())
+    with pytest.raises(UsageError, match="only 4 pixels high in a video of 128; choose a --size of 370 or more"):
+        output_size((300, 4000), 130, RenderOptions(size=128))
+    with pytest.raises(UsageError, match="cut out"):
+        output_size((30_000, 4000), 70, RenderOptions(preview=True))
 
 
 def test_lips_ease_from_the_photo_to_the_track(models: Models, avatar: HeadAvatar) -> None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from mggdub.avatar.transparency import cut_alpha
 from mggdub.avatar.values import RenderBox
-from mggdub.errors import InputError
+from mggdub.errors import InputError, UsageError
 from mggdub.face.portrait import SMALLEST_FACE, cut
 from mggdub.geometry.camera import cm_per_px
 from mggdub.networks.geometry import GeometryNet, estimate_geometry
@@ -19,6 +19,7 @@ from mggdub.types import CROP_SIZE, FOCAL, Array, Camera, Crop, GeometryMaps, Ph
 RENDER_SIZE = 320  # px, longest side of what is rendered; the photo's detail makes it larger
 PREVIEW_SIZE = 256
 PREVIEW_FACE = 96  # px, height of a face in a preview, as far as these allow:
+SMALLEST_SHOWN = 12.0  # px, height of a face in a video; smaller ones come apart
 PREVIEW_PIXELS = 1 << 20  # beyond twice the preview's size
 FLAT = 0.38  # sine of how far an edge of the picture slopes before it lies above or below a turned head, not beside it
 SMALLEST_HEAD = 2  # px; a line has no slope
@@ -30,7 +31,8 @@ SEAM = 12.0  # crop px over which both looks mix
 def output_size(size: tuple[int, int], face: float, options: AvatarOptions) -> tuple[int, int]:
     """(width, height) px of the video of a photo of this size, whose face is `face` px high.
 
-    A preview is larger where its face would be small. Raises InputError if even the largest video shows too little.
+    A preview is larger where its face would be small. Raises UsageError for a size in which no face can be made out,
+    InputError if even the largest video shows too little.
     """
     longest = options.size or min(max(size), SIZE_RANGE[1])
     if options.preview and not options.size:
@@ -43,6 +45,10 @@ def output_size(size: tuple[int, int], face: float, options: AvatarOptions) -> t
             f"({SIZE_RANGE[1]} pixels); cut out the part with the person first."
         )
     ratio = longest / max(size)
+    if face * ratio < SMALLEST_SHOWN:
+        least = int(np.ceil(SMALLEST_SHOWN / face * max(size)))
+        mend = f"choose a --size of {least} or more" if least <= SIZE_RANGE[1] else "cut out the person first"
+        raise UsageError(f"The face would be only {face * ratio:.0f} pixels high in a video of {longest:.0f}; {mend}.")
     return max(2, round(size[0] * ratio)), max(2, round(size[1] * ratio))
 
 

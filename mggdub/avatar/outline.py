@@ -116,7 +116,7 @@ def _like_background(image: Array, head: Array, person: Array, trusted: Array, p
         return None
     rows, columns = np.mgrid[: len(image), : image.shape[1]] * (cm / PLACE)
     features = np.dstack([image / COLOR, rows, columns]).astype(np.float32)
-    rim = core & (distance_inside(core) * cm < AROUND)
+    rim = core & (distance_inside(core) * cm < max(AROUND, 1.5 * cm))  # a pixel at least
     inside, outside = rim, free
     sides = np.where(core, -1, np.where(free, 1, 0)).astype(np.float32)
     for _ in range(ROUNDS):

@@ -87,3 +87,13 @@ def test_a_plant_that_touches_a_head_is_no_hair() -> None:
     found = stands_out(picture.astype(np.float32), HEAD.astype(np.float32), 0.15)
     assert found[96:104, 160:190].max() < 0.05
     assert found[96:104, 38:52].min() > 0.95 and found[130, 5:40].min() > 0.95
+
+
+def test_of_a_head_of_few_pixels_all_is_known() -> None:
+    rng = np.random.default_rng(0)
+    for step in (10, 14, 18, 25):  # 20 to 8 px of a head of 10 cm
+        picture, matte = wall()[::step, ::step].astype(np.float32), HEAD[::step, ::step].astype(np.float32)
+        matte = np.clip(matte + rng.uniform(-0.04, 0.1, matte.shape), 0, 1).astype(np.float32)
+        room = (part[::step, ::step] for part in (INSIDE, HIGH))
+        standing = stands_out(picture, matte, step * CM)
+        assert np.isfinite(background_share(picture, matte, matte, *room, standing, step * CM)).all()
