@@ -106,6 +106,18 @@ def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
     assert np.abs(found.track.torso - tracked.track.torso)[:, :2].max() < 0.3
 
 
+def test_a_shaking_camera_turns_no_head(tmp_path: Path, video: Path, tracked: Performance, models: Models) -> None:
+    frames = [frame for _, frame in read_video(video)]
+    wide = [np.pad(frame, ((24, 24), (24, 24), (0, 0)), mode="edge") for frame in frames]
+    at = [(24 + round(20 * np.sin(0.9 * k)), 24 + round(20 * np.cos(1.7 * k))) for k in range(COUNT)]
+    shaken = (one[y : y + 256, x : x + 256] for one, (x, y) in zip(wide, at, strict=True))
+    write_video(tmp_path / "shaken.mp4", shaken, fps=Fraction(FPS), size=(256, 256), crf=4)
+    found = driving.track_video(tmp_path / "shaken.mp4", models)
+    assert found.held <= tracked.held + 1 and not found.cuts
+    apart = np.abs(found.track.rotation - found.track.rotation[0] - tracked.track.rotation + tracked.track.rotation[0])
+    assert apart[:, [0, 2]].max() < 4
+
+
 def test_frames_without_a_face_hold_the_last(tracked: Performance) -> None:
     assert tracked.held == 3
     for values in (tracked.track.lip_modes, tracked.track.blendshapes):

@@ -69,6 +69,7 @@ NOSE_BASE = 2  # landmark: skin below it moves when one speaks
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed
 MOST_ANCHORS = 1500  # of the torso
+SHAKEN = 4.0  # px of the aligned crop that smoothing moves a head: a camera shakes; people alone reach 3.4
 TURNED_AWAY = 25.0  # degrees between a shot's first pose and its typical one, from which on the latter is its reference
 
 
@@ -210,7 +211,7 @@ def steady_poses(
     frames [H, W, 3] uint8 are T, landmarks [T, 478, 3] px of their `crop`, the poses those of the landmarks. They are
     aligned with frame `reference`, of which `picture` is a copy if it is not the first.
     """
-    rotations, translations = smooth_pose(rotations, translations)
+    rotations, translations = _calmed(rotations, translations)
     stream = iter(frames)
     if picture is not None:  # it comes before all others, and once more in its place
         order = np.r_[reference, : len(rotations)]
@@ -231,6 +232,14 @@ def steady_poses(
     shifts = alignment.shifts + (alignment.turns - 1) * (centre - alignment.pivot)
     motion = torso.from_plane(alignment.turns, shifts * distance / (FOCAL * ratio), distance)
     return alignment.rotations, alignment.translations, motion
+
+
+def _calmed(rotations: Array, translations: Array) -> tuple[Array, Array]:
+    """Poses [T, 3, 3] and [T, 3] cm without trembling, those of heads that are shaken as they are."""
+    calm = smooth_pose(rotations, translations)
+    moved = np.linalg.norm((calm[1] - translations)[:, :2], axis=1) * FOCAL / translations[:, 2] * (SIZE / CROP_SIZE)
+    shaken = moved > SHAKEN
+    return np.where(shaken[:, None, None], rotations, calm[0]), np.where(shaken[:, None], translations, calm[1])
 
 
 def tracked_points(head: Portrait, maps: GeometryMaps, size: tuple[int, int], ratio: float) -> TrackedPoints:
