@@ -557,3 +557,17 @@ def test_memory_that_a_frame_frees_serves_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     once, often = (int(count) for count in done.stdout.split())
     assert once > 500 and often < 3 * once
+
+
+def test_the_time_left_is_that_of_frames_without_compiling() -> None:
+    from mggdub.cli.console import Outlook
+
+    def told(took: list[float], total: int = 1000) -> list[str]:
+        outlook, now = Outlook(), 0.0
+        said = [outlook.hear(done, total, now := now + seconds) for done, seconds in enumerate(took, 1)]
+        return [sentence for sentence in said if sentence]
+
+    assert "about 8 minutes" in told([1.0] + [0.5] * 20)[0]
+    assert "about 3 minutes" in told([1.0, 20.0, *[0.2] * 8, 15.0, *[0.2] * 30])[0]  # two of them compiled
+    assert "about 10 minutes" in told([1.0, *([9.6] + [0.0] * 15) * 5])[0]  # sixteen at once
+    assert told([1.0] + [0.05] * 80) == [] and told([1.0, 20.0, *[0.02] * 300]) == []

@@ -115,10 +115,15 @@ def say_above(sentence: str) -> None:
 
 @dataclass
 class Outlook:
-    """Says once, soon after the first frames, how long the others will take, if that is long."""
+    """Says once, soon after the first frames, how long the others will take, if that is long.
+
+    It counts anew after a frame that took most of the time, as those do for which the renderer is compiled.
+    """
 
     first: int = 0  # frames that were there when it began to count
     began: float | None = None  # s, when that was
+    latest: float = 0.0  # s, when the frame before was there
+    anew: int = 3  # times that it still counts anew
     over: bool = False
 
     def hear(self, done: int, total: int, now: float) -> str | None:
@@ -127,7 +132,11 @@ class Outlook:
             return None
         if self.began is None:
             self.first, self.began = done, now
+        before, self.latest = self.latest, now
         if now - self.began < SURE or done == self.first:
+            return None
+        if self.anew and now - before > (now - self.began) / 2:
+            self.first, self.began, self.anew = done, now, self.anew - 1
             return None
         self.over = True
         left = (total - done) * (now - self.began) / (done - self.first)
