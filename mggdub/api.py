@@ -231,12 +231,12 @@ def evaluate(
 
 
 def _path(name: str, given: Any) -> Path:
-    """Raises TypeError for what is no path of a file."""
-    if isinstance(given, bytes):
-        return Path(os.fsdecode(given))
-    if not isinstance(given, str | PathLike):
+    """Raises TypeError for what is no path of a file, UsageError for an empty one."""
+    if not isinstance(given, bytes | str | PathLike):
         raise TypeError(f"{name} is a {type(given).__name__}; give the path of a file")
-    return Path(given)
+    if not (path := os.fsdecode(given)):
+        raise UsageError(f"{name} is empty; give the path of a file.")
+    return Path(path)
 
 
 def _of_kind(name: str, value: Kind, kind: type[Kind]) -> Kind:

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,3 +139,11 @@ def test_a_track_without_numbers_is_not_played(models: mggdub.Models, avatar: mg
     track = mggdub.ExpressionTrack(np.array([0.02]), np.zeros((1, 52)), np.full((1, 8), np.nan))
     with pytest.raises(mggdub.UsageError, match="not finite"):
         mggdub.animate(avatar, track, models)
+
+
+def test_paths_are_texts_bytes_or_path_likes_and_never_empty(head_png: Path) -> None:
+    assert mggdub.inspect(os.fsencode(head_png)) == mggdub.inspect(str(head_png))
+    with pytest.raises(mggdub.UsageError, match="photo is empty"):
+        mggdub.render("", "a.wav", "a.mp4")
+    with pytest.raises(TypeError, match="speech is a ndarray"):
+        mggdub.render(head_png, np.zeros(9), "a.mp4")

@@ -571,3 +571,11 @@ def test_the_time_left_is_that_of_frames_without_compiling() -> None:
     assert "about 3 minutes" in told([1.0, 20.0, *[0.2] * 8, 15.0, *[0.2] * 30])[0]  # two of them compiled
     assert "about 10 minutes" in told([1.0, *([9.6] + [0.0] * 15) * 5])[0]  # sixteen at once
     assert told([1.0] + [0.05] * 80) == [] and told([1.0, 20.0, *[0.02] * 300]) == []
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_an_empty_path_is_not_the_folder(run: Run, inputs: dict[str, Path], place: int) -> None:
+    given: list[Any] = ["render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]]
+    given[place] = ""
+    said = run(*given)
+    assert said.code == 2 and "is empty; give a path" in said.err

@@ -24,6 +24,8 @@ class FilePath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Raises UsageError for what is no path, or a relative one in a folder that is gone."""
+        if value == "" and param:
+            raise UsageError(f"{param.get_error_hint(ctx)} is empty; give a path (is a variable not set?).")  # type: ignore[arg-type]
         try:
             path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
         except ValueError as error:  # a NUL, or letters that the locale does not know
