@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from mggdub.avatar.box import FLAT, RenderView
 from mggdub.avatar.values import SOLID, PointLayer, join_layers
@@ -25,8 +26,8 @@ def beyond_layer(
     """The head where the picture cuts it off, for as far as motion brings it into view.
 
     colors [h, w, 3], matte, head_share and deep [h, w] of the rendered box, whose upper and outer edges are the
-    picture's if the head touches them. Above the picture the head closes like a dome, beside it it goes on; colours are
-    those near the edge.
+    picture's if the head touches them. Above the picture the head closes like a dome, beside it parts go on that end
+    round; colours are those near the edge.
     """
     camera = view.camera
     cm = float(np.median(deep)) / float(camera.K[0, 0])  # of a rendered px
@@ -55,13 +56,17 @@ def _beyond_edge(
     """The points beyond one edge, if the head touches it; radius and reach in rendered px of `cm` cm."""
     matte, share, depth, shown, at, crop_at = maps
     solid = matte[0] > 0.5 if above else matte[: max(1, round(0.5 / cm))].min(0) > 0.9
-    touching = np.nonzero(solid & (share[0] > 0.05))[0][::COARSE]  # [P] along the edge
+    solid &= share[0] > 0.05
+    touching = np.nonzero(solid)[0][::COARSE]  # [P] along the edge
     if above and len(touching):
         radius = min(radius, arc_height(np.ptp(touching) * cm / 2) / cm)
     if len(touching) == 0 or radius < COARSE:
         return []
-    aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching)) * (1 if above else 0)
-    high = 1 - np.clip(aside, -1, 1) ** 2  # [P] of the dome's height
+    if above:
+        aside = (touching - touching.mean()) / max(1.0, 0.5 * np.ptp(touching))
+        high = 1 - np.clip(aside, -1, 1) ** 2  # [P] of the dome's height
+    else:
+        high = np.minimum(_round_ends(solid)[touching] / reach, 1)
     furthest = min(LONGEST_TURN, reach / radius)
     turn = np.arange(0.5 * COARSE / radius, furthest, COARSE / radius)[:, None]  # [D, 1] radians
     away, back = radius * np.sin(turn) * high, radius * cm * (1 - np.cos(turn)) * high  # px and cm, [D, P]
@@ -82,6 +87,16 @@ def _beyond_edge(
             opacity=np.full(outside.sum(), SOLID, np.float32),
         )
     ]
+
+
+def _round_ends(solid: Array) -> Array:
+    """[L] px: how far parts of an edge [L] bool go on beyond it, that end as round as they are wide: ears hardly do."""
+    labels, count = ndimage.label(solid)
+    at, high = np.arange(len(solid)), np.zeros(len(solid))
+    for part in (labels == k + 1 for k in range(count)):
+        half = part.sum() / 2
+        high[part] = np.sqrt(half**2 - (at[part] - at[part].mean()) ** 2)
+    return high
 
 
 def _edges(head: Portrait, maps: tuple[Array, ...]) -> list[tuple[list[Array], tuple[int, int], bool]]:

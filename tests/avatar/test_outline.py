@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mggdub.avatar.beyond import arc_height
+from mggdub.avatar.beyond import _round_ends, arc_height
 from mggdub.avatar.outline import background_share, stands_out
 from mggdub.types import Array
 
@@ -97,3 +97,11 @@ def test_of_a_head_of_few_pixels_all_is_known() -> None:
         room = (part[::step, ::step] for part in (INSIDE, HIGH))
         standing = stands_out(picture, matte, step * CM)
         assert np.isfinite(background_share(picture, matte, matte, *room, standing, step * CM)).all()
+
+
+def test_an_ear_at_the_edge_of_a_picture_is_not_drawn_out() -> None:
+    edge = np.zeros(200, bool)
+    edge[10:16], edge[60:160] = True, True  # an ear and a cheek
+    high = _round_ends(edge)
+    assert not high[~edge].any() and high[10:16].max() <= 3 and high[10] < 1.7
+    assert 49 < high[60:160].max() <= 50 and high[60] < 8
