@@ -243,6 +243,8 @@ def _of_kind(name: str, value: Kind, kind: type[Kind]) -> Kind:
     """Raises TypeError for a value of another kind, such as arguments in another order."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is a {type(value).__name__}, expected {kind.__name__}")
+    if isinstance(value, Models):
+        value.load(())  # which says whether it can be used
     return value
 
 

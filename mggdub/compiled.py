@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,13 @@ def _launch() -> None:
 
 
 _launch()
+PROCESS = os.getpid()
 THREADS_MAY_MEET = threading_layer() != "workqueue"  # several threads may run parallel kernels at once
+
+
+def forked() -> bool:
+    """Whether this process was forked after numba's threads began: a parallel kernel would end it without a word."""
+    return os.getpid() != PROCESS
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:

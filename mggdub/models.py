@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mggdub.compiled import forked
 from mggdub.errors import UsageError
 from mggdub.face.expression import ExpressionBasis, load_expression
 from mggdub.networks.geometry import GeometryNet, load_geometry
@@ -41,7 +42,8 @@ def choose_device(wanted: str) -> str:
 class Models:
     """The shipped networks, whatever the number of photos: each is loaded when it is first used, and kept.
 
-    Its first use raises InputError if its weight file is missing or damaged.
+    They are of the process that made them, and all its threads may share them. The first use of one raises InputError
+    if its weight file is missing or damaged.
     """
 
     def __init__(self, head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> None:
@@ -89,7 +91,15 @@ class Models:
         return load_motion()
 
     def load(self, names: tuple[str, ...]) -> None:
-        """Load these now, so that what is missing or damaged is told before there is work. Raises InputError."""
+        """Load these now, so that what is missing or damaged is told before there is work.
+
+        Raises InputError, or UsageError in a process that was forked.
+        """
+        if forked():
+            raise UsageError(
+                "This process was forked from one that had already loaded mggdub, whose threads it lacks; start it by "
+                "multiprocessing.get_context('spawn')."
+            )
         for name in names:
             getattr(self, name)
 

@@ -5,6 +5,7 @@ import doctest
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,22 @@ def test_paths_are_texts_bytes_or_path_likes_and_never_empty(head_png: Path) -> 
         mggdub.render("", "a.wav", "a.mp4")
     with pytest.raises(TypeError, match="speech is a ndarray"):
         mggdub.render(head_png, np.zeros(9), "a.mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_is_told_to_be_started_otherwise() -> None:
+    program = """
+        import multiprocessing, mggdub
+        models = mggdub.load_models()
+        def work(queue):
+            try:
+                mggdub.speech_track(mggdub.Waveform(__import__("numpy").zeros(1600, "f"), 16000), models)
+            except mggdub.UsageError as error:
+                queue.put(str(error))
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        context.Process(target=work, args=(queue,)).start()
+        print(queue.get(timeout=60))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert "get_context('spawn')" in done.stdout
