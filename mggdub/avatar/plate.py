@@ -20,30 +20,33 @@ COLLAR_END = 0.5  # cm that a collar goes on upwards
 LIKE_SKIN, LEAST_BARE = 2.5, 0.5  # spreads of the face's colours; cm, width of the least that counts as a throat
 COLLAR = 1.2  # cm from clothes within which what a head covers of a body is clothes, too
 THROAT_BLUR = 0.015  # of the height, so that nothing on the neck is seen twice
-FAINT = 0.2  # alpha, below which what lies around a head is its own soft edge
+FAINT, RIM = 0.2, 0.025  # alpha, and of the height, below and within which what lies around a head is its soft edge
 BESIDE_FACE = 1.0  # cm beside the face, within which no background is seen below a collar; farther out hair hangs
 DOUBTED, UNLIKE_BACKGROUND, DOUBT_REACH = 0.1, 0.15, 4.5  # of the matte; of colours; cm from what is sure
 EDGE_WIDTH, EDGE_SIGMAS = 1.2, 4.0  # cm of an edge that a matte may lack; times what the background varies by
 SHOULDER_END = 1.0  # cm beside a head that tell how high a shoulder is there
 SHOULDER_COVER = 0.5  # cm of a body above what is inside it, too
 SHOULDER_EDGE = 4  # px from a body to the background above it
-SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.007 at most), cut round (0.07 and more)
+SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.005 at most), cut round (0.054 and more)
 
 
 def plate_alpha(alpha: Array, hole: Array, person: Array, neck: Array) -> Array:
     """[H, W] float32 0..1: how opaque `make_plate`'s picture is, whose arguments these are.
 
     A photo that was cut round, or has round corners, shows opaque pixels without a person: there the plate ends where
-    the photo does. Where the person was cut out, behind the head goes on what lies beside it.
+    the photo does. Where the person was cut out, behind the head goes on what lies beside it. A rim around the person
+    is neither: soft edges and strands that the matte lacks, which would stay behind as the head's outline.
     """
-    opaque, free = alpha > 0.5, person < 0.05
-    faint = np.where(alpha < FAINT, 0, alpha)  # a fringe of the head itself, which would stay behind as its outline
+    opaque = alpha > 0.5
+    within = ndimage.binary_dilation(person >= 0.05, iterations=max(2, round(RIM * len(alpha))))
+    free = ~within
+    faint = np.where(alpha < FAINT, 0, alpha)
     shape = np.clip(((opaque & free).sum() / max(1, opaque.sum()) - SHAPE[0]) / (SHAPE[1] - SHAPE[0]), 0, 1)
     background = push_pull(faint[..., None], free.astype(np.float32))[..., 0]
     body = push_pull(alpha[..., None], (~hole & (person > 0.95)).astype(np.float32))[..., 0]
     fill = background + (body - background) * neck
     behind = np.clip(fill + (alpha - fill) * shape, 0, 1)
-    return np.where(hole & ~free, behind, np.where(hole, faint, alpha)).astype(np.float32)
+    return np.where(hole & within, behind, np.where(hole, faint, alpha)).astype(np.float32)
 
 
 def veiled_opacity(opacity: Array, alpha: Array) -> Array:

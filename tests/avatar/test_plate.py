@@ -278,6 +278,8 @@ def test_a_plate_is_as_transparent_as_what_lies_beside_the_head() -> None:
     person = (away < 14).astype(np.float32)
     hole, none = away < 18, np.zeros((size, size), np.float32)
     assert plate_alpha(person, hole, person, none)[hole].max() < 0.05  # cut out: nothing behind the head
+    soft = np.clip((15.4 - away) / 1.4, 0, 1).astype(np.float32)  # and of edges that the matte lacks
+    assert plate_alpha(soft, hole, person, none)[hole].max() < 0.05
     cut_round = (away < 28).astype(np.float32)
     np.testing.assert_array_equal(plate_alpha(cut_round, hole, person, none), cut_round)
     assert plate_alpha(person, hole, person, np.ones_like(none))[hole & (person > 0)].min() > 0.95  # the neck goes on
