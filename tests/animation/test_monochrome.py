@@ -1,5 +1,6 @@
 """Photos of one hue for each lightness have videos that do, too."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,18 @@ from mggdub.options import RenderOptions
 from mggdub.types import VIDEO_LUMA, Photo
 
 SEPIA = np.array([1.05, 0.97, 0.8])
+
+
+def test_an_old_print_with_a_border_of_another_tone_is_monochrome(avatar: HeadAvatar) -> None:
+    grey = avatar.image.astype(float) @ np.array(VIDEO_LUMA)
+    grey += np.random.default_rng(0).normal(0, 6, grey.shape)
+    print_ = np.clip(grey[..., None] * SEPIA, 0, 255).astype(np.uint8)
+    print_[:20], print_[:, :20] = (240, 236, 225), (240, 236, 225)
+    found = Monochrome.of(replace(avatar, image=print_))
+    assert found is not None and found.apart.min() < 3.7
+    pixels = found.rgb(avatar.image.copy()) / SEPIA
+    face = found.box.cut(pixels)[80:160, 80:160]
+    assert np.ptp(face, axis=-1).max() < 35 < np.ptp(found.box.cut(avatar.image / SEPIA)[80:160, 80:160], axis=-1).max()
 
 
 @pytest.mark.parametrize("tint", [np.ones(3), SEPIA])
