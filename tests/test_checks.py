@@ -1,5 +1,6 @@
 """The checks pass a sound render and notice each kind of damage."""
 
+import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from mggdub import checks
 from mggdub.avatar.values import HeadAvatar
 from mggdub.checks import FrameStats, failures, run_checks
+from mggdub.media import process
 from mggdub.media.video import write_video
 from mggdub.models import Models
 from mggdub.motion import speech
@@ -119,8 +121,11 @@ def test_missing_frames_and_a_short_sound_are_noticed(
     assert judged(scene, models, avatar, good(scene))["ends"].value < 0.01
     soundfile.write(tmp_path / "b.wav", scene.sound.samples[:8000], 16000)
     height, width = avatar.image.shape[:2]
-    other = tmp_path / "b.mp4"
-    write_video(other, iter(scene.moved * 25), fps=Fraction(25), size=(width, height), audio=tmp_path / "b.wav")
+    mute, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    write_video(mute, iter(scene.moved * 25), fps=Fraction(25), size=(width, height))
+    subprocess.run(
+        [process.binary(), "-v", "error", "-i", mute, "-i", tmp_path / "b.wav", "-c:v", "copy", other], check=True
+    )
     scene = SimpleNamespace(**{**vars(scene), "out": other})
     assert "ends" in failed(judged(scene, models, avatar, good(scene)))
 

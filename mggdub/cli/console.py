@@ -123,7 +123,7 @@ class Outlook:
     first: int = 0  # frames that were there when it began to count
     began: float | None = None  # s, when that was
     latest: float = 0.0  # s, when the frame before was there
-    anew: int = 3  # times that it still counts anew
+    anew: int = 2  # times that it still counts anew
     over: bool = False
 
     def hear(self, done: int, total: int, now: float) -> str | None:
