@@ -27,7 +27,7 @@ EDGE_WIDTH, EDGE_SIGMAS = 1.2, 4.0  # cm of an edge that a matte may lack; times
 SHOULDER_END = 1.0  # cm beside a head that tell how high a shoulder is there
 SHOULDER_COVER = 0.5  # cm of a body above what is inside it, too
 SHOULDER_EDGE = 4  # px from a body to the background above it
-SHAPE = (0.015, 0.04)  # of opaque pixels without a person: cut out (0.005 at most), cut round (0.054 and more)
+SHAPE = (0.01, 0.03)  # of opaque pixels without a person: cut out (0.0004 at most), cut round (0.05 and more)
 
 
 def plate_alpha(alpha: Array, hole: Array, person: Array, neck: Array) -> Array:
