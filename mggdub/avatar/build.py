@@ -150,6 +150,8 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     image, room = _target(study), crop_room(view) if study.wider else np.full(person.shape, np.inf, np.float32)
     bare = undressed(person, clothes, head_share)
     standing = stands_out(image, person, view.cm_per_px) * (view.crop_px[..., 1] < head.landmarks[CHIN_TIP, 1])
+    if study.veil:  # beyond a cut a picture's last colours go on
+        standing = standing * study.veil.of(study.box)
     person = person - bare * background_share(image, bare, person, room, above_crown(view), standing, view.cm_per_px)
     matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, standing, view.cm_per_px)
     unlike = skin_spreads(head, maps)
