@@ -126,7 +126,6 @@ def test_an_avatar_has_the_painted_background_behind_its_head_only(fast: HeadAva
 
 
 def test_auto_asks_before_it_paints(
-    fast: HeadAvatar,
     painted: HeadAvatar,
     lama: Path,
     models: Models,
@@ -134,7 +133,9 @@ def test_auto_asks_before_it_paints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert study.inpainter == SMALL.inpainter == "auto"
-    for worthwhile, same in ((True, painted), (False, fast)):
+    monkeypatch.setattr(build, "is_worthwhile", lambda *_: False)
+    plain = build.assemble(replace(study, inpainter="fast"), models)
+    for worthwhile, same in ((True, painted), (False, plain)):
         monkeypatch.setattr(build, "is_worthwhile", lambda *_, answer=worthwhile: answer)
         avatar = build.assemble(study, models)
         assert avatar.inpainter == same.inpainter and np.array_equal(avatar.plate, same.plate)
@@ -142,7 +143,7 @@ def test_auto_asks_before_it_paints(
     monkeypatch.setattr(build, "patched_background", lambda *_: None)
     lama.unlink()
     avatar = build.assemble(study, models)
-    assert avatar.inpainter == "fast" and np.array_equal(avatar.plate, fast.plate)
+    assert avatar.inpainter == "fast" and np.array_equal(avatar.plate, plain.plate)
 
 
 def test_an_avatar_file_keeps_what_was_chosen(lama: Path, models: Models, head_png: Path, tmp_path: Path) -> None:
