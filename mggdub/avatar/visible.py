@@ -23,7 +23,7 @@ from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryM
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
-RIM_LEEWAY = 0.1  # of colours where background was mixed in; opacities do the rest
+LEEWAY = 0.08  # of colours that a fit may change; the photo's detail does the rest, and moved skin shows no specks
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
@@ -37,8 +37,8 @@ SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
 def rim(
     image: Array, explained: Array, matte: Array, background: Array, free: Array, bare: Array, width: int
-) -> tuple[Array, Array, Array]:
-    """The head's colours [H, W, 3] and opacities [H, W] near its outline, and how far colours may be fitted [H, W].
+) -> tuple[Array, Array]:
+    """The head's colours [H, W, 3] and opacities [H, W] near its outline.
 
     explained [H, W, 3] are the colours that `matte` explains; free [H, W] bool is background, bare [H, W] 1 where no
     clothes are. Up to `width` px inside the outline a photo may show more background than the matte says. Where its
@@ -49,7 +49,7 @@ def rim(
     deep = ndimage.binary_erosion(ndimage.binary_fill_holes(matte > 0.95), iterations=width, border_value=1)
     inside = distance_inside(matte > 0.5)
     if not deep.any() or not free.any():
-        return explained, matte, np.ones_like(matte)
+        return explained, matte
     near = deep & (inside < 4 * width)
     inner = push_pull(image, near.astype(np.float32))
     away = inner - background
@@ -62,7 +62,7 @@ def rim(
     lower = mixed * np.clip((matte - share) / 0.1, 0, 1)
     opacity = 1 - (1 - matte - (share - matte) * lower) ** (1 - (1 - OVERLAP) * beside)
     colors = explained + (inner - explained) * mixed[..., None]
-    return colors.astype(np.float32), opacity.astype(np.float32), (1 + (RIM_LEEWAY - 1) * mixed).astype(np.float32)
+    return colors.astype(np.float32), opacity.astype(np.float32)
 
 
 def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
@@ -216,13 +216,13 @@ def visible_gaussians(
     """
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
-    colors, opacity, leeway = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
+    colors, opacity = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
     looks = np.dstack([colors, opacity])
     gaussians = _surface_gaussians(view, spots, looks, deep)
     inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
-    near = as_tensor(spots.of(leeway)[:, None])
-    fitted = fit_photo(gaussians, view.camera, target, matte > DRAWN, background=plate, min_scale=SMALLEST, leeway=near)
+    mask = matte > DRAWN
+    fitted = fit_photo(gaussians, view.camera, target, mask, background=plate, min_scale=SMALLEST, leeway=LEEWAY)
     return fitted, looks
 
 

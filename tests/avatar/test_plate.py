@@ -83,11 +83,11 @@ def test_the_rim_has_the_colour_of_the_hair_not_of_the_old_background() -> None:
     own = foreground(photo, told, white)
     at_rim = (distance > 2) & (distance < 4)
     assert own[at_rim].max() > 0.5
-    colors, opacity, leeway = rim(photo, own, told.astype(np.float32), white, told < 0.05, np.ones((96, 96)), 5)
-    assert colors[at_rim].max() < 0.3 and leeway[at_rim].max() < 0.5
-    assert opacity[at_rim].max() < truth[at_rim].max() and leeway[distance > 15].min() == 1
-    same = rim(hair, hair, told.astype(np.float32), hair, told < 0.05, np.ones((96, 96)), 5)
-    assert np.abs(same[0] - hair).max() < 1e-6 and same[2].min() == 1
+    colors, opacity = rim(photo, own, told.astype(np.float32), white, told < 0.05, np.ones((96, 96)), 5)
+    assert colors[at_rim].max() < 0.3
+    assert opacity[at_rim].max() < truth[at_rim].max()
+    same, _ = rim(hair, hair, told.astype(np.float32), hair, told < 0.05, np.ones((96, 96)), 5)
+    assert np.abs(same - hair).max() < 1e-6
 
 
 def test_a_rim_that_the_matte_explains_has_the_hairs_colour_too() -> None:
@@ -95,10 +95,9 @@ def test_a_rim_that_the_matte_explains_has_the_hairs_colour_too() -> None:
     truth = np.clip((30 - np.hypot(rows, columns)) / 6, 0, 1).astype(np.float32)
     white, hair = np.ones((96, 96, 3), np.float32), np.full((96, 96, 3), 0.2, np.float32)
     photo = (white + (hair - white) * truth[..., None]).astype(np.float32)
-    colors, _, leeway = rim(photo, photo, truth, white, truth < 0.05, np.ones((96, 96)), 3)
+    colors, _ = rim(photo, photo, truth, white, truth < 0.05, np.ones((96, 96)), 3)
     soft = (truth > 0.1) & (truth < 0.8)
-    assert photo[soft].max() > 0.9 and colors[soft].max() < 0.25  # nor may a fit bring the background's back
-    assert leeway[soft].max() < 0.2
+    assert photo[soft].max() > 0.9 and colors[soft].max() < 0.25
 
 
 def wall_with_a_head(pattern: Array) -> tuple[Array, Array, Array]:

@@ -53,6 +53,15 @@ def test_the_photo_is_reproduced_and_scales_stay_above_their_floor() -> None:
     assert not fitted.colors.requires_grad
 
 
+def test_colours_stay_within_their_leeway() -> None:
+    """Splats whose colours made up for their neighbours' would be specks where skin moves."""
+    image, mask = photo(), np.ones((SIZE, SIZE), bool)
+    gaussians, camera = per_pixel(image, mask)
+    free, held = (fit_photo(gaussians, camera, image, mask, leeway=leeway) for leeway in (1.0, 0.08))
+    moved = [float((fitted.colors - gaussians.colors).abs().max()) for fitted in (free, held)]
+    assert moved[0] > 0.2 and 0.07 < moved[1] <= 0.0801
+
+
 def test_only_the_named_fields_move() -> None:
     image, mask = photo(), np.ones((SIZE, SIZE), bool)
     gaussians, camera = per_pixel(image, mask)
