@@ -11,7 +11,7 @@ from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, NOSE_TIP
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull, smoothstep
-from mggdub.types import Array
+from mggdub.types import Array, Portrait
 
 BAND = 0.15  # cm round the head that is filled, too
 NECK_TURNS = 3.5  # cm that the neck's sides below the chin go along with a turned head
@@ -187,25 +187,29 @@ def below_shoulders(view: RenderView, person: Array, hole: Array) -> Array:
     """[h, w] 0..1: what lies below the line of shoulders and collar, as it goes on behind face and neck.
 
     person [h, w] 0..1, hole [h, w] bool of `head_hole`. That line is the upper edge of the body that is seen, lower
-    than the nose; where the head covers it, it goes from side to side and begins level.
+    than the nose; where the head covers it, it goes from side to side and begins level. A head that lies in the picture
+    is turned upright for that, by quarters.
     """
+    quarters = round(view.head.crop.angle / 90)
+    person, hole, crop_px = (np.rot90(values, quarters) for values in (person, hole, view.crop_px))
     height, width = hole.shape
-    rows, cm = np.arange(height)[:, None], view.crop_px_per_px * cm_per_px(view.head.camera)
-    body = ~hole & (person > 0.5) & (view.crop_px[..., 1] > view.head.landmarks[NOSE_TIP, 1])
+    rows, cm = np.arange(height)[:, None], view.cm_per_px
+    body = ~hole & (person > 0.5) & (crop_px[..., 1] > view.head.landmarks[NOSE_TIP, 1])
     top = np.where(body.any(0), body.argmax(0), height)  # [w]
     above = np.maximum(top - SHOULDER_EDGE, 0)
     columns = np.arange(width)
     seen = np.flatnonzero((top < height) & (person[above, columns] < 0.5) & ~hole[above, columns])
     if len(seen) < 2:
-        return np.zeros_like(person)
+        return np.zeros(view.crop_px.shape[:2], np.float32)
     left = np.clip(np.searchsorted(seen, columns, "right") - 1, 0, len(seen) - 2)
     across = (columns - seen[left]) / np.diff(seen)[left]
     begins, ends = _ends(seen, top[seen], SHOULDER_END / cm)
     line = begins[left] + (ends[left + 1] - begins[left]) * smoothstep(across)
     under = hole * smoothstep(np.cumsum(body, 0) * cm / SHOULDER_COVER - 1)  # body is seen above: a lock lies on it
-    beside = np.maximum(under, smoothstep(1.5 - _beside_face(view) / BESIDE_FACE))
+    beside = np.maximum(under, smoothstep(1.5 - _beside_face(view.head, crop_px) / BESIDE_FACE))
     within = ((columns >= seen[0]) & (columns <= seen[-1])) * beside
-    return np.asarray(np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within, np.float32)
+    below = np.clip((rows - line) / SHOULDER_EDGE + 0.5, 0, 1) * within
+    return np.ascontiguousarray(np.rot90(below, -quarters), np.float32)
 
 
 def _ends(seen: Array, top: Array, reach: float) -> tuple[Array, Array]:
@@ -221,7 +225,7 @@ def _ends(seen: Array, top: Array, reach: float) -> tuple[Array, Array]:
     return begins, ends
 
 
-def _beside_face(view: RenderView) -> Array:
-    """[h, w] cm: how far a pixel lies to the left or right of the face, negative within."""
-    x, face = view.crop_px[..., 0], view.head.landmarks[:, 0]
-    return np.maximum(face.min() - x, x - face.max()) * cm_per_px(view.head.camera)
+def _beside_face(head: Portrait, crop_px: Array) -> Array:
+    """[h, w] cm: how far places [h, w, 2] of the crop lie to the left or right of the face, negative within."""
+    x, face = crop_px[..., 0], head.landmarks[:, 0]
+    return np.maximum(face.min() - x, x - face.max()) * cm_per_px(head.camera)

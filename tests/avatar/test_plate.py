@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -20,7 +21,7 @@ from mggdub.avatar.visible import foreground, rim, with_wisps
 from mggdub.face.mesh import CHIN_TIP
 from mggdub.geometry.camera import cm_per_px, crop_camera
 from mggdub.geometry.sampling import push_pull
-from mggdub.types import Array
+from mggdub.types import Array, Crop
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 64)])
@@ -206,7 +207,7 @@ def beside_a_collar(nose: float) -> tuple[RenderView, Array, Array]:
     marks = np.zeros((478, 3), np.float32)
     marks[:, 0], marks[:, 1] = np.linspace(38, 62, 478), nose
     camera = crop_camera(np.eye(3), np.array([0, 0, 70.0]))
-    seen, cm = SimpleNamespace(landmarks=marks, camera=camera), cm_per_px(camera)
+    seen, cm = SimpleNamespace(landmarks=marks, camera=camera, crop=Crop(0, 0, 100)), cm_per_px(camera)
     view = SimpleNamespace(crop_px=np.stack([columns, rows], -1), crop_px_per_px=1.0, head=seen, cm_per_px=cm)
     return cast(RenderView, view), (head | body).astype(np.float32), ndimage.binary_dilation(head, iterations=2)
 
@@ -221,6 +222,15 @@ def test_a_collar_goes_on_behind_the_head() -> None:
     assert below[:59].max() == 0  # nothing of a head above
     view.head.landmarks[:, 0] -= 80
     assert below_shoulders(view, person, hole)[:, 40:].max() == 0  # far beside the face hair hangs
+
+
+@pytest.mark.parametrize(("angle", "turns"), [(90.0, -1), (180.0, 2), (-90.0, 1), (-70.0, 1), (30.0, 0)])
+def test_shoulders_of_a_head_that_lies_in_the_picture_lie_beside_it(angle: float, turns: int) -> None:
+    view, person, hole = beside_a_collar(40)
+    upright = below_shoulders(view, person, hole)
+    view.head.crop, view.crop_px = replace(view.head.crop, angle=angle), np.rot90(view.crop_px, turns)  # type: ignore[misc]
+    lying = below_shoulders(view, np.rot90(person, turns), np.rot90(hole, turns))
+    assert upright.any() and np.array_equal(lying, np.rot90(upright, turns))
 
 
 def test_a_shoulder_goes_on_as_high_as_it_is_just_beside_the_head() -> None:
