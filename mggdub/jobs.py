@@ -86,12 +86,18 @@ def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions)
     ]
 
 
-def _apart(speech: Path | None, sound: Waveform | None, drive: Path | None, seconds: float) -> list[str]:
-    """What to say of a speech that is longer or shorter than what drives, whose `seconds` the video lasts."""
+def _about_sound(
+    speech: Path | None, sound: Waveform | None, drive: Path | None, performance: Performance
+) -> list[str]:
+    """What to say of what is heard, and of a speech that is longer or shorter than what drives: the video lasts as
+    long as the latter.
+    """
+    playing, seconds = speech or performance.sound, performance.seconds
+    notes = sound_notes(playing, sound) if playing else []
     if not drive or not sound or abs(sound.duration - seconds) < APART:
-        return []
+        return notes
     lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
-    return [f"{speech} lasts {sound.duration:.1f} s and {drive} {seconds:.1f} s; {lost}."]
+    return [f"{speech} lasts {sound.duration:.1f} s and {drive} {seconds:.1f} s; {lost}.", *notes]
 
 
 def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
@@ -256,12 +262,8 @@ def render_file(
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
-    track, playing = performance.track, speech or performance.sound
-    notes = (
-        *_notes(picture, avatar, options),
-        *_apart(speech, sound, options.drive, performance.seconds),
-        *(sound_notes(playing, sound) if playing else ()),
-    )
+    track = performance.track
+    notes = (*_notes(picture, avatar, options), *_about_sound(speech, sound, options.drive, performance))
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
     frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)
@@ -271,7 +273,7 @@ def render_file(
         output,
         fps=options.fps,
         size=(width, height),
-        audio=playing,
+        audio=speech or performance.sound,
         duration=performance.seconds,
         crf=options.crf,
         force=options.force,
@@ -285,9 +287,9 @@ def render_file(
 
 
 def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:
-    """What is heard with the eyes at the camera, if they shall be; with the orbit around the head."""
+    """A performance with the eyes at the camera, if they shall be, and with the orbit around the head."""
     track = performance.track
-    if not options.drive and options.gaze == "camera":
+    if options.gaze == "camera":
         track = look_at_camera(avatar, track)
     return replace(performance, track=add_orbit(track, options.orbit, performance.seconds))
 

@@ -25,7 +25,7 @@ SMOOTH, EDGES = 0.6, 0.003  # cm; squared colours: smaller differences within th
 NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may stick out, and of a strand of hair
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
 PLAIN, LEAST_SPREAD = (0.02, 0.05), 0.012  # of colours: how much fully and not plain backgrounds vary, and any does
-STRANDS, THICK, THICKEST_HAIR = 0.4, 0.25, 5.0  # cm: half a gap between strands; what is thick, and how far hair is
+STRAND_GAP, THICK, THICKEST_HAIR = 0.4, 0.25, 5.0  # cm: half a gap between strands; what is thick, and how far hair is
 PLAIN_AROUND, PLAIN_ROUNDS, OUTLIER = 2.5, 3, 3.0  # cm over which a plain one may shade; times of its spread
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
@@ -72,7 +72,7 @@ def _things(standing: Array, away: Array, cm: float) -> Array:
 
     away [h, w] cm is how far from a person a place lies; cm of a pixel.
     """
-    loose = ndimage.binary_dilation(standing, _disk(STRANDS / cm)) & (away > STRAND)
+    loose = ndimage.binary_dilation(standing, _disk(STRAND_GAP / cm)) & (away > STRAND)
     parts, count = ndimage.label(loose)
     thick = ndimage.binary_opening(standing, _disk(THICK / cm))
     reach = ndimage.maximum(np.where(thick, away, 0), parts, np.arange(count + 1))

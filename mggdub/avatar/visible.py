@@ -29,7 +29,7 @@ RIM = 0.35  # cm: hair nearer than that to the outline may have the old backgrou
 LOOSE = 0.8  # cm that loose hair may lie away from the head
 WIDENS = 1.5  # cm that a person may be wider beyond the crop's edge than at it
 WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
-TUFT_REACH, STRANDS = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
+TUFT_REACH, STRAND_GAP = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
@@ -156,7 +156,7 @@ def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: f
     """
     solid = matte > 0.5
     away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
-    loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRANDS / cm)))
+    loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRAND_GAP / cm)))
     tuft = ndimage.binary_propagation(solid, mask=solid | loose)
     free = (person - matte < 0.05) | (tuft & (standing > 0.5))
     far = (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)

@@ -48,7 +48,7 @@ def cut_off(face: Face, size: tuple[int, int]) -> tuple[str, ...]:
     """What to say where the edge of a picture of `size` (width, height) px cuts the face off."""
     if _outside(face.landmarks, size).mean() < CUT_OFF:
         return ()
-    return ("The picture's edge cuts the face off, and the rest is guessed; use one that shows all of it.",)
+    return ("The picture's edge cuts the face off, and the rest is guessed; use a picture that shows all of it.",)
 
 
 def _outside(landmarks: Array, size: tuple[int, int]) -> Array:

@@ -169,10 +169,10 @@ def write_video(
 ) -> VideoReport:
     """Write frames [H, W, 3] uint8 of `size` (width, height) and the sound of `audio`, marked as synthetic.
 
-    With a `duration` (s) exactly max(1, round(duration * fps)) frames are taken and the sound is cut or
-    padded to it; without one, all frames are taken, and the sound lasts as long. Odd sizes
-    grow by one repeated row or column. The file appears under its name only when it is whole. The same input gives the
-    same bytes, unless `credentials` sign it.
+    With a `duration` (s) exactly max(1, round(duration * fps)) frames are taken and the sound is cut or padded to it;
+    without one, all frames are taken, and the sound lasts as long. Odd sizes grow by one repeated row or column. The
+    file appears under its name only when it is whole. The same input gives the same bytes, unless it is signed with
+    `credentials`.
     `planes`: frames are luma and both chromas of the even size already, [H' * 3 / 2, W'] uint8, BT.709 in TV range.
     Raises OutputError (nothing is left behind) or UsageError.
     """
