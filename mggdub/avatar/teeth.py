@@ -73,7 +73,7 @@ _fast: dict[str, Any] = {
     "error_model": "numpy",
 }
 _kernel: Any = compiled(**_fast)
-_inner: Any = compiled(**_fast, forceinline=True)
+_inner: Any = compiled(**_fast, forceinline=True)  # else who was compiled first decides how sums are rounded
 
 
 def tooth_tone(skin: Array) -> Array:
@@ -84,13 +84,13 @@ def tooth_tone(skin: Array) -> Array:
     return np.asarray(colour / (colour @ luma) * level**SKIN_LIGHT * np.exp(SKIN_OFFSET), np.float32)
 
 
-@_kernel
+@_inner
 def _smooth(x):
     x = min(max(x, f4(0)), f4(1))
     return x * x * (f4(3) - f4(2) * x)
 
 
-@_kernel
+@_inner
 def _fall(x):
     """Nearly exp(-x) of what is not negative, in a fraction of the time."""
     y = max(f4(1) - f4(0.125) * x, f4(0))
@@ -99,13 +99,13 @@ def _fall(x):
     return y * y
 
 
-@_kernel
+@_inner
 def opening_light(opening):
     """Of full light, what reaches teeth in a mouth of usual width that is so many cm open."""
     return f4(HARDLY) + f4(1 - HARDLY) * _smooth(f4(opening) / f4(WIDE))
 
 
-@_kernel
+@_inner
 def on_film(color):
     """A colour 0..1 whose highlights keep their shading: above SHOULDER they are compressed."""
     over, room = color - f4(SHOULDER), f4(WHITEST - SHOULDER)
@@ -127,13 +127,13 @@ def draw_inside(at, lips, opening, low, level, tone):
     return out
 
 
-@_kernel
+@_inner
 def mouth_light(opening):
     """What `inside_color` needs to know of a mouth that is so far open: its light, and how narrow it is in a corner."""
     return opening_light(opening), max(f4(NARROW) * f4(opening), f4(0.12))
 
 
-@_kernel
+@_inner
 def inside_color(x, y, upper, lower, light, low, level, tone):
     """Red, green and blue of one place; `light` of `mouth_light`, otherwise as for `draw_inside`."""
     aside = abs(x)
@@ -150,7 +150,7 @@ def inside_color(x, y, upper, lower, light, low, level, tone):
     return _mixed(0, lit, luma, tone) * red, _mixed(1, lit, luma, tone) * green, _mixed(2, lit, luma, tone) * blue
 
 
-@_kernel
+@_inner
 def _mixed(c, lit, luma, tone):
     """One channel of what lies in a mouth, of how much each part covers and its light."""
     tongue, tongue_light, below, below_light, above, gums, above_light, gums_light = lit
@@ -161,7 +161,7 @@ def _mixed(c, lit, luma, tone):
     return colour + (tooth - colour) * above
 
 
-@_kernel
+@_inner
 def _tooth(aside, row):
     """Of a place so far aside: -1..1 across its tooth, cm that the row is shorter there, its light."""
     tooth, end = 0, f4(row.widths[0])
@@ -177,7 +177,7 @@ def _tooth(aside, row):
     return across, less + f4(row.corners) * out**5, light
 
 
-@_kernel
+@_inner
 def _upper_tooth(aside, y, level):
     """What a tooth covers of a place, what gums cover of the tooth, light of both."""
     across, less, light = _tooth(aside, UPPER)
@@ -191,7 +191,7 @@ def _upper_tooth(aside, y, level):
     return _smooth((end - y) / f4(SOFT) + f4(0.5)), gums, light * depth, depth
 
 
-@_kernel
+@_inner
 def _lower_tooth(aside, y, low):
     """What a tooth covers of a place, and its light."""
     _, less, light = _tooth(aside, LOWER)
@@ -199,7 +199,7 @@ def _lower_tooth(aside, y, low):
     return cover, f4(LOWER_LIGHT) * light * _darker(aside, BACK)
 
 
-@_kernel
+@_inner
 def _tongue(aside, y, low):
     """What the tongue covers of a place, and its light."""
     raised = f4(TONGUE_HEIGHT) * min(max(low - f4(0.25), f4(0)), f4(1))
@@ -210,7 +210,7 @@ def _tongue(aside, y, low):
     return cover, light * (f4(1) - f4(0.5) * _smooth((aside - f4(0.4)) / f4(1.4)))
 
 
-@_kernel
+@_inner
 def _between_lips(y, upper, lower, narrow):
     """What lips leave of the light that the opening lets in."""
     shadow = f4(1) - f4(LIP_SHADOW) * _fall(max(y - upper, f4(0)) * f4(1 / LIP_REACH))
@@ -218,12 +218,12 @@ def _between_lips(y, upper, lower, narrow):
     return shadow * near * (f4(CORNER) + f4(1 - CORNER) * _smooth(max(lower - upper, f4(0)) / narrow))
 
 
-@_kernel
+@_inner
 def _darker(aside, fall):
     return f4(1) - f4(fall[2]) * _smooth((aside - f4(fall[0])) / f4(fall[1]))
 
 
-@_kernel
+@_inner
 def _row(coefficients, y, line):
     """Fill line [2, 4]: polynomials [2, 10] of one row, in x alone."""
     for k in range(2):
@@ -238,7 +238,7 @@ def _at(line, x):
     return line[0] + x * (line[1] + x * (line[2] + x * line[3]))
 
 
-@_kernel
+@_inner
 def _levels(lips):
     """[2, STEPS + 1] float32: levels of lips [2, 11, 2] from their left to their right end."""
     found, first = np.empty((2, STEPS + 1), f4), lips[0, 0, 0]
@@ -261,7 +261,7 @@ def _level(levels, share):
     return levels[before] + (levels[before + 1] - levels[before]) * (at - f4(before))
 
 
-@_kernel
+@_inner
 def _mouth_frame(lips):
     """Room for a row's polynomials, levels of lips [2, 11, 2], their left end and how wide they are."""
     return np.empty((2, 4), f4), _levels(lips), lips[0, 0, 0], lips[0, -1, 0] - lips[0, 0, 0]
