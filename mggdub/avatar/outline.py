@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from mggdub.avatar.beyond import CROWN
 from mggdub.avatar.box import RenderView
+from mggdub.avatar.visible import STRAND_GAP
 from mggdub.face.mesh import CHIN_TIP, HAIRLINE
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
@@ -25,7 +26,7 @@ SMOOTH, EDGES = 0.6, 0.003  # cm; squared colours: smaller differences within th
 NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may stick out, and of a strand of hair
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
 PLAIN, LEAST_SPREAD = (0.02, 0.05), 0.012  # of colours: how much fully and not plain backgrounds vary, and any does
-STRAND_GAP, THICK, THICKEST_HAIR = 0.4, 0.25, 5.0  # cm: half a gap between strands; what is thick, and how far hair is
+THICK, THICKEST_HAIR = 0.25, 5.0  # cm: what is thick, and how far from a person hair is
 PLAIN_AROUND, PLAIN_ROUNDS, OUTLIER = 2.5, 3, 3.0  # cm over which a plain one may shade; times of its spread
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
@@ -51,10 +52,11 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
     shades to is known from all that lies around and is no outlier. Plants, lamps and frames are no hair: they are thick
     farther from a person.
     """
-    small, free = halved(image), halved(person) < FREE
+    small, matte, cm = halved(image), halved(person), 2 * cm  # a half of the size will do
+    free = matte < FREE
     if not free.any():
         return np.zeros_like(person)
-    blur, known, spread, apart = PLAIN_AROUND / (2 * cm), free, LEAST_SPREAD, np.zeros(free.shape)
+    blur, known, spread, apart = PLAIN_AROUND / cm, free, LEAST_SPREAD, np.zeros(free.shape)
     for _ in range(PLAIN_ROUNDS):
         weight = ndimage.gaussian_filter(known.astype(np.float32), blur)
         means = [ndimage.gaussian_filter(small[..., k] * known, blur) / np.maximum(weight, 1e-4) for k in range(3)]
@@ -63,7 +65,7 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
         known = free & (apart < OUTLIER * spread)
     plain = np.clip((PLAIN[1] - spread) / (PLAIN[1] - PLAIN[0]), 0, 1)
     standing = smoothstep(apart / (OUTLIER * spread) - 1) * plain
-    standing[_things(standing > 0.5, distance_inside(halved(person) < 0.5) * 2 * cm, 2 * cm)] = 0
+    standing[_things(standing > 0.5, distance_inside(matte < 0.5) * cm, cm)] = 0
     return np.asarray(_doubled(standing, person.shape), np.float32)
 
 
