@@ -16,7 +16,7 @@ from mggdub.animation.monochrome import toned
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose, Shown
-from mggdub.animation.retarget import ease_from_photo, open_past_edges, retarget
+from mggdub.animation.retarget import brows_past_skin, ease_from_photo, open_past_edges, retarget
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
@@ -41,6 +41,7 @@ def frame_motions(
     photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
     played = retarget(basis, avatar.photo_drivers, track) if relative else ease_from_photo(avatar, track)
     played = open_past_edges(basis, avatar.photo_drivers, played, cm_per_px(avatar.camera))
+    played = brows_past_skin(avatar.photo_drivers, played)
     frames = list(zip(played, track.rotation, track.translation, track.torso, strict=True))
     for drivers, rotation, translation, body in frames[start:]:
         state = head_inputs_of_pose(rotation, translation, body, drivers, avatar.photo_drivers)

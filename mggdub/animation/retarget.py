@@ -8,7 +8,7 @@ import numpy as np
 
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression
-from mggdub.face.expression import ExpressionBasis
+from mggdub.face.expression import BROW_UNITS, ExpressionBasis
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion.gestures import LOOKS, conjugate, held_looks
@@ -25,6 +25,7 @@ DROWSY = (0.35, 0.6)  # of a blink, both eyes' mean: eyes that may rest so, and 
 AWAKE = 0.1  # of a blink, how far those are closed when they open
 SURELY_PAST = 0.06  # of each unit, that eyes must look past the camera before they are brought to it
 EDGES, COARSEST = 1.2, 0.07  # px of a drawing, by which both lips' splats reach into an open mouth; cm, of coarse ones
+BROWS_FARTHER = 1.15  # skin round a brow goes less far than its landmarks and takes the hair along: 0.87 of the way
 OPEN, OWN_GAP = 0.3, 0.25  # cm: a mouth that is open; and how near to the photo's own opening it is that
 EASE = 0.3  # s in which the photo's own expression gives way to the track
 
@@ -81,6 +82,13 @@ def open_past_edges(basis: ExpressionBasis, photo: Array, drivers: Array, px: fl
     wider = gap + EDGES * min(px, COARSEST) * smoothstep(gap / OPEN) * elsewhere
     modes = expression.with_gap(basis, drivers[:, UNITS:], wider)
     return np.concatenate([drivers[:, :UNITS], modes], 1).astype(np.float32)
+
+
+def brows_past_skin(photo: Array, drivers: Array) -> Array:
+    """Drivers [T, 32] whose brows are seen to go as far as they do, away from a photo's state [32]."""
+    farther = drivers.copy()
+    farther[:, BROW_UNITS] += (BROWS_FARTHER - 1) * (drivers[:, BROW_UNITS] - photo[BROW_UNITS])
+    return farther
 
 
 def with_eyes_open(photo: Array) -> Array:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from mggdub.errors import InputError
-from mggdub.face.mesh import INNER_LOWER_LIP, INNER_UPPER_LIP
+from mggdub.face.mesh import BROWS, INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.camera import head_mesh
 from mggdub.types import (
     BLENDSHAPES,
@@ -31,6 +32,10 @@ NAME = "expression"
 EMPTY = torch.zeros(())
 INDICES = ("triangles", "mirror", "region")  # of vertices; everything else is float32
 BLINKS = tuple(i for i, unit in enumerate(DRIVING_UNITS) if BLENDSHAPES[unit].startswith("eyeBlink"))  # left, right
+BROW_UNITS = [i for i, unit in enumerate(DRIVING_UNITS) if BLENDSHAPES[unit].startswith("brow")]
+BROW_PLACES = [place for brow in BROWS for place in brow]
+BROW_RIDGE = 0.3  # cm²; of five units three directions move landmarks by more than that
+STEADY = 1.0  # frames, sigma of what landmarks add
 OWN_WAY = 0.25  # of a unit, in which two people at rest may differ; more is an expression
 SHRINKING = 25.0  # frames; the rest of a shot of so many is believed by half
 CLOSED_PHOTO = (0.05, 0.3)  # cm of inner-lip gap: lips are closed; their shape tells of talking
@@ -144,6 +149,22 @@ def driving_units(basis: ExpressionBasis, blendshapes: Array) -> Array:
     """The 24 driving units [..., 24], 0 at rest and blink 1 closed, of what the face runtime measures [..., 52]."""
     units = list(DRIVING_UNITS)
     return (blendshapes[..., units] - basis.unit_rest[units]) * basis.unit_gain
+
+
+def followed_units(basis: ExpressionBasis, blendshapes: Array, meshes: Array, calm: Array) -> Array:
+    """The driving units [T, 24] of a clip whose brows go where its meshes have them.
+
+    blendshapes [T, 52] and meshes [T, 478, 3] cm in head space; `calm` are frames at rest. What the runtime says of
+    brows goes half as far as they do and not quite with them, so least squares over their landmarks put it right.
+    """
+    units = driving_units(basis, blendshapes)
+    moved = meshes[:, BROW_PLACES, :2] - np.median(meshes[calm][:, BROW_PLACES, :2], 0)
+    motion = basis.motion[: len(DRIVING_UNITS), BROW_PLACES, :2].reshape(len(DRIVING_UNITS), -1)
+    missing = moved.reshape(len(units), -1) - (units - np.median(units[calm], 0)) @ motion
+    brows = motion[BROW_UNITS]
+    more = np.linalg.solve(brows @ brows.T + BROW_RIDGE * np.eye(len(brows)), brows @ missing.T).T
+    units[:, BROW_UNITS] += gaussian_filter1d(more, STEADY, axis=0, mode="nearest")
+    return units
 
 
 def from_rest(units: Array, first: Array) -> Array:

@@ -14,6 +14,7 @@ from mggdub.face import expression
 from mggdub.face.clip import Sighting, calm_frames, displacement, fit_person, sightings, smooth_pose
 from mggdub.face.expression import ExpressionBasis
 from mggdub.face.mesh import (
+    BROWS,
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
     LEFT_EYE,
@@ -66,7 +67,6 @@ MOST_FRAMES = 54_000  # that are kept in memory: 15 minutes at 60 fps
 FITTED = 600  # frames that a person's mesh is fitted to
 AT_ONCE = 500  # frames whose poses are solved together
 NOSE_BASE = 2  # landmark: skin below it moves when one speaks
-BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed
 MOST_ANCHORS = 1500  # of the torso
 SHAKEN = 4.0  # px of the aligned crop that smoothing moves a head: a camera shakes; people alone reach 3.4
@@ -272,7 +272,7 @@ def read_expression(basis: ExpressionBasis, meshes: Array, rotations: Array, ble
     gap = meshes[:, INNER_LOWER_LIP, 1] - meshes[:, INNER_UPPER_LIP, 1] - basis.closed_gap
     modes = modes + (gap - expression.lip_gap(basis, modes))[:, None] * basis.opening
     units = np.zeros_like(blendshapes)
-    units[:, list(DRIVING_UNITS)] = expression.driving_units(basis, blendshapes)
+    units[:, list(DRIVING_UNITS)] = expression.followed_units(basis, blendshapes, meshes, calm)
     return units, modes.astype(np.float32)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from mggdub.errors import MggdubError
-from mggdub.face.expression import ExpressionBasis, driving_units
+from mggdub.face.clip import calm_frames
+from mggdub.face.expression import ExpressionBasis, followed_units
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio
 from mggdub.motion.driving import relative_pose
@@ -91,8 +92,9 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
     angles = matrix_to_euler(poses[0])
     middle = int(np.linalg.norm(angles - np.median(angles, 0), axis=1).argmin())
     rotation, translation = relative_pose(*poses, middle)
+    calm = calm_frames(track["mesh"], track["blendshapes"])
     units = np.zeros((len(stamps), len(BLENDSHAPES)), np.float32)
-    units[:, list(DRIVING_UNITS)] = driving_units(basis, track["blendshapes"])
+    units[:, list(DRIVING_UNITS)] = followed_units(basis, track["blendshapes"], track["mesh"], calm)
     times = (np.arange(int(seconds * RATE)) + 0.5) / RATE
     mid = stamps - stamps[0] + step / 2
 

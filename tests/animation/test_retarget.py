@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mggdub.animation.retarget import EASE, LOWEST_UNIT, look_at_camera, on_top, open_past_edges
-from mggdub.face.expression import lip_gap, with_gap
+from mggdub.animation.retarget import (
+    BROWS_FARTHER,
+    EASE,
+    LOWEST_UNIT,
+    brows_past_skin,
+    look_at_camera,
+    on_top,
+    open_past_edges,
+)
+from mggdub.face.expression import BROW_UNITS, lip_gap, with_gap
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.models import load_models
 from mggdub.motion.gestures import LOOKS
@@ -72,3 +80,14 @@ def test_open_mouths_open_past_the_reach_of_their_splats_but_for_the_photos_own(
         assert np.array_equal(found[:, :units], drivers[:, :units])
         for value, true in zip(more, wider, strict=True):
             assert value == pytest.approx(true, abs=0.002) if true is not None else 0 < value < 0.06
+
+
+def test_brows_go_farther_than_driven_and_the_photo_stays_itself():
+    photo = np.random.default_rng(3).uniform(0, 0.3, DRIVERS).astype(np.float32)
+    drivers = np.tile(photo, (2, 1))
+    drivers[1] += 0.2
+    played = brows_past_skin(photo, drivers)
+    assert np.array_equal(played[0], photo)
+    moved = played[1] - photo
+    assert moved[BROW_UNITS] == pytest.approx(0.2 * BROWS_FARTHER, abs=1e-6)
+    assert np.array_equal(np.delete(played[1], BROW_UNITS), np.delete(drivers[1], BROW_UNITS))

@@ -6,6 +6,7 @@ from mggdub.face.expression import (
     SMILES,
     close_lips,
     driving_units,
+    followed_units,
     gap_of_modes,
     lip_gap,
     lip_modes,
@@ -16,7 +17,7 @@ from mggdub.face.expression import (
     units_from_modes,
     vertex_motion,
 )
-from mggdub.face.mesh import LIDS
+from mggdub.face.mesh import BROWS, LIDS
 from mggdub.geometry.camera import crop_camera, project
 from mggdub.types import BLENDSHAPES, CROP_SIZE, DRIVERS, DRIVING_UNITS, LIP_MODES, Crop, Portrait
 
@@ -149,3 +150,25 @@ def test_closed_lips_are_at_rest_unless_they_smile(basis):
     assert np.abs(serious).max() < 1e-4
     assert smiling[1] > 0.5 * basis.mode_std[1]
     assert abs(lip_gap(basis, smiling)) < 0.01
+
+
+def test_brows_of_a_clip_go_as_far_as_its_meshes_whatever_the_runtime_says(basis):
+    going = np.sin(np.linspace(0, 6, 60))[:, None] ** 2
+    names = [BLENDSHAPES[unit] for unit in DRIVING_UNITS]
+    up = np.array([0.6 * (name == "browInnerUp") + 0.4 * name.startswith("browOuterUp") for name in names])
+    meshes = basis.mean_rest + np.tensordot(going * up, basis.motion[:FIRST_MODE], 1)
+    heard = np.tile(basis.unit_rest, (60, 1)).astype(np.float32)
+    heard[:, list(DRIVING_UNITS)] += (0.4 * going * up).astype(np.float32)
+    heard[:, BLENDSHAPES.index("eyeBlinkLeft")] += 0.2
+    units = followed_units(basis, heard, meshes.astype(np.float32), np.flatnonzero(going[:, 0] < 0.05))
+    brows = [place for brow in BROWS for place in brow]
+
+    def raised(units):
+        return np.tensordot(units - units[0], basis.motion[:FIRST_MODE], 1)[:, brows, 1].mean(1)
+
+    wanted = (meshes - meshes[0])[:, brows, 1].mean(1)
+    assert wanted.min() < -0.2  # cm
+    assert raised(driving_units(basis, heard)).min() > 0.5 * wanted.min()
+    assert np.abs(raised(units) - wanted).max() < 0.02
+    others = [k for k, name in enumerate(names) if not name.startswith("brow")]
+    assert np.array_equal(units[:, others], driving_units(basis, heard)[:, others])
