@@ -103,6 +103,7 @@ def test_a_driver_filmed_sideways_or_upside_down_says_the_same(
     assert np.abs(found.track.translation - tracked.track.translation)[:, :2].max() < 0.3  # depth trembles anyway
     gap, other = (expression.lip_gap(models.expression, one.track.lip_modes) for one in (found, tracked))
     assert correlation(gap, other) > 0.97
+    assert np.abs(found.track.blendshapes - tracked.track.blendshapes)[:, list(DRIVING_UNITS)].max() < 0.15
     assert np.abs(found.track.torso - tracked.track.torso)[:, :2].max() < 0.3
 
 

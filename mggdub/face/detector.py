@@ -18,7 +18,7 @@ from mggdub.face.mesh import BLENDSHAPE_LANDMARKS
 from mggdub.face.task import TASK, unpack_task
 from mggdub.face.views import Mipmap, Region, pyramid, sample, to_picture
 from mggdub.geometry.camera import face_height, face_turn
-from mggdub.types import BLENDSHAPES, LANDMARKS, Array, Face
+from mggdub.types import BLENDSHAPES, LANDMARKS, Array, Crop, Face
 
 DETECTOR_SIZE, MESH_SIZE = 128, 256
 DETECTION_SCORE, PRESENCE, OVERLAP = 0.5, 0.5, 0.3
@@ -153,7 +153,9 @@ class FaceFinder:
         return Face(landmarks, np.zeros(len(BLENDSHAPES), np.float32), presence)
 
     def _with_expression(self, face: Face) -> Face:
-        (units,) = self._blender(face.landmarks[None, list(BLENDSHAPE_LANDMARKS), :2])
+        marks = face.landmarks[list(BLENDSHAPE_LANDMARKS), :2]
+        marks = Crop(0, 0, 0).turned(marks, -90 * _quarters(face))  # the net knows faces that stand or lean a little
+        (units,) = self._blender(marks[None])
         blendshapes = np.zeros(len(BLENDSHAPES), np.float32)  # tongueOut stays 0: the net does not know it
         blendshapes[:-1] = units.ravel()[1:]
         return replace(face, blendshapes=blendshapes)

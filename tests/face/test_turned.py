@@ -50,6 +50,14 @@ def test_a_face_is_found_at_every_turn_and_no_other(finder, name, fill):
         assert abs(face_turn(crop.to_crop(found.landmarks))) <= 20.5  # in its crop every head stands nearly upright
 
 
+def test_the_expression_of_a_face_is_the_same_at_every_quarter_turn(finder):
+    pixels = np.asarray(Image.open(PORTRAITS["tests/data/head.png"]).convert("RGB"))
+    (face,) = finder.find(pixels)
+    for quarters in (1, 2, 3):
+        (found,) = finder.find(np.ascontiguousarray(np.rot90(pixels, quarters)))
+        assert np.abs(found.blendshapes - face.blendshapes).max() < 0.1
+
+
 def test_small_faces_of_a_picture_that_is_upside_down_are_found_largest_first(finder):
     pixels = Image.open(PORTRAITS["examples/photo.png"]).convert("RGB")
     picture = np.full((1500, 2400, 3), 128, np.uint8)
