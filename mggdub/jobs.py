@@ -23,7 +23,7 @@ from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import check_face, choose_face
 from mggdub.geometry.camera import face_height, project
-from mggdub.media.audio import read_audio, sound_notes
+from mggdub.media.audio import read_audio, sound_notes, sound_of_video
 from mggdub.media.files import check_output
 from mggdub.media.image import read_image
 from mggdub.media.provenance import Credentials, load_credentials
@@ -86,18 +86,27 @@ def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions)
     ]
 
 
-def _about_sound(
-    speech: Path | None, sound: Waveform | None, drive: Path | None, performance: Performance
-) -> list[str]:
+def _about_sound(speech: Path | None, drive: Path | None, sound: Waveform | None, seconds: float) -> list[str]:
     """What to say of what is heard, and of a speech that is longer or shorter than what drives: the video lasts as
     long as the latter.
     """
-    playing, seconds = speech or performance.sound, performance.seconds
-    notes = sound_notes(playing, sound) if playing else []
-    if not drive or not sound or abs(sound.duration - seconds) < APART:
+    playing = speech or drive
+    notes = sound_notes(playing, sound) if playing and sound else []
+    if not speech or not drive or not sound or abs(sound.duration - seconds) < APART:
         return notes
     lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
     return [f"{speech} lasts {sound.duration:.1f} s and {drive} {seconds:.1f} s; {lost}.", *notes]
+
+
+def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
+    """What is heard in a video: the speech, or what a driving video has of sound. Raises UsageError or InputError."""
+    if speech:
+        return read_audio(speech)
+    return sound_of_video(drive) if drive and not _is_track(drive) else None
+
+
+def _is_track(drive: Path) -> bool:
+    return drive.suffix.lower() == ".csv"
 
 
 def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
@@ -115,10 +124,10 @@ def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
 
 def playing_time(speech: Path | None, drive: Path | None) -> float:
     """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
-    heard = read_audio(speech).duration if speech else 0.0
+    sound = _sound_of(speech, drive)
     if drive is None:
-        return heard
-    if drive.suffix.lower() == ".csv":
+        return sound.duration if sound else 0.0
+    if _is_track(drive):
         return float(read_track(drive).track.times[-1])
     next(read_video(drive))
     return probe(drive).duration
@@ -248,8 +257,8 @@ def render_file(
     device = choose_device(options.device)
     credentials = _credentials(options)
     picture = _read_head(photo, options, named)
-    sound = read_audio(speech) if speech else None
-    played = read_track(options.drive) if options.drive and options.drive.suffix.lower() == ".csv" else None
+    sound = _sound_of(speech, options.drive)
+    played = read_track(options.drive) if options.drive and _is_track(options.drive) else None
     if isinstance(picture, Photo):
         inpainting.prepare(options.inpainter, progress)
     with nullcontext() if options.drive else ears_open():
@@ -263,7 +272,7 @@ def render_file(
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
     track = performance.track
-    notes = (*_notes(picture, avatar, options), *_about_sound(speech, sound, options.drive, performance))
+    notes = (*_notes(picture, avatar, options), *_about_sound(speech, options.drive, sound, performance.seconds))
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
     frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)
@@ -273,7 +282,7 @@ def render_file(
         output,
         fps=options.fps,
         size=(width, height),
-        audio=speech or performance.sound,
+        audio=speech or (options.drive if sound else None),
         duration=performance.seconds,
         crf=options.crf,
         force=options.force,

@@ -11,12 +11,12 @@ import numpy as np
 from mggdub.errors import plain
 from mggdub.evaluation import sync
 from mggdub.evaluation.pictures import Judges
-from mggdub.media.audio import read_audio, sound_notes
+from mggdub.media.audio import sound_notes
 from mggdub.media.video import VideoInfo
 from mggdub.metrics import landmarks, pixels
 from mggdub.metrics.sound import silent, sound_lag
 from mggdub.networks.sync import RATE
-from mggdub.types import Array
+from mggdub.types import Array, Waveform
 
 MOTIONLESS = 1e-3  # standard deviation of a lip aperture that is the tracker's noise: it correlates with nothing
 # name: (unit, what it says). Larger is better for (+), smaller for (-); for the others the true clip is the measure.
@@ -92,7 +92,13 @@ class Gathered:
 
 
 def summarize(
-    video: Path, info: VideoInfo, gathered: Gathered, judges: Judges, has_reference: bool, has_photo: bool
+    video: Path,
+    info: VideoInfo,
+    sound: Waveform | None,
+    gathered: Gathered,
+    judges: Judges,
+    has_reference: bool,
+    has_photo: bool,
 ) -> Measurement:
     """Every figure that what was gathered of a video allows, in the order of METRICS."""
     fps, times = float(info.fps), np.array(gathered.times)
@@ -113,8 +119,8 @@ def summarize(
     if gathered.curves["shot"][-1]:
         numbers |= of_shots(gathered, fps)
     skipped: list[str] = []
-    if info.has_audio:
-        heard, unheard = of_sound(video, fps, gathered, judges)
+    if sound:
+        heard, unheard = of_sound(video, sound, fps, gathered, judges)
         numbers |= heard
         skipped += unheard
     else:
@@ -146,11 +152,12 @@ def summarize(
     )
 
 
-def of_sound(video: Path, fps: float, gathered: Gathered, judges: Judges) -> tuple[dict[str, float], list[str]]:
+def of_sound(
+    video: Path, sound: Waveform, fps: float, gathered: Gathered, judges: Judges
+) -> tuple[dict[str, float], list[str]]:
     """What the video's sound says of its picture, and what it does not."""
     times, lips = np.array(gathered.times), gathered.curve("lips")
     has_face = np.isfinite(lips)
-    sound = read_audio(video)
     notes, quiet = list(sound_notes(video, sound)), silent(sound, times) & has_face
     numbers = {
         "end_difference": 1000 * (float(times[-1] + 0.5 / fps) - sound.duration),

@@ -22,6 +22,7 @@ from mggdub.face.clip import Trail, look_on
 from mggdub.face.mesh import canonical_face
 from mggdub.geometry.camera import RIGID, crop_matrix, head_crop, solve_pose, upright_crop
 from mggdub.geometry.rotation import matrix_to_euler
+from mggdub.media.audio import sound_of_video
 from mggdub.media.image import read_image, resize
 from mggdub.media.video import VideoInfo, probe, read_video
 from mggdub.metrics import landmarks, pixels
@@ -45,7 +46,7 @@ def measure(
 
     Raises UsageError or InputError (no face anywhere).
     """
-    info = probe(video)
+    info, sound = probe(video), sound_of_video(video)
     total = max(1, round(info.duration * float(info.fps)))
     count = min(pictures, total) if reference or photo else 0
     chosen = pixels.evenly(count, total)
@@ -77,7 +78,7 @@ def measure(
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
     if reference is not None and not any(truth.faces.values()):
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
-    return summarize(video, info, gathered, judges, reference is not None, photo is not None)
+    return summarize(video, info, sound, gathered, judges, reference is not None, photo is not None)
 
 
 def _paired(

@@ -29,6 +29,10 @@ PLAYABLE = "if(isnan(val(ch)),0,clip(val(ch),-1,1))"  # as players have it
 UNNAMED = 2  # channels; more of them without names are laid left and right in turn
 
 
+class NoSoundError(InputError):
+    """A file holds no sound, or not one sample of it."""
+
+
 @dataclass(frozen=True)
 class SoundInfo:
     """What the container says of the sound that a player would play."""
@@ -58,6 +62,14 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
     except NotMedia as problem:
         raise _unreadable(path, problem.refused) from problem
     return _read(path, track, sample_rate)
+
+
+def sound_of_video(path: Path) -> Waveform | None:
+    """`read_audio` of a file that need not have sound: None if there is nothing in it."""
+    try:
+        return read_audio(path)
+    except NoSoundError:
+        return None
 
 
 def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
@@ -99,7 +111,7 @@ def _contents(path: Path) -> Contents:
     except NotMedia as problem:
         raise _unreadable(path, problem.refused) from problem
     if not streams.sounds:
-        raise InputError(f"{path} holds no sound; give a recording of speech.")
+        raise NoSoundError(f"{path} holds no sound; give a recording of speech.")
     return streams
 
 
@@ -149,9 +161,11 @@ def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
                 raise _too_long(path)
         status = running.wait()
     if not data and status != 0:
-        raise _unreadable(path, refused=False)
+        raise InputError(
+            f"The sound of {path} cannot be decoded (damaged, protected or of a rare kind); convert it to WAV first."
+        )
     if not data:
-        raise InputError(f"{path} holds no audio samples; record or export it again.")
+        raise NoSoundError(f"{path} holds no audio samples; record or export it again.")
     return Waveform(np.frombuffer(data, dtype="<f4"), sample_rate, 2 * cancelling > loud)  # writable, as a bytearray is
 
 

@@ -107,7 +107,7 @@ def track_video(path: Path, models: Models, progress: Progress = silent) -> Perf
     parts = _of_shots(path, shots, times[has_face], models)
     track = ExpressionTrack(times, *(values[latest] for values in parts))
     cuts = tuple(shot[0].stamp for shot in shots[1:])
-    return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts, path if info.has_audio else None)
+    return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts)
 
 
 def _followed(path: Path, models: Models, progress: Progress) -> list[Sighting]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +24,6 @@ class Performance:
     seconds: float
     held: int = 0  # frames without a face, which repeat the one before
     cuts: tuple[float, ...] = ()  # s, where another shot begins: pose and rest begin anew there
-    sound: Path | None = None  # the driving video, if it has any
     missing: tuple[str, ...] = ()  # columns that a track file lacks
     limited: int = 0  # frames in which the head would go farther than a photo bears
     heard: dict[str, float] | None = None  # how the speech that moves it is said

@@ -12,7 +12,7 @@ import soundfile
 from mggdub.errors import InputError, UsageError
 from mggdub.media import audio, process
 from mggdub.media import audio as module
-from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio
+from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio, sound_of_video
 from mggdub.media.video import probe, read_video, write_video
 
 SECONDS = 0.7
@@ -129,6 +129,24 @@ def test_what_holds_no_sound_says_so(tmp_path: Path) -> None:
     for name, said in words.items():
         with pytest.raises(InputError, match=said):
             read_audio(tmp_path / name)
+
+
+def test_a_video_need_not_have_sound_but_what_it_has_can_be_decoded(tmp_path: Path) -> None:
+    pictures = ("-f", "lavfi", "-i", "color=s=32x32:r=25:d=0.2")
+    sine = (*pictures, "-f", "lavfi", "-i", "sine=d=0.2")
+    ffmpeg(*pictures, tmp_path / "mute.mp4")
+    ffmpeg(*sine, "-af", "atrim=end=0", tmp_path / "nothing.mkv")
+    ffmpeg(*sine, "-c:a", "aac", tmp_path / "heard.mkv")
+    key = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "0" * 32, "-encryption_kid", "1" * 32)
+    ffmpeg("-i", tmp_path / "heard.mkv", "-c", "copy", *key, tmp_path / "protected.mp4")
+    (tmp_path / "rare.mkv").write_bytes((tmp_path / "heard.mkv").read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    assert probe(tmp_path / "nothing.mkv").has_audio and sound_of_video(tmp_path / "nothing.mkv") is None
+    assert sound_of_video(tmp_path / "mute.mp4") is None
+    heard = sound_of_video(tmp_path / "heard.mkv")
+    assert heard and heard.duration == pytest.approx(0.2, abs=0.05)
+    for name in ("protected.mp4", "rare.mkv"):
+        with pytest.raises(InputError, match=f"{name} cannot be decoded"):
+            sound_of_video(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["none.wav", "concat:a.wav|a.wav", "http://localhost/a.wav", "pipe:0", "file:a.wav"])
