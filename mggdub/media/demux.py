@@ -168,9 +168,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _moving(streams: Any) -> list[Any]:
-    """Without covers and thumbnails, which look like videos."""
+    """Without covers and thumbnails, which look like videos; a single picture, as before an AVIF sequence, comes last."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    return [stream for stream in streams if not stream.disposition & still]
+    return sorted((one for one in streams if not one.disposition & still), key=lambda stream: bool(stream.frames == 1))
 
 
 def _as_players_choose(streams: Any) -> list[Any]:

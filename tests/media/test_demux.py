@@ -97,6 +97,13 @@ def test_a_display_matrix_turns_pictures_as_players_do(tmp_path: Path, degrees: 
     assert np.abs(frame.astype(int) - right).max() < 12
 
 
+def test_of_an_animated_picture_the_frames_are_read_not_the_still_before_them(tmp_path: Path) -> None:
+    shades = [Image.new("RGB", (64, 48), (40 * k, 40 * k, 40 * k)) for k in range(6)]
+    shades[0].save(tmp_path / "a.avif", save_all=True, append_images=shades[1:], duration=40)
+    seen = [round(float(frame.mean()) / 40) for _, frame in read_video(tmp_path / "a.avif")]
+    assert seen == [0, 1, 2, 3, 4, 5] and probe(tmp_path / "a.avif").fps == 25
+
+
 @pytest.mark.parametrize("rate", ["0:0", "0:1", "1:0", "25:1"])
 def test_a_rate_of_nothing_is_no_rate(tmp_path: Path, rate: str) -> None:
     frames = (b"FRAME\n" + bytes(16 * 16 * 3 // 2)) * 3
