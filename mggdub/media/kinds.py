@@ -7,9 +7,11 @@ from pathlib import Path
 
 from mggdub.errors import InputError, UsageError
 from mggdub.media.files import check_input
+from mggdub.media.table import DELIMITERS, text_encoding
 from mggdub.media.unread import START, kind_of_start
 
 HEAD = 1 << 16  # bytes that are looked at
+HEADER = 5  # lines in which a table may name its columns
 PICTURES = (  # that Pillow reads; `unread` knows the others
     *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS"),
     *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\1\0", b"qoif"),
@@ -44,10 +46,9 @@ def _either(path: Path) -> str:
 
 
 def _is_track(head: bytes) -> bool:
-    line = head.splitlines()[0].lower() if head else b""
-    encoding = "utf-16" if line[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    cells = {cell.strip(' "\ufeff') for cell in re.split("[,;\t]", line.decode(encoding, "replace"))}
-    return bool(cells & {"time_s", "timecode"}) and len(cells) > 1
+    lines = head.decode(text_encoding(head), "replace").lower().splitlines()[:HEADER]
+    rows = ({cell.strip(' "') for cell in re.split(f"[{DELIMITERS}]", line)} for line in lines)
+    return any(cells & {"time_s", "timecode"} and len(cells) > 1 for cells in rows)
 
 
 def moves(path: Path) -> bool:

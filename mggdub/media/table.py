@@ -89,6 +89,8 @@ def open_table(lines: Iterator[str], known: Collection[str]) -> tuple[int, str, 
     before, delimiter = 0, ""
     if noted := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):  # a spreadsheet's note to itself
         before, delimiter, first = 1, noted[1], next(lines, "")
+    while first and not first.strip(f'{DELIMITERS}" \r\n'):  # rows that a spreadsheet left empty
+        before, first = before + 1, next(lines, "")
     head, names = first[:LONGEST_HEADER], frozenset(known)
     delimiter = delimiter or max(DELIMITERS, key=lambda one: _fit(head, one, names))
     return before, delimiter, csv.reader(chain([first], lines), delimiter=delimiter, strict=True)

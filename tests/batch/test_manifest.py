@@ -121,6 +121,7 @@ TABLE = f"photo;speech;output;fps;Mouth-Scale\r\n{LINE}\r\n"
     "data",
     [TABLE.encode(), TABLE.encode("utf-8-sig"), TABLE.encode("utf-16"), TABLE.encode("utf-16-be"),
      TABLE.encode("utf-16-le"), TABLE.encode("utf-32"), f"sep=;\r\n{TABLE}".encode(),
+     f"\r\n;;;;\r\n{TABLE}".encode(),
      TABLE.replace("\r\n", "\r").encode(),
      TABLE.replace("\r\n", ";;\r\n").encode(), TABLE.replace(";", "\t").encode(), TABLE.replace(";", "|").encode()],
 )  # fmt: skip

@@ -36,6 +36,7 @@ CONTENT = {
     "a.mgg": b"\x20\0\0\0\0\0\0\0" + b'{"__metadata__":{"mggdub":"{}"}}', "a.csv": b"time_s,jawOpen\n0.02,0.1\n",
     "live.csv": b"Timecode,BlendShapeCount,jawOpen\n",
     "wide.csv": "\ufefftime_s;jawOpen\n0,02;0,1\n".encode("utf-16-le"),
+    "noted.csv": b"sep=|\r\n\r\ntime_s|jawOpen\r\n", "utf32.csv": "time_s,jawOpen\n".encode("utf-32"),
     "manifest.csv": b"photo,speech,output\na,b,c\n", "text.txt": b"time is money\n", "noise.bin": bytes(range(7, 200)),
 }  # fmt: skip
 KINDS = {
