@@ -34,7 +34,7 @@ from mggdub.motion.limits import held_back
 from mggdub.motion.prosody import ears_open
 from mggdub.motion.speech import speech_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
-from mggdub.motion.track_file import TrackFile, read_track, write_track
+from mggdub.motion.track_file import TrackFile, read_track, track_notes, write_track
 from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
 from mggdub.progress import Progress, Stage, Stopwatch
 from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
@@ -73,16 +73,18 @@ def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: Av
         raise InputError(f"{path}: {error}") from error
 
 
-def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: AvatarOptions) -> list[str]:
-    """What to say of a preview whose size is not the usual one."""
+def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions, played: TrackFile | None) -> list[str]:
+    """What to say of the times of a track, and of a preview whose size is not the usual one."""
+    notes = track_notes(options.drive, played.track.times) if options.drive and played else []
     height, width = avatar.image.shape[:2]
     if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
-        return []
+        return notes
     box = avatar.box
     marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
     high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
     return [
-        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another."
+        *notes,
+        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another.",
     ]
 
 
@@ -272,7 +274,7 @@ def render_file(
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
     track = performance.track
-    notes = (*_notes(picture, avatar, options), *_about_sound(speech, options.drive, sound, performance.seconds))
+    notes = _notes(picture, avatar, options, played) + _about_sound(speech, options.drive, sound, performance.seconds)
     clock.append(time.perf_counter())
     watch, stopwatch = checks.FrameStats.of(avatar, len(track)), Stopwatch()
     frames = partial(_watched, avatar, models, track, device, bool(options.drive), watch, stopwatch, progress)
@@ -292,7 +294,7 @@ def render_file(
     clock.append(time.perf_counter())
     spoken = None if options.drive else sound
     checked = checks.run_checks(watch, output, float(options.fps), track, models.expression, spoken)
-    return _report(output, options, device, avatar, performance, notes, checked, clock, stopwatch)
+    return _report(output, options, device, avatar, performance, tuple(notes), checked, clock, stopwatch)
 
 
 def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:

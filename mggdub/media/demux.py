@@ -168,7 +168,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _moving(streams: Any) -> list[Any]:
-    """Without covers and thumbnails, which look like videos; a single picture, as before an AVIF sequence, comes last."""
+    """Without covers and thumbnails, which look like videos; a single picture, as of an AVIF sequence, comes last."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     return sorted((one for one in streams if not one.disposition & still), key=lambda stream: bool(stream.frames == 1))
 

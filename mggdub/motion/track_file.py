@@ -28,6 +28,7 @@ LONGEST = 1800  # s
 FASTEST = 240  # rows a second, of the fastest cameras
 MOST_ROWS = LONGEST * FASTEST
 LIMITS = Limits(512 << 20, 2000, 2 * MOST_ROWS)  # half an hour at the fastest rate, and what other programs add
+FAR = 1.0  # s before the first line, or between lines, from which on it is told that seconds are counted
 LARGEST_VALUE = 1000.0  # no angle or centimetre of a face is larger
 LARGEST_UNIT = 10.0  # 0 is at rest and 1 all of it; who writes 100 means percent
 LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
@@ -95,6 +96,18 @@ def read_track(path: Path) -> TrackFile:
 
     track = ExpressionTrack(times, *(block(names) for names in (BLENDSHAPES, LIPS, ROTATION, TRANSLATION, TORSO)))
     return TrackFile(track, tuple(name for name in COLUMNS[1:] if name not in columns), live_link)
+
+
+def track_notes(path: Path, times: Array) -> list[str]:
+    """What to know of lines at times [T] s that may not be meant so: they begin late, or lie far apart."""
+    notes = []
+    if len(times) > 1 and (step := float(np.median(np.diff(times)))) >= FAR:
+        notes.append(
+            f"{path} has a line every {plain(step)} s; its times are seconds, neither frames nor milliseconds."
+        )
+    elif times[0] >= FAR:
+        notes.append(f"{path} begins at {plain(float(times[0]))} s; until then the head stands still.")
+    return notes
 
 
 def _rows(

@@ -1,5 +1,6 @@
 """Tracks as CSV: what is written comes back, what other programs write is understood, what is wrong is named."""
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.motion.track_file import COLUMNS, LONGEST, read_track, write_track
+from mggdub.motion.track_file import COLUMNS, LONGEST, read_track, track_notes, write_track
 from mggdub.types import BLENDSHAPES, ExpressionTrack
 
 JAW, BLINK = BLENDSHAPES.index("jawOpen"), BLENDSHAPES.index("eyeBlinkLeft")
@@ -169,6 +170,17 @@ def test_every_dialect_of_spreadsheets_is_read(tmp_path: Path, data: bytes) -> N
     path.write_bytes(data)
     track = read_track(path).track
     assert track.times.tolist() == [0.25, 0.5] and track.blendshapes[:, JAW].tolist() == [0.5, -0.75]
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [("0 0.04 0.08", ""), ("0.9 0.94", ""), ("0 0.04 9 9.04", ""), ("600", "begins at 600 s"),
+     ("100.02 100.06", "begins at 100 s"), ("0 1 2 3", "every 1 s; .*frames"), ("20 60 100", "every 40 s")],
+)  # fmt: skip
+def test_times_that_may_not_be_meant_are_told(written: Write, times: str, said: str) -> None:
+    path = written("time_s,jawOpen\n" + "".join(f"{time},0\n" for time in times.split()))
+    notes = track_notes(path, read_track(path).track.times)
+    assert len(notes) == bool(said) and re.search(said, " ".join(notes))
 
 
 def test_half_an_hour_of_the_fastest_camera_is_not_held_as_text(tmp_path: Path) -> None:
