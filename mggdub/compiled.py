@@ -12,18 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numba import njit, threading_layer
+from numba import config, njit, threading_layer
 from numba.np.ufunc.parallel import _launch_threads
+
+from mggdub.errors import UsageError, excerpt
 
 
 def _launch() -> None:
     """Let numba's threads begin now, and torch keep the number of its own.
 
     With the first parallel kernel, numba tells OpenMP how many threads there are, and torch shares it: where the two
-    numbers differ, the same network would give other last digits before a process's first kernel than after it.
+    numbers differ, the same network would give other last digits before a process's first kernel than after it. Raises
+    UsageError where the environment asks numba for what it cannot do.
     """
+    if config.DISABLE_JIT:
+        raise UsageError("NUMBA_DISABLE_JIT is set, so that a frame would take minutes; unset it.")
     threads = torch.get_num_threads()
-    _launch_threads()
+    try:
+        _launch_threads()
+    except ValueError as error:
+        names = ", ".join(name for name in os.environ if name.startswith("NUMBA_"))
+        raise UsageError(f"numba does not begin its threads ({excerpt(error)}); correct or unset {names}.") from error
     torch.set_num_threads(threads)
 
 

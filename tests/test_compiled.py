@@ -32,6 +32,15 @@ def test_a_network_gives_the_same_before_and_after_a_process_has_run_kernels(thr
     assert done.stdout.split() == [threads]
 
 
+@pytest.mark.parametrize("wrong", ["NUMBA_THREADING_LAYER=foo", "NUMBA_DISABLE_JIT=1"])
+def test_what_the_environment_asks_of_numba_in_vain_is_one_sentence(wrong: str) -> None:
+    name, value = wrong.split("=")
+    env = {**os.environ, name: value}
+    command = [sys.executable, "-m", "mggdub", "doctor"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr
+
+
 def test_a_kernel_is_compiled_anew_when_a_file_changes_whose_kernel_it_calls(tmp_path: Path) -> None:
     """numba's own cache looks at the kernel's file alone."""
     folder = tmp_path / "apart"

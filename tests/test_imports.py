@@ -17,7 +17,7 @@ ALLOWED = {
     "errors": set(),
     "version": set(),
     "types": set(),
-    "compiled": set(),
+    "compiled": {"errors"},
     "deferred": set(),
     "progress": set(),
     "reports": set(),
