@@ -16,12 +16,13 @@ from mggdub import errors
 from mggdub.avatar import appearance, build
 from mggdub.avatar.values import HeadAvatar
 from mggdub.cli import main
+from mggdub.face.portrait import company
 from mggdub.inspection import FaceFinding, as_text, hear, inspect_face, inspect_file
 from mggdub.media import process
 from mggdub.media.image import read_image
 from mggdub.models import Models
 from mggdub.options import RenderOptions
-from mggdub.types import Photo
+from mggdub.types import Face, Photo
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,25 @@ def test_a_photo_of_several_says_whose_face_speaks(head: Image.Image, models: Mo
     group.paste((120, 130, 140), (0, 0, 460, 440))
     group.paste(small, (10, 30))
     assert not any("faces" in line for line in build.build_avatar(Photo(np.array(group)), models, options).advice)
+
+
+@pytest.mark.parametrize(
+    ("speaks", "others", "said"),
+    [
+        ((100, 100), [(300, 110)], "on the left"),
+        ((300, 90), [(100, 100), (500, 100)], "in the middle"),
+        ((104, 300), [(100, 100)], "at the bottom"),
+        ((96, 100), [(100, 300), (103, 500)], "at the top"),
+        ((98, 103), [(100, 300), (300, 100), (305, 301)], "at the top left"),
+        ((300, 300), [(100, 100), (500, 500)], "in the middle"),
+    ],
+)
+def test_where_a_face_is_among_others_as_large(speaks: tuple[int, int], others: list[Any], said: str) -> None:
+    face = np.random.default_rng(0).uniform(-50, 50, (478, 3)).astype(np.float32)
+    face[[10, 152]] = (0, -50, 0), (0, 50, 0)  # hairline and chin
+    faces = [Face(face + np.float32([*place, 0]), np.zeros(52, np.float32), 1.0) for place in (speaks, *others)]
+    assert f"{len(faces)} faces are about as large; the one {said} speaks" in company(faces, "largest")[0]
+    assert company(faces, "0") == ()
 
 
 @pytest.mark.parametrize(

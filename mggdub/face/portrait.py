@@ -39,9 +39,20 @@ def company(faces: list[Face], which: str) -> tuple[str, ...]:
     count = sum(height >= AS_LARGE * heights[0] for height in heights)
     if which != "largest" or count < 2:
         return ()
-    places = [float(face.landmarks[:, 0].mean()) for face in faces[:count]]
-    where = {min(places): "on the left", max(places): "on the right"}.get(places[0], "in the middle")
+    where = _place(np.stack([face.landmarks[:, :2].mean(0) for face in faces[:count]]), heights[0] / 2)
     return (f"{count} faces are about as large; the one {where} speaks, --face takes another.",)
+
+
+def _place(middles: Array, apart: float) -> str:
+    """Where the first of faces whose middles are at [N, 2] px is among them; what is nearer than `apart` is beside."""
+    low, high = middles.min(0), middles.max(0)
+    spread = high - low > apart
+    first, last = spread & (middles[0] - low < apart), spread & (high - middles[0] < apart)
+    across = "left" if first[0] else "right" if last[0] else ""
+    down = "top" if first[1] else "bottom" if last[1] else ""
+    if not across and not down:
+        return "in the middle"
+    return f"at the {down} {across}".rstrip() if down else f"on the {across}"
 
 
 def cut_off(face: Face, size: tuple[int, int]) -> tuple[str, ...]:
