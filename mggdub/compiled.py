@@ -25,7 +25,7 @@ def _launch() -> None:
     numbers differ, the same network would give other last digits before a process's first kernel than after it. Raises
     UsageError where the environment asks numba for what it cannot do.
     """
-    if config.DISABLE_JIT:
+    if vars(config)["DISABLE_JIT"]:
         raise UsageError("NUMBA_DISABLE_JIT is set, so that a frame would take minutes; unset it.")
     threads = torch.get_num_threads()
     try:
