@@ -18,6 +18,7 @@ import ffmpeg
 import numpy as np
 from PIL import Image, ImageOps
 
+from mggdub.media import cicp
 from mggdub.media.heif_boxes import Heif, Item, parse
 from mggdub.media.process import arguments, start
 from mggdub.types import Array
@@ -53,6 +54,8 @@ def read_heif(path: Path, check: Check) -> Image.Image:
         image = _transformed(image, item, _exif_orientation(heif))
         if profile := next((p[4:] for k, p in item.properties if k == b"colr" and p[:4] in (b"prof", b"rICC")), None):
             image.info["icc_profile"] = profile
+        whole = [item, *(heif.items[number] for number in item.refers.get(b"dimg", [])[:1])]  # or one of its tiles
+        image.info["cicp"] = next(filter(None, map(cicp.of_item, whole)), None)
         return image
 
 

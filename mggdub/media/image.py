@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mggdub.errors import InputError
-from mggdub.media import heif
+from mggdub.media import cicp, heif
 from mggdub.media.unread import HEIF, PICTURES, kind_of, not_read
 from mggdub.types import Array, Photo
 
@@ -29,7 +29,7 @@ MOST_PAGES = 100  # of a TIFF file, that are looked at for the largest one
 # Pillow hands EPS to Ghostscript, a program of its own; the others are no pictures, or not decoded by it.
 LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 STRIP = 64  # rows that are converted at a time
-COLORIMETRY = ("icc_profile", "gamma", "srgb")  # what Pillow notes of how colours are meant
+COLORIMETRY = ("icc_profile", "cicp", "gamma", "srgb")  # what is noted of how colours are meant
 PHOTOMETRIC = 262  # TIFF's tag
 USUAL_GAMMA, GAMMA_TOLERANCE, SMALLEST_GAMMA = 1 / 2.2, 0.03, 0.2
 OPAQUE = 250  # alpha, from which on nothing shines through
@@ -78,6 +78,7 @@ def read_image(path: Path) -> Photo:
                 _check_size(path, *image.size)
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
+                image.info["cicp"] = cicp.noted(path, image.format)
                 return _as_photo(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
@@ -197,7 +198,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGB", "CMYK", "L"):
         image = _with_profile(image.convert("RGB"), image)
     if not profile:
-        return _with_gamma(image if image.mode == "RGB" else image.convert("RGB"), image.info)
+        return _by_numbers(image if image.mode == "RGB" else image.convert("RGB"), image.info)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
@@ -206,11 +207,12 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return converted if converted is not None else image.convert("RGB")
 
 
-def _with_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
-    """RGB to sRGB, where a PNG file says by its gamma alone that its values are to be shown otherwise."""
+def _by_numbers(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
+    """RGB to sRGB, where a file says by code points, or a PNG by its gamma, that its values are shown otherwise."""
+    if points := info.get("cicp"):
+        return cicp.to_srgb(image, points)
     gamma = info.get("gamma", USUAL_GAMMA)
     if "srgb" in info or not SMALLEST_GAMMA < gamma <= 1 or abs(gamma - USUAL_GAMMA) < GAMMA_TOLERANCE:
         return image
-    light = (np.arange(256) / 255.0) ** (1 / gamma)
-    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    curve = cicp.encoded((np.arange(256) / 255.0) ** (1 / gamma))
     return image.point(np.rint(255 * curve).astype(int).tolist() * 3)

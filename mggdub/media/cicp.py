@@ -1,0 +1,95 @@
+"""Colours by code points (ITU-T H.273), as HEIC, AVIF and PNG files note them: wide and bright ones become sRGB."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mggdub.media.heif_boxes import Item, parse
+from mggdub.types import Array
+
+Points = tuple[int, int]  # of the primaries and of the transfer
+WIDE = {  # light of such primaries to BT.709's, which are sRGB's
+    9: ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),  # BT.2020
+    12: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),  # Display P3
+}
+LINEAR, PQ, HLG = 8, 16, 18
+WHITE = 203.0  # cd/m² of paper, above which pictures in PQ and HLG go on (BT.2408)
+PEAK = 1000.0  # cd/m² of the screen that HLG is shown on
+KNEE = 0.7  # of white, from which on brighter light is drawn together
+STRIP = 64  # rows at a time
+
+
+def noted(path: Path, form: str | None) -> Points | None:
+    """What an AVIF or a PNG file says of its colours, None if nothing."""
+    with suppress(LookupError, ValueError, struct.error), path.open("rb") as file:
+        if form == "PNG":
+            return _of_png(file.read(1 << 20))
+        if form == "AVIF":
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                heif = parse(data)
+                return of_item(heif.items[heif.primary])
+    return None
+
+
+def of_item(item: Item) -> Points | None:
+    """What a HEIF item says of its colours."""
+    colours = next((data for kind, data in item.properties if kind == b"colr" and data[:4] == b"nclx"), None)
+    return None if colours is None else struct.unpack_from(">HH", colours, 4)
+
+
+def _of_png(data: bytes) -> Points | None:
+    at = 8
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"cICP":
+            return data[at + 8], data[at + 9]
+        at += size + 12
+    return None
+
+
+def to_srgb(image: Image.Image, points: Points) -> Image.Image:
+    """RGB to sRGB, where its primaries are wider or its light goes on above white; what does is drawn together."""
+    primaries, transfer = points
+    if primaries not in WIDE and transfer not in (LINEAR, PQ, HLG):
+        return image
+    pixels, matrix = np.asarray(image), np.array(WIDE.get(primaries, np.eye(3)), np.float32)
+    converted, light = np.empty_like(pixels), _light(transfer)
+    for row in range(0, len(pixels), STRIP):
+        part = light[pixels[row : row + STRIP]]  # [h, W, 3] of white
+        if transfer == HLG:
+            luma = part @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+            part *= PEAK / WHITE * luma[..., None] ** 0.2
+        part = np.maximum(part @ matrix.T, 0)
+        brightest = np.maximum(part.max(-1, keepdims=True), KNEE)
+        part *= (1 - (1 - KNEE) * np.exp((KNEE - brightest) / (1 - KNEE))) / brightest if transfer in (PQ, HLG) else 1
+        converted[row : row + STRIP] = np.rint(255 * encoded(part))
+    return Image.fromarray(converted)
+
+
+def encoded(light: Array) -> Array:
+    """Light, of white, to sRGB's values 0..1."""
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _light(transfer: int) -> Array:
+    """[256] float32: the light of 8-bit values, of white; of HLG the scene's."""
+    value = np.arange(256) / 255.0
+    if transfer == PQ:
+        root = value ** (1 / 78.84375)
+        light = (
+            10_000 / WHITE * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+        )
+    elif transfer == HLG:
+        light = np.where(value <= 0.5, value**2 / 3, (np.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    elif transfer == LINEAR:
+        light = value
+    else:
+        light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return light.astype(np.float32)
