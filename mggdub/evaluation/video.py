@@ -7,6 +7,7 @@ frame, pictures are compared in `pictures` frames spread evenly over the video.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def measure(
     gathered, sitter = Gathered(), None
     shown: Face | None = None
     trail: Trail | None = None
+    over: float | None = None  # s, where the reference ends and the video goes on
     for index, (stamp, frame, beside) in enumerate(_paired(video, info, reference)):
+        if reference and beside is None:
+            over = stamp
+            break
         progress(Stage.MEASURE, index, total)
         gathered.times.append(stamp + 0.5 / float(info.fps))
         sighting, trail = look_on(judges.faces, stamp, frame, trail)
@@ -78,13 +83,21 @@ def measure(
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
     if reference is not None and not any(truth.faces.values()):
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
-    return summarize(video, info, sound, gathered, judges, reference is not None, photo is not None)
+    found = summarize(video, info, sound, gathered, judges, reference is not None, photo is not None)
+    return found if over is None else _of_the_beginning(found, over, video, reference)
+
+
+def _of_the_beginning(found: Measurement, seconds: float, video: Path, reference: Path | None) -> Measurement:
+    """What was found of a video up to where its reference ends; where its own picture ends is not known then."""
+    numbers = {name: value for name, value in found.numbers.items() if name != "end_difference"}
+    told = f"{reference} is shorter than {video}, of which the first {seconds:.1f} s were measured."
+    return replace(found, numbers=numbers, skipped=(*found.skipped, told))
 
 
 def _paired(
     video: Path, info: VideoInfo, reference: Path | None
 ) -> Iterator[tuple[float, Array, tuple[float, Array] | None]]:
-    """(stamp, frame, the reference's stamp and frame nearest in time and of the same size), as far as both go."""
+    """(stamp, frame, the reference's stamp and frame nearest in time and of the same size, None where it has ended)."""
     if reference is None:
         yield from ((stamp, frame, None) for stamp, frame in read_video(video))
         return
@@ -98,9 +111,8 @@ def _paired(
     for stamp, frame in read_video(video):
         while after is not None and abs(after[0] - stamp) <= abs(now[0] - stamp):
             now, after = after, next(truths, None)
-        if after is None and stamp - now[0] > 1 / float(other.fps):
-            return
-        yield stamp, _as_large(frame, size), now
+        ended = after is None and stamp - now[0] > 1 / float(other.fps)
+        yield stamp, _as_large(frame, size), None if ended else now
 
 
 def _as_large(frame: Array, size: tuple[int, int]) -> Array:

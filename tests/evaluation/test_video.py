@@ -123,6 +123,14 @@ def test_a_photo_that_stands_still(judges: Judges, head_png: Path, folder: Path)
     assert found.get("csim_dlib", 1) > 0.98
 
 
+def test_a_reference_that_ends_early_is_told(talking: Path, short: Path, judges: Judges) -> None:
+    found = measure(talking, judges, short, pictures=1)
+    assert found.numbers["frames"] in (4, 5) and found.numbers["f_lmd"] < 1  # the last one may hold for a frame more
+    assert "end_difference" not in found.numbers and "short.mp4 is shorter" in " ".join(found.skipped)
+    whole = measure(short, judges, talking, pictures=1)
+    assert "end_difference" in whole.numbers and "shorter" not in " ".join(whole.skipped)
+
+
 def test_what_cannot_be_measured_is_a_sentence(folder: Path, short: Path, judges: Judges) -> None:
     grey = write(folder / "grey.mp4", [np.full((240, 240, 3), 120, np.uint8)] * 10, folder / "sound.wav")
     with pytest.raises(InputError, match="No face"):
