@@ -27,7 +27,8 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has some thousands
-LONGEST_KEY = 8192  # bits of RSA: a longer one signs for minutes
+CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}  # to C2PA's names
+SHORTEST_KEY, LONGEST_KEY = 2048, 8192  # bits of RSA: C2PA takes no shorter one, a longer one signs for minutes
 DOT = base64.b64decode(  # a PNG of one pixel: what a certificate is tried on before the work
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
@@ -80,11 +81,17 @@ def load_credentials(certificate: Path, key: Path) -> Credentials:
         raise UsageError("--c2pa-cert and --c2pa-key need the package c2pa-python; pip install 'mggdub[c2pa]'.")
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+    )
 
     chain, secret = (_read(path) for path in (certificate, key))
     try:
-        public = x509.load_pem_x509_certificates(chain)[0].public_key()
+        certificates = x509.load_pem_x509_certificates(chain)
+        public = certificates[0].public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"{certificate} holds no certificate; give a PEM chain, the signer's first.") from error
     try:
@@ -93,7 +100,10 @@ def load_credentials(certificate: Path, key: Path) -> Credentials:
         raise InputError(f"{key} holds no usable key; give a PEM private key without a password.") from error
     if private.public_key() != public:
         raise InputError(f"{key} is not the key of the first certificate in {certificate}; give the pair.")
-    credentials = Credentials(chain, _algorithm(private, key), secret)
+    algorithm = _algorithm(private, key)
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+    secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # all that c2pa reads
+    credentials = Credentials(chain, algorithm, secret)
     try:
         _sign(credentials, "image/png", io.BytesIO(DOT), io.BytesIO())
     except ValueError as error:
@@ -116,15 +126,15 @@ def _read(path: Path) -> bytes:
 def _algorithm(private: Any, path: Path) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.key_size in (256, 384, 521):
-        return {256: "es256", 384: "es384", 521: "es512"}[private.curve.key_size]
-    if isinstance(private, rsa.RSAPrivateKey) and private.key_size <= LONGEST_KEY:
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES:
+        return CURVES[private.curve.name]
+    if isinstance(private, rsa.RSAPrivateKey) and SHORTEST_KEY <= private.key_size <= LONGEST_KEY:
         return "ps256"
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
     raise InputError(
-        f"{path} is of a kind that cannot sign; use a P-256, P-384, P-521 or Ed25519 key, or RSA of at most "
-        f"{LONGEST_KEY} bits."
+        f"{path} is of a kind that cannot sign; use a P-256, P-384, P-521 or Ed25519 key, or RSA of "
+        f"{SHORTEST_KEY} to {LONGEST_KEY} bits."
     )
 
 

@@ -88,10 +88,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return builder.sign(issuer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     root = certificate(issuer, None)
-    (folder / "chain.pem").write_bytes(certificate(signer, ExtendedKeyUsageOID.EMAIL_PROTECTION) + root)
+    chain = certificate(signer, ExtendedKeyUsageOID.EMAIL_PROTECTION) + root
+    (folder / "chain.pem").write_bytes(chain)
     (folder / "web.pem").write_bytes(certificate(signer, ExtendedKeyUsageOID.SERVER_AUTH) + root)
     plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (folder / "key.pem").write_bytes(signer.private_bytes(serialization.Encoding.PEM, *plain))
+    spoken = chain.decode().replace("-----BEGIN", "Subject: CN = signer\n-----BEGIN").replace("\n", "\r\n")
+    (folder / "windows.pem").write_bytes(b"\xef\xbb\xbf" + spoken.encode())
+    openssl = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    (folder / "openssl.pem").write_bytes(signer.private_bytes(serialization.Encoding.PEM, *openssl))
+    odd_curve = ec.generate_private_key(ec.SECP256K1())
+    (folder / "curve.pem").write_bytes(odd_curve.private_bytes(serialization.Encoding.PEM, *plain))
+    (folder / "curve_chain.pem").write_bytes(certificate(odd_curve, ExtendedKeyUsageOID.EMAIL_PROTECTION) + root)
     (folder / "another.pem").write_bytes(other.private_bytes(serialization.Encoding.PEM, *plain))
     locked = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
     (folder / "locked.pem").write_bytes(signer.private_bytes(serialization.Encoding.PEM, *locked))
@@ -119,13 +127,21 @@ def test_a_signed_manifest_is_read_back_and_notices_a_change(tmp_path: Path, pai
 
 
 @signs
+@pytest.mark.parametrize(("chain", "key"), [("chain.pem", "openssl.pem"), ("windows.pem", "key.pem")])
+def test_pem_files_are_taken_as_other_programs_write_them(tmp_path: Path, pair: Path, chain: str, key: str) -> None:
+    write(tmp_path / "a.mp4", credentials=load_credentials(pair / chain, pair / key))
+    with c2pa.Reader(str(tmp_path / "a.mp4")) as reader:
+        assert reader.get_validation_state() == "Valid"
+
+
+@signs
 @pytest.mark.parametrize(
     ("chain", "key", "said"),
     [("key.pem", "key.pem", "no certificate"), ("chain.pem", "chain.pem", "no usable key"),
      ("chain.pem", "another.pem", "not the key"), ("web.pem", "key.pem", "cannot sign"),
      ("chain.pem", "locked.pem", "without a password"), ("huge.pem", "key.pem", "larger than 1 MiB"),
      ("chain.pem", "huge.pem", "larger than 1 MiB"), ("odd.pem", "key.pem", "no certificate"),
-     ("chain.pem", "odd.pem", "no usable key")],
+     ("chain.pem", "odd.pem", "no usable key"), ("curve_chain.pem", "curve.pem", "of a kind that cannot sign")],
 )  # fmt: skip
 def test_what_cannot_sign_says_so_before_the_work(pair: Path, chain: str, key: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
