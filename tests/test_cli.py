@@ -143,7 +143,12 @@ def test_numbers_may_have_a_decimal_comma(run: Run, inputs: dict[str, Path], fak
 
 
 @pytest.mark.parametrize(
-    ("given", "words"), [("https://x.org/a.jpg", "https://x.org/a.jpg is an address"), ("-", "Standard input")]
+    ("given", "words"),
+    [
+        ("https://x.org/a.jpg", "https://x.org/a.jpg is an address"),
+        ("file:///a.jpg", "is an address"),
+        ("-", "Standard input"),
+    ],
 )
 def test_what_is_no_file_is_named_for_what_it_is(run: Run, inputs: dict[str, Path], given: str, words: str) -> None:
     for photo, speech in ((given, inputs["short.wav"]), (inputs["head"], given)):

@@ -34,7 +34,7 @@ def as_input(name: str, cell: str, here: Path) -> Path:
     """The file that is there under a name, also as Windows parts folders and macOS accents. Raises UsageError."""
     path = as_file(name, cell, here)
     if ADDRESS.match(cell):
-        raise UsageError(f"{name} is an address, {brief(cell)}, and only files are read; download it first.")
+        raise UsageError(f"{name} is an address, {brief(cell)}; give the path of a file, downloaded if need be.")
     forms = (cell, cell.replace("\\", "/"))
     others = (here / as_path(unicodedata.normalize(way, form)) for way in ("NFC", "NFD") for form in forms)
     return path if os.path.lexists(path) else next(filter(os.path.exists, others), path)  # they raise nothing

@@ -30,7 +30,12 @@ MOST_ROWS = 100_000
 MOST_LINES = 1_000_000  # empty ones included
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]")  # not the bytes of os.fsdecode
 PHOTOS = PICTURES | {".mgg"}
-SOUNDS = frozenset(".aac .aif .aiff .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav .webm .wma".split())
+SOUNDS = frozenset(
+    ".3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .au .avi .awb .caf .flac .flv .g722 .m2ts .m4a .m4b .m4v .mka .mkv "
+    ".mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv .opus .qt .snd .sph .spx .ts .tta .vob .w64 .wav .weba .webm "
+    ".wma .wmv .wv".split()
+)
+NO_OBJECT = "it is no JSON object of texts and numbers in a line of its own"
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,9 @@ def _entries(
         raise UsageError(f"{source} is a manifest; a second folder and --all-pairs go with a folder of photos.")
     kinds = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     if source.suffix.lower() not in kinds:
-        raise UsageError(f"{source} does not end in .csv, .tsv or .jsonl and is no folder; name a manifest.")
+        raise UsageError(
+            f"{source} does not end in .csv, .tsv or .jsonl and is no folder; name a manifest (save a spreadsheet as CSV)."
+        )
     if check_input(source).stat().st_size > LARGEST_FILE:
         raise InputError(f"{source} is larger than {LARGEST_FILE >> 20} MiB; cut it into parts.")
     text = read_text(source)
@@ -166,7 +173,7 @@ def _json_lines(path: Path, text: str, problems: list[Problem]) -> Iterator[Entr
         try:
             yield number, _json_cells(line)
         except (ValueError, RecursionError) as error:
-            sentence = str(error) if type(error) is ValueError else "it is no JSON object of texts and numbers"
+            sentence = str(error) if type(error) is ValueError else NO_OBJECT
             problems.append(Problem(number, str(path), f"{sentence}; correct it.", 2))
             yield number, {}
 
@@ -177,7 +184,7 @@ def _json_cells(line: str) -> dict[str, str]:
         raise ValueError(f"it is longer than {LONGEST_LINE} characters")
     pairs = json.loads(line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=str)
     if not isinstance(pairs, _Pairs) or any(isinstance(value, (list, tuple)) for _, value in pairs):
-        raise ValueError("it is no JSON object of texts and numbers")
+        raise ValueError(NO_OBJECT)
     cells = {column_name(key): "" if value is None else str(value) for key, value in pairs}
     if len(cells) < len(pairs):
         raise ValueError("it names a column twice")

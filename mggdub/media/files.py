@@ -14,7 +14,7 @@ from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.media.partial import Removal, appear, create_partial, hidden_sibling, remove_stale
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
-ADDRESS = re.compile(r"(https?|ftps?|s3|gs):/", re.IGNORECASE)
+ADDRESS = re.compile(r"(https?|ftps?|s3|gs|sftp|smb|file):/", re.IGNORECASE)
 SHOWN = 120  # characters of a name that is too long
 
 
@@ -36,7 +36,7 @@ def check_input(path: Path) -> Path:
 
 def _missing(path: Path) -> str:
     if ADDRESS.match(str(path)):
-        return f"{str(path).replace(':/', '://', 1)} is an address, and only files are read; download it first."
+        return f"{str(path).replace(':/', '://', 1)} is an address; give the path of a file, downloaded if need be."
     if str(path) == "-":
         return "Standard input (-) is not read; write it into a file first."
     return f"{path} does not exist; check the path."

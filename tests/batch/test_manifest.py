@@ -98,6 +98,7 @@ def test_lines_that_are_no_rows(tmp_path: Path) -> None:
     lines = ["[]", "{", '{"photo": []}', "3", "[" * 10_000, '{"photo": "a", "speech": "b", "output": "c.mp4"}']
     rows, problems = read(write(tmp_path / "a.jsonl", *lines))
     assert [row.number for row in rows] == [6] and [p.number for p in problems] == [1, 2, 3, 4, 5]
+    assert all("JSON object" in p.sentence and "a line of its own" in p.sentence for p in problems)
 
 
 @pytest.mark.parametrize(
@@ -215,14 +216,14 @@ def test_files_are_found_as_other_systems_write_their_names(tmp_path: Path) -> N
 
 def test_two_folders_go_together_by_name(tmp_path: Path) -> None:
     photos, sounds = tmp_path / "photos", tmp_path / "sounds"
-    for folder, names in ((photos, "b.JPG a.png c.mgg notes.txt .d.png"), (sounds, "a.wav b.mp3 e.ogg notes.md")):
+    for folder, names in ((photos, "b.JPG a.png c.mgg notes.txt .d.png"), (sounds, "a.wav b.AMR e.ogg notes.md")):
         folder.mkdir()
         for name in names.split():
             (folder / name).touch()
     rows, problems = read(photos, sounds)
     assert [(r.photo.name, r.speech and r.speech.name, str(r.output)) for r in rows] == [
         ("a.png", "a.wav", "a.mp4"),
-        ("b.JPG", "b.mp3", "b.mp4"),
+        ("b.JPG", "b.AMR", "b.mp4"),
     ]
     assert [Path(p.file).name for p in problems] == ["c.mgg", "e.ogg"]
     rows, problems = read(photos, sounds, all_pairs=True)
