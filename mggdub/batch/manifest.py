@@ -116,9 +116,7 @@ def _entries(
         raise UsageError(f"{source} is a manifest; a second folder and --all-pairs go with a folder of photos.")
     kinds = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     if source.suffix.lower() not in kinds:
-        raise UsageError(
-            f"{source} does not end in .csv, .tsv or .jsonl and is no folder; name a manifest (save a spreadsheet as CSV)."
-        )
+        raise UsageError(f"{source} is no folder and does not end in .csv, .tsv or .jsonl; save a spreadsheet as CSV.")
     if check_input(source).stat().st_size > LARGEST_FILE:
         raise InputError(f"{source} is larger than {LARGEST_FILE >> 20} MiB; cut it into parts.")
     text = read_text(source)

@@ -13,7 +13,7 @@ from mggdub.media.files import check_input
 START = 4096  # bytes that are looked at
 PICTURES = frozenset(
     ".apng .avif .avifs .bmp .dds .dib .gif .heic .heics .heif .heifs .hif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg "
-    ".jpf .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm .psd .qoi .sgi .tga .tif .tiff .webp".split()
+    ".jpf .jpg .jpx .mpo .pbm .pcx .pgm .png .pnm .ppm .psd .qoi .sgi .tga .tif .tiff .webp".split()
 )
 RAW = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 "
