@@ -61,7 +61,7 @@ def patched_background(image: Array, hole: Array, person: Array, cm: float) -> A
     truth, ours, plain = (_detail(np.where(band[..., None], fill, image), cm) for fill in (image, patches, smooth))
     if np.abs(ours - truth)[band].mean() > SHARP * np.abs(plain - truth)[band].mean():
         return None
-    return patch_fill(image, known, distance_inside(~known) * cm < REACH, cm)
+    return patch_fill(image, known, hole & (distance_inside(~known) * cm < REACH), cm)
 
 
 def _detail(image: Array, cm: float) -> Array:
