@@ -70,13 +70,15 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
 
 
 def _things(standing: Array, away: Array, cm: float) -> Array:
-    """[h, w] bool: parts of what is `standing` [h, w] bool that are thick farther from a person than hair is.
+    """[h, w] bool: parts of what is `standing` [h, w] bool that are thick, or leave the picture, farther than hair is.
 
     away [h, w] cm is how far from a person a place lies; cm of a pixel.
     """
     loose = ndimage.binary_dilation(standing, _disk(STRAND_GAP / cm)) & (away > STRAND)
     parts, count = ndimage.label(loose)
     thick = ndimage.binary_opening(standing, _disk(THICK / cm))
+    broad = np.asarray(ndimage.maximum(thick & loose, parts, np.arange(count + 1)))[parts] > 0
+    thick[:, [0, -1]] |= broad[:, [0, -1]]  # however thin it is where it goes on beyond the picture: a shelf, a sofa
     reach = ndimage.maximum(np.where(thick, away, 0), parts, np.arange(count + 1))
     return np.asarray(loose & (np.asarray(reach)[parts] > THICKEST_HAIR))
 

@@ -89,6 +89,14 @@ def test_a_plant_that_touches_a_head_is_no_hair() -> None:
     assert found[96:104, 38:52].min() > 0.95 and found[130, 5:40].min() > 0.95
 
 
+def test_a_sofa_s_back_that_goes_on_beyond_the_picture_is_no_hair() -> None:
+    """It is thick beside the head and shades into the wall farther on, but for its upper edge."""
+    sofa = ~HEAD & (ROWS > 108) & np.where(COLUMNS > 35, ROWS < 130, ROWS < 111) & (COLUMNS < 60)
+    picture = 0.7 + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
+    picture[HEAD | sofa] = 0.15
+    assert stands_out(picture.astype(np.float32), HEAD.astype(np.float32), 0.15)[112:126, 20:40].max() < 0.05
+
+
 def test_of_a_head_of_few_pixels_all_is_known() -> None:
     rng = np.random.default_rng(0)
     for step in (10, 14, 18, 25):  # 20 to 8 px of a head of 10 cm
