@@ -51,6 +51,7 @@ from mggdub.avatar.plate import (
     veiled_opacity,
 )
 from mggdub.avatar.spots import DRAWN, find_spots
+from mggdub.avatar.strands import strand_film
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
 from mggdub.avatar.values import HeadAvatar, MouthLayer, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
@@ -136,6 +137,7 @@ class Regions:
     head_share: Array  # [h, w] the same in the box
     torso_share: Array  # [512, 512] of the torso's motion
     matte: Array  # [h, w] of what is drawn as the head
+    film: Array  # [h, w] of `strand_film`, which takes strands along that the matte lacks
     spreads: Array | None  # [h, w] of the face's colours, how far a colour lies from them
 
 
@@ -154,9 +156,12 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
         standing = standing * study.veil.of(study.box)
     person = person - bare * background_share(image, bare, person, room, above_crown(view), standing, view.cm_per_px)
     matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, standing, view.cm_per_px)
+    film = strand_film(image, matte, person, float(standing.max()), view.cm_per_px)
+    if study.veil:
+        film = film * study.veil.of(study.box)
     unlike = skin_spreads(head, maps)
     spreads = None if unlike is None else sample_crop(unlike, view.crop_px / 2)
-    return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, spreads)
+    return Regions(person, depth, clothes, share, head_share, shares.torso_shares(torso, px_cm), matte, film, spreads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +177,7 @@ class Behind:
 
 def find_behind(study: PhotoStudy, view: RenderView, target: Array, regions: Regions) -> Behind:
     """Body, throat and background where the head is taken away; target [h, w, 3] is the photo in the rendered box."""
-    hole = head_hole(view, regions.matte)
+    hole = head_hole(view, np.maximum(regions.matte, regions.film))
     column = neck_column(view, regions.person, regions.head_share, regions.clothes)
     body = seen_body(target, regions.person, hole, view.cm_per_px)
     jaw = np.maximum(behind_jaw(view, body, regions.clothes, column), below_shoulders(view, body, hole))
@@ -197,10 +202,10 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     behind = find_behind(study, view, target, regions)
 
     mesh = head_mesh(head.landmarks, head.camera)
-    spots = find_spots(view, regions.matte, regions.head_share, study.maps.normals)
+    spots = find_spots(view, regions.matte, regions.film, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
-    maps = (regions.matte, regions.person, regions.clothes, regions.depth)
+    maps = (regions.matte, regions.film, regions.person, regions.clothes, regions.depth)
     visible, looks = visible_gaussians(view, spots, target, behind.plate, *maps, mouth_pixels)
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))

@@ -45,9 +45,13 @@ class Spots:
         return means
 
 
-def find_spots(view: RenderView, matte: Array, head_share: Array, normals: Array) -> Spots:
-    """Spots that cover the head; matte and head_share [h, w] 0..1, normals [256, 256, 3] of the crop."""
-    drawn, fine = matte > DRAWN, _fine(view, matte, normals) | (head_share < STIFF)
+def find_spots(view: RenderView, matte: Array, film: Array, head_share: Array, normals: Array) -> Spots:
+    """Spots that cover the head; matte, film and head_share [h, w] 0..1, normals [256, 256, 3] of the crop.
+
+    film is `strand_film`'s, which needs few of them.
+    """
+    drawn, fine = np.maximum(matte, film) > DRAWN, _fine(view, matte, normals) | (head_share < STIFF)
+    fine &= film <= matte
     height, width = (side // 2 * 2 for side in matte.shape)
     blocks = (drawn & ~fine)[:height, :width].reshape(height // 2, 2, width // 2, 2).all((1, 3))
     single = drawn.copy()

@@ -204,6 +204,7 @@ def visible_gaussians(
     target: Array,
     plate: Array,
     matte: Array,
+    film: Array,
     person: Array,
     clothes: Array,
     deep: Array,
@@ -211,17 +212,19 @@ def visible_gaussians(
 ) -> tuple[Gaussians, Array]:
     """A Gaussian for every spot of the head, fitted to the photo, and colours and opacities [h, w, 4] as they began.
 
-    target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; deep [h, w] cm;
-    mouth [M] of `photo_mouth`.
+    target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; film [h, w] of
+    `strand_film`; deep [h, w] cm; mouth [M] of `photo_mouth`.
     """
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
     colors, opacity = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
-    looks = np.dstack([colors, opacity])
+    more = np.maximum(film - opacity, 0)[..., None]
+    colors = (colors * opacity[..., None] + plate * more) / np.maximum(opacity[..., None] + more, 1e-6)
+    looks = np.dstack([colors, opacity + more[..., 0]]).astype(np.float32)
     gaussians = _surface_gaussians(view, spots, looks, deep)
     inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
-    mask = matte > DRAWN
+    mask = np.maximum(matte, film) > DRAWN
     fitted = fit_photo(gaussians, view.camera, target, mask, background=plate, min_scale=SMALLEST, leeway=LEEWAY)
     return fitted, looks
 

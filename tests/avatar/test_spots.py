@@ -6,6 +6,7 @@ import pytest
 from mggdub.avatar.box import RenderView, render_view
 from mggdub.avatar.build import find_regions, study_photo
 from mggdub.avatar.spots import DRAWN, Spots, find_spots
+from mggdub.avatar.strands import FILM
 from mggdub.avatar.values import HeadAvatar
 from mggdub.media.image import read_image
 from mggdub.models import Models
@@ -18,7 +19,8 @@ def found(models: Models, head_png) -> tuple[Spots, RenderView, Array]:  # type:
     study = study_photo(read_image(head_png), models, AvatarOptions(size=256))
     view = render_view(study.head, study.scale, study.box)
     regions = find_regions(study, view)
-    return find_spots(view, regions.matte, regions.head_share, study.maps.normals), view, regions.matte
+    spots = find_spots(view, regions.matte, regions.film, regions.head_share, study.maps.normals)
+    return spots, view, np.maximum(regions.matte, regions.film)
 
 
 def covered(spots: Spots, shape: tuple[int, ...]) -> Array:
@@ -42,7 +44,19 @@ def test_lips_eyes_and_rim_keep_their_pixels(found: tuple[Spots, RenderView, Arr
     crop_px = spots.of(view.crop_px)[blocks]
     for mark in (13, 14, 159, 386, 61, 291):
         assert np.linalg.norm(crop_px - view.head.landmarks[mark, :2], axis=1).min() > 5
-    assert spots.of(matte)[blocks].min() > 0.97
+    shown = spots.of(matte)[blocks]
+    assert ((shown > 0.97) | (shown < FILM + 0.01)).all()
+
+
+def test_a_film_beside_a_head_needs_few_spots(models: Models, head_png) -> None:  # type: ignore[no-untyped-def]
+    study = study_photo(read_image(head_png), models, AvatarOptions(size=256))
+    view = render_view(study.head, study.scale, study.box)
+    regions = find_regions(study, view)
+    film = np.full_like(regions.matte, 0.3)
+    spots = find_spots(view, regions.matte, film, regions.head_share, study.maps.normals)
+    assert covered(spots, film.shape).min() == covered(spots, film.shape).max() == 1
+    beside = spots.of(regions.matte) < 0.01
+    assert (spots.size[beside] > 1).mean() > 0.9
 
 
 def test_a_spot_has_the_mean_of_its_pixels_and_its_middle() -> None:
