@@ -17,6 +17,7 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import InputError
 from mggdub.face import expression
 from mggdub.face.clip import follow_face
+from mggdub.face.mesh import LIDS
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.rotation import euler_to_matrix
 from mggdub.media.process import binary
@@ -285,6 +286,33 @@ def test_a_turned_first_frame_is_not_the_reference() -> None:
     assert driving.reference_frame(euler_to_matrix(angles)) == 5
     angles[:3, 1] = 20
     assert driving.reference_frame(euler_to_matrix(angles)) == 0
+
+
+def meshes_of(opening: Array) -> Array:
+    """[T, 478, 3] cm of eyes that are so far open, [T, 2] cm, the left one first."""
+    meshes = np.zeros((len(opening), 478, 3), np.float32)
+    for side, lids in enumerate(LIDS):
+        for upper, lower in lids:
+            meshes[:, lower, 1] = meshes[:, upper, 1] + opening[:, [side]].T
+    return meshes
+
+
+def test_lids_close_together_where_the_eyes_do_and_a_wink_stays_one() -> None:
+    shut = np.array([0, 0, 0, 0.5, 1, 0.5, 0, 0, 0, 0])
+    opening = (1 - shut)[:, None] * [1.0, 0.8]  # one eye is narrower
+    units = np.zeros((10, len(BLENDSHAPES)), np.float32)
+    blinks = [DRIVING_UNITS[blink] for blink in expression.BLINKS]
+    units[:, blinks] = np.stack([1.2 * shut, 0.8 * shut], 1) - [0.1, 0.2]
+    together = driving.paired_lids(units, meshes_of(opening))[:, blinks]
+    closed = (together - [-0.1, -0.2]) / [1.1, 1.2]
+    assert closed[:, 0] == pytest.approx(closed[:, 1], abs=1e-5) and closed[4, 0] == pytest.approx(0.879, abs=0.01)
+    assert together[0] == pytest.approx([-0.1, -0.2])  # at rest they are as they were
+    opening[:, 1] = 0.8
+    wink = driving.paired_lids(units, meshes_of(opening))[4, blinks]
+    assert wink[0] > 1 and wink[1] < 0.5
+    others = np.setdiff1d(np.arange(len(BLENDSHAPES)), blinks)
+    assert (driving.paired_lids(units, meshes_of(opening))[:, others] == 0).all()
+    assert np.isfinite(driving.paired_lids(units[:1], meshes_of(0 * opening[:1]))).all()  # one frame, eyes shut
 
 
 def test_an_extreme_first_expression_is_not_the_photos(models: Models) -> None:

@@ -18,6 +18,7 @@ from mggdub.face.mesh import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
     LEFT_EYE,
+    LIDS,
     PIVOT,
     RIGHT_EYE,
     canonical_face,
@@ -70,6 +71,9 @@ NOSE_BASE = 2  # landmark: skin below it moves when one speaks
 SKIN_STEP = 1.5  # px of the aligned crop between the points that are followed
 MOST_ANCHORS = 1500  # of the torso
 SHAKEN = 4.0  # px of the aligned crop that smoothing moves a head: a camera shakes; people alone reach 3.4
+AWAKE = 0.2  # of a shot's frames, in which eyes are at least as open as they usually are
+SHORTEST_WAY, NARROWEST = 0.3, 0.2  # of a blink, cm: eyes that are always all but shut are measured by no less
+MIDDLE_LIDS = slice(2, 5)  # of a lid's vertices, whose distance is how open an eye is
 TURNED_AWAY = 25.0  # degrees between a shot's first pose and its typical one, from which on the latter is its reference
 
 
@@ -185,6 +189,7 @@ def _measured(
         [head_meshes(landmarks[part], rotations[part], translations[part], crop_matrix()) for part in parts]
     )
     units, modes = read_expression(basis, meshes, rotations, blendshapes)
+    units = paired_lids(units, meshes)
     units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
     return units, modes, *relative_pose(rotations, translations, first), sway
 
@@ -274,6 +279,25 @@ def read_expression(basis: ExpressionBasis, meshes: Array, rotations: Array, ble
     units = np.zeros_like(blendshapes)
     units[:, list(DRIVING_UNITS)] = expression.followed_units(basis, blendshapes, meshes, calm)
     return units, modes.astype(np.float32)
+
+
+def paired_lids(units: Array, meshes: Array) -> Array:
+    """Units [T, 52] whose blinks close as far as both eyes' do in the mean, and differ as the meshes' openings do.
+
+    Lids go together but in a wink, and units of single eyes differ by up to a half where nobody winks. Openings of
+    meshes [T, 478, 3] count from how wide each eye usually is, so that eyes that rest differently go on to.
+    """
+    columns = [DRIVING_UNITS[blink] for blink in expression.BLINKS]
+    rest = np.quantile(units[:, columns], AWAKE, axis=0)
+    way = np.maximum(1 - rest, SHORTEST_WAY)
+    closed = ((units[:, columns] - rest) / way).mean(1, keepdims=True)
+    upper, lower = np.moveaxis(np.array(LIDS)[:, MIDDLE_LIDS], -1, 0)  # [2, 3] vertices
+    opening = (meshes[:, lower, 1] - meshes[:, upper, 1]).mean(-1)  # [T, 2]
+    opening = opening / np.maximum(np.quantile(opening, 1 - AWAKE, axis=0), NARROWEST)
+    apart = (opening[:, 1] - opening[:, 0])[:, None] / 2 * [1, -1]
+    paired = units.copy()
+    paired[:, columns] = rest + way * (closed + apart)
+    return paired
 
 
 def relative_pose(rotations: Array, translations: Array, first: int) -> tuple[Array, Array]:
