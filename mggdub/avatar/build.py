@@ -30,8 +30,9 @@ from mggdub.avatar.box import (
     render_view,
 )
 from mggdub.avatar.collars import skin_spreads, with_collars
+from mggdub.avatar.creases import keep_creases
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
-from mggdub.avatar.eyelids import eyelid_layers, keep_creases
+from mggdub.avatar.eyelids import eyelid_layers
 from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids

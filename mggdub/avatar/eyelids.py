@@ -12,7 +12,7 @@ from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
 from mggdub.face.skin import mesh_rows
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.sampling import sample_crop, smoothstep
-from mggdub.types import CROP_SIZE, LANDMARKS, Array, Portrait
+from mggdub.types import CROP_SIZE, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
 FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 26  # rows: lashes below the margin, the photo's lid, hidden skin, above it
@@ -361,33 +361,6 @@ def _follow(lid: LidShape, side: str, carried: Array) -> sparse.csr_matrix:
     lashes, fold = UPPER_LIDS[side]
     shares = ((share[:, None, None] * lid.along).reshape(-1, len(lashes)) for share in (carried, 1 - carried))
     return mesh_rows(*zip((lashes, fold), shares, strict=True))
-
-
-def keep_creases(skin: sparse.csr_matrix, head: Portrait) -> sparse.csr_matrix:
-    """`skin_weights` [N, 478] of the photo's pixels, of which those at and above a crease hardly follow the lashes."""
-    for side, (lashes, fold) in UPPER_LIDS.items():
-        rings = np.array([lashes, fold])[:, 1:-1]
-        low, high = (skin[:, ring].toarray() for ring in rings)
-        share, place = low.sum(1), (low + high) @ np.arange(1, len(lashes) - 1)
-        strip = np.flatnonzero((share > 0) & (share < 0.999) & (share + high.sum(1) > 0.999))
-        at = np.linspace(0, len(lashes) - 1, COLUMNS)
-        crease = 1 - np.interp(place[strip], at, np.clip(lid_shape(head, side).crease, 0.01, 0.99))
-        wanted = follow_margin(share[strip], crease)
-        now = np.ones((2, len(share)))
-        now[:, strip] = wanted / share[strip], (1 - wanted) / (1 - share[strip])
-        columns = np.zeros(LANDMARKS, int)
-        columns[rings[0]], columns[rings[1]] = 1, 2
-        entries = skin.tocoo()
-        which = columns[entries.col]
-        scale = np.where(which > 0, now[np.maximum(which - 1, 0), entries.row], 1)
-        skin = sparse.csr_matrix((entries.data * scale, (entries.row, entries.col)), shape=skin.shape)
-    return skin.astype(np.float32)
-
-
-def follow_margin(share: Array, crease: Array) -> Array:
-    """[N]: the lashes' share of pixels that have `share` of them by place, where a crease's place gives it `crease`."""
-    below = CREASE_FOLLOWS + (1 - CREASE_FOLLOWS) * (share - crease) / (1 - crease)
-    return np.where(share > crease, below, CREASE_FOLLOWS * share / crease)
 
 
 def eyelid_layers(head: Portrait, surface: Array) -> tuple[tuple[PointLayer, PointLayer], Array]:

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from mggdub.avatar import eyelids
+from mggdub.avatar.creases import follow_margin, keep_creases
 from mggdub.avatar.eyelids import (
     COLUMNS,
     CREASE_FOLLOWS,
@@ -18,9 +19,7 @@ from mggdub.avatar.eyelids import (
     blurred,
     crease_curve,
     find_crease,
-    follow_margin,
     is_fold,
-    keep_creases,
     lash_height,
     lid_detail,
     lid_parts,
@@ -271,8 +270,9 @@ def test_creases_stay_and_margins_go() -> None:
 
 
 def test_what_follows_the_margin_is_steady_at_the_crease() -> None:
-    share = np.array([0.0, 0.25 - 1e-9, 0.25 + 1e-9, 1.0])
-    assert follow_margin(share, np.full(4, 0.25)) == pytest.approx([0, CREASE_FOLLOWS, CREASE_FOLLOWS, 1], abs=1e-6)
+    share = np.array([0.0, 0.25 - 1e-9, 0.25 + 1e-9, 0.7 + 1e-9, 0.8, 1.0])
+    expected = [0, CREASE_FOLLOWS, CREASE_FOLLOWS, 1, 1, 1]
+    assert follow_margin(share, np.full(6, 0.25), np.full(6, 0.4)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [2, 3, 4.0])
