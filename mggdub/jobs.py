@@ -89,15 +89,16 @@ def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions,
 
 
 def _about_sound(speech: Path | None, drive: Path | None, sound: Waveform | None, seconds: float) -> list[str]:
-    """What to say of what is heard, and of a speech that is longer or shorter than what drives: the video lasts as
-    long as the latter.
+    """What to say of what is heard, and of sound that is longer or shorter than what drives: the video lasts as long
+    as the latter's pictures or lines.
     """
     playing = speech or drive
     notes = sound_notes(playing, sound) if playing and sound else []
-    if not speech or not drive or not sound or abs(sound.duration - seconds) < APART:
+    if not drive or not sound or abs(sound.duration - seconds) < APART:
         return notes
     lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
-    return [f"{speech} lasts {sound.duration:.1f} s and {drive} {seconds:.1f} s; {lost}.", *notes]
+    which, other = (speech, drive) if speech else (f"The sound of {drive}", "its picture")
+    return [f"{which} lasts {sound.duration:.1f} s and {other} {seconds:.1f} s; {lost}.", *notes]
 
 
 def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:

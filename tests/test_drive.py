@@ -27,7 +27,7 @@ from mggdub.motion import driving, limits
 from mggdub.motion.track import Performance, apply_options, play_file, resample
 from mggdub.motion.track_file import read_track
 from mggdub.options import RenderOptions
-from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack
+from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array, ExpressionTrack, Waveform
 
 SMALL = RenderOptions(size=256, preview=True)
 FPS = 25
@@ -337,6 +337,23 @@ def test_one_frame_and_a_late_face_drive(cut_video: tuple[Path, Path], models: M
     write_video(tmp_path / "late.mp4", iter(wall + frames), fps=Fraction(FPS), size=(256, 256), crf=4)
     late = driving.track_video(tmp_path / "late.mp4", models)
     assert late.held == 4 and late.cuts == () and np.abs(late.track.translation[:5]).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"),
+    [
+        (1.2, ""),
+        (3.0, "3.0 s and its picture 1.0 s; the rest of it is not"),
+        (0.3, "0.3 s and its picture 1.0 s; the video ends in silence"),
+    ],
+)
+def test_a_driver_whose_sound_has_another_length_is_told(
+    heard: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "sound_notes", lambda *_: [])
+    sound = Waveform(np.zeros(round(heard * 16000), np.float32), 16000)
+    notes = jobs._about_sound(None, Path("actor.mp4"), sound, 1.0)
+    assert len(notes) == bool(said) and said in " ".join(notes)
 
 
 def test_a_driver_whose_sound_cannot_be_decoded_is_refused_before_the_work(
