@@ -34,6 +34,7 @@ ALONG, SHADE_ALONG = (0.0, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0), (0.06, -0.03, 0.01, 
 # Its lash line against the same skin: a share of how dark the open eye's is, shades of red, green, blue, and along it.
 LASH_SHARE, LASH_SHADE = 0.79, (-0.13, -0.29, -0.36)
 LASHES_AT, LASH_ALONG = (0.0, 0.1, 0.2, 0.45, 0.6, 0.8, 1.0), (0.4, 0.24, 0.06, -0.05, -0.04, 0.11, 0.41)
+LIGHTEST = 1.1  # times a closed lid's skin: what is lighter above a margin is the eye's white, or a light in glasses
 LASH_ROOTS = 0.4  # of the way to the fold's landmarks, below which the open eye's lash line lies
 LASH_BAND = 0.17  # of an open lid's height, over which a closed eye's lash line ends upwards
 ABOVE = (1.05, 1.15, 1.25, 1.35)  # of the way to the fold's landmarks; the brightest there is the skin above
@@ -284,6 +285,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     skin[-CREST:] += (soft - skin[-CREST:]) * smoothstep((np.arange(CREST) + 1) / CREST)[:, None, None]
     heights = np.clip(rows.heights, 0, STRIP_ENDS)[:, None] * lid.crease
     strip = sample_crop(image, _places(lid.lashes, lid.up, heights))
+    strip = np.minimum(strip, LIGHTEST * np.maximum(skin, 0))
     ramp = smoothstep((rows.heights[:, None, None] - 0.6) / 0.6)
     colors = strip + (skin + GRAIN * grain - strip) * ramp
     roots = smoothstep(rows.closed / (LASH_BAND * lash_height(high)))[..., None]
