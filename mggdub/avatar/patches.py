@@ -27,7 +27,7 @@ GUESS, FADES = (
     0.2,
     1.0,
 )  # weight of smooth colours in the hole, by which offsets are judged, too; cm over which it fades
-LACKING, FAR = 0.1, 0.15  # squared colours by which an offset is worse that fills nothing of a way; the longest one
+LACKING, FAR = 0.15, 0.15  # squared colours by which an offset is worse that fills nothing of a way; the longest one
 LEAST_SEEN = 0.1  # of what lies on a way, to judge by
 ALONG = 1.0  # cm, standard deviation of what counts along the edge
 STRETCHES = 3  # times that ways begin

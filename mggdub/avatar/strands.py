@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from mggdub.avatar.visible import variation
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import Array
@@ -14,9 +15,9 @@ FAINT, SIGMAS = 0.012, 3.0  # of luma: the least that a strand differs by, and t
 LONG, REACH = 0.6, (3.0, 5.0)  # cm of the least strand, and from full to no reach beside the head
 GAP = 0.2  # cm between parts of one thing
 BEGINS, LONGEST, LEAVES = 1.0, 6.0, 1.5  # cm from a head: within which hair begins and ends; where it leaves no picture
-PLAIN = 0.95  # how plain a background is at least
+PLAIN, CALM, CALM_AROUND = 0.95, (0.03, 0.05), 1.0  # how plain all is; of colours within so many cm, where it is not
 AROUND = 0.12  # cm that a film is wider than its strand; then it fades over twice as much
-FILM = 0.3  # opacity at which a splat shows all of the photo's detail, and hardly anything of itself
+FILM = 0.3  # opacity from which all of the detail shows (`animation/compositor.py`: COVERED), and hardly a colour
 
 
 def strand_film(image: Array, matte: Array, person: Array, plain: float, cm: float) -> Array:
@@ -28,7 +29,7 @@ def strand_film(image: Array, matte: Array, person: Array, plain: float, cm: flo
     """
     free = (person < 0.02) & (matte < 0.02)
     away = distance_inside(matte < 0.5) * cm
-    if plain < PLAIN or not free.any():
+    if not free.any():
         return np.zeros_like(matte)
     luma, size = image.mean(-1), 2 * max(1, round(THIN / cm / 2)) + 1
     line = np.maximum(ndimage.grey_closing(luma, size) - luma, luma - ndimage.grey_opening(luma, size))
@@ -39,7 +40,16 @@ def strand_film(image: Array, matte: Array, person: Array, plain: float, cm: flo
     if not fine.any():
         return np.zeros_like(matte)
     near = np.clip(1.5 - distance_inside(~fine) * cm / AROUND / 2, 0, 1)
+    if plain < PLAIN:
+        near *= _plain_nearby(image, free & (near == 0), cm)
     return (FILM * near * smoothstep((REACH[1] - away) / (REACH[1] - REACH[0]))).astype(np.float32)
+
+
+def _plain_nearby(image: Array, free: Array, cm: float) -> Array:
+    """[h, w] 0..1: how plain the background is round a place of an image [h, w, 3], where it is `free` [h, w] bool."""
+    seen = ndimage.gaussian_filter(free.astype(np.float32), CALM_AROUND / cm)
+    spread = variation(image, free, CALM_AROUND / cm)
+    return smoothstep((CALM[1] - spread) / (CALM[1] - CALM[0])) * smoothstep(seen / 0.1 - 1)
 
 
 def _long(lines: Array, least: float) -> Array:

@@ -29,7 +29,6 @@ def test_a_faint_strand_has_a_film_that_is_hardly_wider() -> None:
 
 def test_without_strands_there_is_none() -> None:
     assert not film().any()
-    assert not film(STRAND, plain=0.0).any()
     specks = STRAND & (ROWS % 9 == 0)
     assert not film(specks).any()
 
@@ -40,6 +39,13 @@ def test_edges_and_what_goes_on_beyond_all_hair_are_no_strands() -> None:
     assert not film(curtain)[60:200].any() and not film(shelf).any()
     fold = np.abs(COLUMNS - 190) < 1
     assert not film(fold).any() and not film(fold & (ROWS > 110) & (ROWS < 150)).any()
+
+
+def test_elsewhere_a_room_may_be_busy_but_not_beside_the_strand() -> None:
+    poster = (COLUMNS > 225) & (ROWS % 20 < 10)
+    assert np.allclose(film(STRAND, poster, plain=0.0)[STRAND], FILM, atol=0.02)
+    leaves = np.random.default_rng(1).random(HEAD.shape) < 0.5
+    assert film(STRAND, leaves & ~HEAD, leaves & (ROWS % 2 > 0), leaves & (COLUMNS % 3 > 0), plain=0.0).max() < 0.05
 
 
 def test_only_a_wall_beside_the_head_counts() -> None:
