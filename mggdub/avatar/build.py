@@ -273,6 +273,8 @@ def _behind_head(
         painted = paint_background(_target(study, seen_size(box)), box, hole, person, cm)
         if painted:
             return painted, painted.small
+    if study.veil:  # where a photo is transparent its colours are invented
+        person = np.maximum(person, 1 - study.veil.of(box))
     return None, patched_background(target, hole, person, cm) if varied else None
 
 
