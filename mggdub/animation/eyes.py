@@ -8,8 +8,9 @@ from mggdub.face.expression import BLINKS, ExpressionBasis
 from mggdub.face.mesh import IRISES, LIDS
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 
-# cm that an iris moves per unit, fitted to 138 eyes of training clips, lids open (R² 0.86 across, 0.75 up and down).
-OUTWARDS, DOWN, UP = 0.51, 0.29, 0.26
+# cm that an iris moves per unit: what 138 eyes of training clips fit, lids open (0.51, 0.29, 0.26; R² 0.86 across, 0.75
+# up and down), times what a fit to noisy units and a drawing under lids fall short of people's own motion.
+OUTWARDS, DOWN, UP = 0.66, 0.44, 0.39
 LOWER_RISE = 0.06  # cm that the lower lid goes to meet the upper one
 OVERLAP = 0.04  # cm of the closed lids
 # cm that an open upper lid's middle goes down per unit, beyond what the basis says: it follows the gaze, and wide eyes

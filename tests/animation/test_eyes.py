@@ -106,7 +106,7 @@ def test_irises_turn_with_the_gaze_alone(basis: ExpressionBasis) -> None:
     mesh, own = basis.mean_rest, state(0.0)
     left, right = (list(iris) for iris in IRISES)
     aside = moved(basis, mesh, state(0.5, eyeLookOutLeft=0.5, eyeLookInRight=0.5), own) - mesh
-    assert aside[left] == pytest.approx(np.tile([0.255, 0, 0], (5, 1)), abs=1e-5)
+    assert aside[left] == pytest.approx(np.tile([0.33, 0, 0], (5, 1)), abs=1e-5)
     assert aside[right] == pytest.approx(aside[left], abs=1e-5)
     down = moved(basis, mesh, state(0.0, eyeLookDownLeft=1.0, eyeLookUpRight=1.0), own) - mesh
     assert down[left[0], 1] > 0.2 and down[right[0], 1] < -0.2
