@@ -25,6 +25,7 @@ LOOKS = [k for k, name in enumerate(NAMES) if name.startswith("eyeLook")]
 # Of how far people's heads and torsos go aside, up and down while they turn: what a photo shows of them and of what is
 # behind them is less than a camera sees, and the eyes still shift as far as people's.
 GOES = 0.65
+FREE, TURNED = 13.0, 19.0  # degrees: turns up to the first are as people's, none goes beyond the second
 PLACES = [3, 4, 6, 7]  # of a pose: right and down of the head and of the torso
 LOWEST, HIGHEST = -0.5, 0.8  # of a unit, added to the photo's own
 GAZE_MOST = 1.0  # of a unit, softly
@@ -70,6 +71,7 @@ def gestures(
     lids = lid_motion(known, blinks, times)
     face = np.where(np.isin(np.arange(len(NAMES)), BROWS), person.face, 1.0)
     pose = amount * person.head * interpolated(nearer(body.pose), times)
+    pose[:, :3] = less_turned(pose[:, :3])
     units = interpolated(with_beside(body.units, known, blinks) * face, times)
     units = with_gaze(units, pose, amount, gaze)
     units[:, LIDS] = interpolated(resting(amount * body.units[:, LIDS]), times)
@@ -81,6 +83,14 @@ def nearer(pose: Array) -> Array:
     less = pose.copy()
     less[:, PLACES] -= (1 - GOES) * low_passed(pose[:, PLACES])
     return less
+
+
+def less_turned(rotation: Array) -> Array:
+    """Angles [n, 3] degrees that are the same while their length is FREE at most, and shorter than TURNED."""
+    turned = np.linalg.norm(rotation, axis=1, keepdims=True)
+    beyond = np.maximum(turned - FREE, 0)
+    held = FREE + (TURNED - FREE) * np.tanh(beyond / (TURNED - FREE))
+    return np.where(beyond > 0, rotation * held / np.maximum(turned, FREE), rotation)
 
 
 def with_gaze(units: Array, pose: Array, amount: float, gaze: str) -> Array:

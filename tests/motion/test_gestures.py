@@ -13,9 +13,11 @@ from scipy.interpolate import CubicSpline
 from mggdub.motion import body, gestures, lids, selection
 from mggdub.motion.gestures import (
     LOOKS,
+    TURNED,
     conjugate,
     fill_blinks,
     held_looks,
+    less_turned,
     nearer,
     with_blinks,
     with_gaze,
@@ -442,3 +444,10 @@ def test_values_between_are_those_of_a_natural_cubic_spline(count: int) -> None:
     own = (np.arange(count) + 0.5) / VOICE_RATE
     expected = CubicSpline(own, values, bc_type="natural")(np.clip(times, own[0], own[-1]))
     np.testing.assert_allclose(body.interpolated(values, times), expected, rtol=0, atol=1e-12)
+
+
+def test_heads_that_speak_turn_no_farther_than_a_photo_bears() -> None:
+    angles = np.linspace(0, 40, 81)[:, None] * [0.6, 0.64, 0.48]
+    held = np.linalg.norm(less_turned(angles), axis=1)
+    assert np.array_equal(less_turned(angles[:26]), angles[:26])
+    assert (np.diff(held) > 0).all() and held.max() < TURNED and np.diff(held).max() < 0.5 + 1e-9
