@@ -23,10 +23,7 @@ STEP = 0.45  # cm between offsets that are tried
 FEW = 60  # offsets that are used, the most frequent ones
 BESIDE, CLEAR = 1.2, 0.3  # cm beside the hole that offsets are judged by; from the hole where parts are taken
 DEEP = 3.0  # cm into the hole that a way goes
-GUESS, FADES = (
-    0.2,
-    1.0,
-)  # weight of smooth colours in the hole, by which offsets are judged, too; cm over which it fades
+GUESS, FADES = 0.2, 1.0  # weight of smooth colours in the hole, that offsets are judged by, too; cm over which it fades
 LACKING, FAR = 0.15, 0.15  # squared colours by which an offset is worse that fills nothing of a way; the longest one
 LEAST_SEEN = 0.1  # of what lies on a way, to judge by
 ALONG = 1.0  # cm, standard deviation of what counts along the edge

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mggdub.face.expression import BROW_UNITS
 from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, interpolated, low_passed
 from mggdub.motion.lids import LIDS, apart, lid_motion, resting, with_beside
-from mggdub.motion.manner import BLINKS, BROWS, Manner, manner
+from mggdub.motion.limits import soft_end
+from mggdub.motion.manner import BLINKS, Manner, manner
 from mggdub.motion.prosody import Prosody
 from mggdub.motion.selection import NAMES
 from mggdub.networks.motion import MotionBank
@@ -69,7 +71,7 @@ def gestures(
     body = body_motion(rested, prosody, seed, person)
     blinks = fill_blinks(bank, body, prosody, seed, person) if blink == "natural" else np.zeros((0, 2))
     lids = lid_motion(known, blinks, times)
-    face = np.where(np.isin(np.arange(len(NAMES)), BROWS), person.face, 1.0)
+    face = np.where(np.isin(np.arange(len(NAMES)), BROW_UNITS), person.face, 1.0)
     pose = amount * person.head * interpolated(nearer(body.pose), times)
     pose[:, :3] = less_turned(pose[:, :3])
     units = interpolated(with_beside(body.units, known, blinks) * face, times)
@@ -88,9 +90,8 @@ def nearer(pose: Array) -> Array:
 def less_turned(rotation: Array) -> Array:
     """Angles [n, 3] degrees that are the same while their length is FREE at most, and shorter than TURNED."""
     turned = np.linalg.norm(rotation, axis=1, keepdims=True)
-    beyond = np.maximum(turned - FREE, 0)
-    held = FREE + (TURNED - FREE) * np.tanh(beyond / (TURNED - FREE))
-    return np.where(beyond > 0, rotation * held / np.maximum(turned, FREE), rotation)
+    held = soft_end(turned, FREE, TURNED)
+    return np.where(turned > FREE, rotation * held / np.maximum(turned, FREE), rotation)
 
 
 def with_gaze(units: Array, pose: Array, amount: float, gaze: str) -> Array:

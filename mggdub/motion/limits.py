@@ -80,6 +80,12 @@ def eased(track: ExpressionTrack, cuts: tuple[float, ...]) -> ExpressionTrack:
     return replace(track, rotation=rotation, translation=translation, torso=torso_)
 
 
+def soft_end(size: Array, knee: Array | float, most: Array | float) -> Array:
+    """What is left of sizes beyond a knee, less than `most`, without a kink."""
+    room = most - knee
+    return np.asarray(knee + room * np.tanh((size - knee) / room))
+
+
 def _limited(values: Array, limits: tuple[tuple[float, float], ...]) -> Array:
     """[T, k]: `values` up to the knees, and beyond them never more than the most; without a kink."""
     columns = []
@@ -88,7 +94,6 @@ def _limited(values: Array, limits: tuple[tuple[float, float], ...]) -> Array:
         if not (size > knee).any():
             columns.append(column)
             continue
-        room = most - knee
-        less = np.sign(column) * (knee + room * np.tanh((size - knee) / room))
+        less = np.sign(column) * soft_end(size, knee, most)
         columns.append(np.where(size > knee, less, column).astype(np.float32))
     return np.stack(columns, 1)

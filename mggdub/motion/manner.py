@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from mggdub.face.expression import BROW_UNITS
 from mggdub.motion.selection import NAMES
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
@@ -24,8 +25,7 @@ MOMENT = 100  # values: what is slower is how somebody sits, not how he moves
 HEAD, FACE = 1.2, 1.2
 MIDDLE = 0.87  # times a bank's usual motion of the head: those who speak into a camera are calmer than others
 LEVELS = (0.45, 2.0)
-BROWS = [k for k, name in enumerate(NAMES) if name.startswith("brow")]
-LOWERED = [k for k in BROWS if NAMES[k].startswith("browDown")]
+LOWERED = [k for k in BROW_UNITS if NAMES[k].startswith("browDown")]
 FAINT = 0.01  # of a unit: brows that move less do not
 MOST_UNLIKE = 2.0  # so that nobody plays the same pieces over and over, since all others are unlike him
 SAME_BROWS = 1.0  # how much it counts beside liveliness whether somebody lowers brows or raises them
@@ -62,7 +62,7 @@ def blink_rates(bank: MotionBank) -> Array:
 def person_levels(bank: MotionBank) -> Array:
     """[P, 2] how far each of a bank's people moves head and brows within some seconds, times the middle one."""
     person_of = _person_of(bank)
-    squares = _spread(bank, bank.pose[:, :3]), _spread(bank, bank.units[:, BROWS])
+    squares = _spread(bank, bank.pose[:, :3]), _spread(bank, bank.units[:, BROW_UNITS])
     means = np.stack([np.bincount(person_of, values) for values in squares], 1) / np.bincount(person_of)[:, None]
     spreads = np.sqrt(np.maximum(means, 1e-12))
     relative: Array = spreads / np.median(spreads, 0)
@@ -75,7 +75,7 @@ def lowering(bank: MotionBank) -> Array:
     Of a face that rests with low brows a tracker sees these lowered more or less, and never raised; of others the
     other way round.
     """
-    person_of, raised = _person_of(bank), [k for k in BROWS if k not in LOWERED]
+    person_of, raised = _person_of(bank), [k for k in BROW_UNITS if k not in LOWERED]
     squares = [np.bincount(person_of, _spread(bank, bank.units[:, columns])) for columns in (LOWERED, raised)]
     down, up = np.sqrt(np.stack(squares) / np.bincount(person_of)) + FAINT
     lean: Array = np.log(down / up)

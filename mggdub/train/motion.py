@@ -17,6 +17,7 @@ from scipy.ndimage import uniform_filter1d
 from mggdub import weights
 from mggdub.face.expression import load_expression
 from mggdub.motion.lids import LIDS, lid_curve, stretched
+from mggdub.motion.limits import soft_end
 from mggdub.motion.selection import NAMES, heard_of
 from mggdub.motion.voice import runs
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
@@ -162,9 +163,8 @@ def _beside(whole: Array, curve: Array) -> Array:
 
 def held_back(pose: Array) -> Array:
     """Poses [n, 10], softly no farther than MOST."""
-    room = MOST - KNEE
     size = np.abs(pose)
-    return np.where(size > KNEE, np.sign(pose) * (KNEE + room * np.tanh((size - KNEE) / room)), pose)
+    return np.where(size > KNEE, np.sign(pose) * soft_end(size, KNEE, MOST), pose)
 
 
 def capped(takes: Sequence[Take]) -> list[Take]:

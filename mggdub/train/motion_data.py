@@ -9,16 +9,15 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from mggdub.errors import MggdubError
-from mggdub.face.clip import calm_frames
-from mggdub.face.expression import ExpressionBasis, followed_units
+from mggdub.face.expression import ExpressionBasis
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.audio import read_audio
-from mggdub.motion.driving import relative_pose
+from mggdub.motion.driving import read_expression, relative_pose
 from mggdub.motion.prosody import Prosody, measure_prosody
 from mggdub.motion.torso import add_torso
 from mggdub.networks.whisper import level
 from mggdub.train.prepare import clips, load_track
-from mggdub.types import BLENDSHAPES, DRIVING_UNITS, LIP_MODES, Array, ExpressionTrack
+from mggdub.types import LIP_MODES, Array, ExpressionTrack
 
 RATE = 25.0
 SLOWEST = 20.0  # frames a second of a clip; fewer do not show how a head starts to move
@@ -92,9 +91,7 @@ def still_rest(track: dict[str, Array], basis: ExpressionBasis) -> ExpressionTra
     angles = matrix_to_euler(poses[0])
     middle = int(np.linalg.norm(angles - np.median(angles, 0), axis=1).argmin())
     rotation, translation = relative_pose(*poses, middle)
-    calm = calm_frames(track["mesh"], track["blendshapes"])
-    units = np.zeros((len(stamps), len(BLENDSHAPES)), np.float32)
-    units[:, list(DRIVING_UNITS)] = followed_units(basis, track["blendshapes"], track["mesh"], calm)
+    units, _ = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
     times = (np.arange(int(seconds * RATE)) + 0.5) / RATE
     mid = stamps - stamps[0] + step / 2
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
+from mggdub.face.expression import BROW_UNITS
 from mggdub.motion import body, gestures, lids, selection
 from mggdub.motion.gestures import (
     LOOKS,
@@ -25,7 +26,6 @@ from mggdub.motion.gestures import (
 )
 from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting, with_beside
 from mggdub.motion.manner import (
-    BROWS,
     LEVELS,
     LOWERED,
     MIDDLE,
@@ -353,7 +353,7 @@ def test_faces_do_not_stand_still_where_takes_end(bank: MotionBank) -> None:
 def test_who_lowers_brows_plays_pieces_of_people_who_lower_them(bank: MotionBank) -> None:
     frowning = np.arange(len(bank.sounds)) % 2 == 1
     units = bank.units.copy()
-    up = [k for k in BROWS if k not in LOWERED]
+    up = [k for k in BROW_UNITS if k not in LOWERED]
     units[np.ix_(np.repeat(frowning, TAKE), up)] *= 0.05
     units[np.ix_(np.repeat(~frowning, TAKE), LOWERED)] *= 0.05
     both = replace(bank, units=units)
