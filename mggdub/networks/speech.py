@@ -1,4 +1,7 @@
-"""The lip map: from Whisper's states to lip modes and voice."""
+"""The lip map: from Whisper's states to lip modes and voice.
+
+A linear map tells all of it; how far the lips are apart is told by small convolutions, too, whose errors are others.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,53 @@ VOICE_RATE = 25.0
 RATE = VOICE_RATE  # predictions a second; one covers two Whisper tokens
 FRAME = 2 * TOKEN  # samples of one prediction
 CRISP, CRISP_WIDTH = 0.2, 1.5  # what a linear map smears: this share of the detail under 1.5 frames is added once more
+DILATIONS = (1, 2, 4)  # frames between what a convolution of the opening sees
+SHARE = 0.5  # of the opening is what convolutions hear, the other half the linear map's
 QUIETEST = 1e-7  # mean power of a levelled frame (45 dB below speech) that can hold speech at all
 
 
 @dataclass(frozen=True)
 class LipMapConfig:
-    """What the map sees."""
+    """What the map sees, and its convolutions."""
 
     features: int = 512
-    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)  # tokens around a prediction's own
+    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)  # tokens around a prediction's own, for the linear map
+    nets: int = 3  # that hear the opening
+    width: int = 128  # channels of one
+
+
+class OpeningNet(nn.Module):
+    """Whisper's normalised tokens [B, 2 T, features] to [B, T, outputs], 25 a second; it sees a second of sound.
+
+    In training the outputs are the opening and, so that it learns more than one number, what a `LipMap` tells.
+    Convolutions are matrix products, whose bits do not depend on how many threads there are.
+    """
+
+    def __init__(self, features: int, width: int, outputs: int = 1, dropout: tuple[float, float] = (0.0, 0.0)) -> None:
+        super().__init__()
+        self.dropout = dropout  # of the tokens and of what it makes of them
+        self.enter = nn.Linear(features, width)
+        self.halve = nn.Linear(4 * width, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in DILATIONS)
+        self.wide = nn.ModuleList(nn.Linear(3 * width, width) for _ in DILATIONS)
+        self.narrow = nn.ModuleList(nn.Linear(width, width) for _ in DILATIONS)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, 2 T, features] to [B, T, outputs]."""
+        x = functional.gelu(self.enter(functional.dropout(tokens, self.dropout[0], self.training)))
+        x = functional.gelu(self.halve(beside(x, (-1, 0, 1, 2))[:, ::2]))
+        for step, norm, wide, narrow in zip(DILATIONS, self.norms, self.wide, self.narrow, strict=True):
+            inner = functional.gelu(wide(beside(norm(x), (-step, 0, step))))
+            x = x + narrow(functional.dropout(inner, self.dropout[1], self.training))
+        return self.out(functional.dropout(x, self.dropout[1], self.training))
+
+
+def beside(x: Tensor, places: tuple[int, ...]) -> Tensor:
+    """[B, T, C] to [B, T, len(places) * C]: what lies so many steps away, zeros beyond the ends."""
+    reach = max(map(abs, places))
+    padded = functional.pad(x, (0, 0, reach, reach))
+    return torch.cat([padded[:, reach + place : reach + place + x.shape[1]] for place in places], dim=-1)
 
 
 class LipMap(nn.Module):
@@ -35,19 +76,34 @@ class LipMap(nn.Module):
     Prediction j belongs to the time (j + 0.5) / 25 s, which is the centre of token 2 j + 1.
     """
 
+    gap: Tensor  # [8] cm of inner-lip gap per mode
+    opening: Tensor  # [8] modes per cm of it, as mouths open
+
     def __init__(self, config: LipMapConfig) -> None:
         super().__init__()
         self.offsets = config.offsets
         self.linear = nn.Linear(config.features * len(config.offsets), LIP_MODES + 1)
+        self.nets = nn.ModuleList(OpeningNet(config.features, config.width) for _ in range(config.nets))
+        self.register_buffer("gap", torch.zeros(LIP_MODES))
+        self.register_buffer("opening", torch.zeros(LIP_MODES))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Whisper's normalised tokens [2 T, F] to lip modes and voice [T, outputs]."""
-        return self.linear(around(features, self.offsets))
+        """Whisper's tokens [2 T, F] to lip modes and voice [T, outputs]."""
+        heard = self.linear(around(features, self.offsets))
+        tokens = normalized(features)[None]
+        opening = torch.stack([net(tokens)[0, :, 0] for net in self.nets]).mean(0)  # [T] cm
+        more = SHARE * (opening - heard[:, :LIP_MODES] @ self.gap)
+        return heard + functional.pad(more[:, None] * self.opening, (0, 1))
+
+
+def normalized(features: Tensor) -> Tensor:
+    """[2 T, F]: tokens of mean 0 and variance 1."""
+    return functional.layer_norm(features, features.shape[-1:])
 
 
 def around(features: Tensor, offsets: tuple[int, ...]) -> Tensor:
     """[2 T, F] to [T, len(offsets) * F]: for each prediction the normalised tokens around its own, ends repeated."""
-    tokens = functional.layer_norm(features, features.shape[-1:])
+    tokens = normalized(features)
     centres = torch.arange(1, len(tokens), 2)[:, None] + torch.tensor(offsets)
     return tokens[centres.clamp(0, len(tokens) - 1)].flatten(1)
 

@@ -21,7 +21,7 @@ from mggdub.networks.whisper import CONTEXT, SAMPLE_RATE, WhisperEncoder, level,
 from mggdub.train.prepare import displacement, load_track
 from mggdub.types import Array
 
-VARIANTS = 2  # the clip as it is, and altered copies
+VARIANTS = 5  # the clip as it is, and altered copies
 MARGIN = CONTEXT // 2  # frames of context around a section
 PERSON_CAP = 1000.0  # frames; a person with more is heard no more often than that
 LOOSEST_REST = 0.1  # cm between the inner lips of a mouth that still counts as closed
