@@ -163,6 +163,8 @@ FORGED: dict[str, Spoil] = {
     "a frame of yes": lambda _, a: a["fields"]["of"]["box"]["of"].update(left=False),
     "an angle of text": lambda _, a: a["fields"]["of"].update(angle="0"),
     "another kind": lambda _, a: a["fields"]["of"]["mesh"].update({"is": "tensor"}),
+    "a film beyond the photo": lambda _, a: a["fields"]["of"]["film"]["of"].__setitem__(1, 10**6),
+    "a film that ends before it begins": lambda _, a: a["fields"]["of"]["film"].update(of=[9, 5, None]),
     "a step": lambda _, a: a["fields"]["of"]["hidden"]["of"].__setitem__(2, 1),
     "a word of advice": lambda _, a: a["fields"]["of"]["advice"].update(of="advice"),
     "a frame of text": lambda _, a: a["fields"]["of"]["box"]["of"].update(left="0"),

@@ -10,6 +10,7 @@ from mggdub.animation import deform, on_card
 from mggdub.animation.bases import PlacedBases
 from mggdub.animation.compositor import Compositor
 from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.film import film_shown, film_sides, head_view
 from mggdub.animation.in_order import at_once, in_order, one_thread
 from mggdub.animation.lower_face import LowerFace
 from mggdub.animation.monochrome import toned
@@ -73,10 +74,12 @@ def _with_splats(avatar: HeadAvatar, models: Models, motions: Iterator[FrameMoti
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
     parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
+    sides = film_sides(avatar)
     for now in motions:
         shown = opacities.copy()
         for part, share in zip(parts, now.shown, strict=True):
             shown[part] *= share
+        shown[avatar.film] *= film_shown(sides, head_view(avatar.camera, now.rotation))
         growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
         mouth = paint_mouth(avatar.mouth_layer, now.displacement, now.shown.photo_mouth)
         yield FramePose(**vars(now), growth=growth, opacities=shown, mouth=mouth)

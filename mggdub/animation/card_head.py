@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mggdub.animation import deform
 from mggdub.animation.compositor import photo_places
+from mggdub.animation.film import FADES, film_sides
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import PIVOT
@@ -92,6 +93,8 @@ class CardHead:
     placed: Tensor  # [N, 1] 1 where there is one
     matrix: Tensor  # [3, 3] of the camera: head space to px times z, px times z, z
     shift: Tensor  # [1, 3]
+    sides: Tensor  # [F, 3] of `film_sides`
+    film: slice
     mouth: slice
 
     @classmethod
@@ -124,14 +127,16 @@ class CardHead:
             "placed": has.astype(np.float32),
             "matrix": matrix,
             "shift": shift,
+            "sides": film_sides(avatar),
         }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
-        return cls(Skin.of(avatar, triangles, device), mouth=avatar.mouth, **tensors)
+        return cls(Skin.of(avatar, triangles, device), film=avatar.film, mouth=avatar.mouth, **tensors)
 
     def pose(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Means, quats, scales, opacities and what splats carry, for `gsplat.placed_splatter`, of B frames.
 
-        `given` are `inputs`, weights [B, K] and [B, K'] of the bases, the mouth's colours [B, M, 3] and radii [B, M].
+        `given` are `inputs`, weights [B, K] and [B, K'] of the bases, the views [B, 3] of `head_view`, the mouth's
+        colours [B, M, 3] and radii [B, M].
         """
         follows = self.skin.follow(given["displacement"])
         means = self._moved(given, follows)
@@ -140,9 +145,16 @@ class CardHead:
         colors = torch.addmm(self.colors, given["shade"], self.shade).unflatten(1, (-1, 3))
         colors[:, self.mouth] = given["splat_colors"]
         opacities = self.opacities * given["shown"][:, self.part]
+        opacities[:, self.film] *= self._film_shown(given["view"])
         count = len(means)
         quats = torch.baddbmm(self.quats.expand(count, -1, -1), self.turning.expand(count, -1, -1), given["turn"])
         return means, quats, scales, opacities, self._carried(means, colors)
+
+    def _film_shown(self, view: Tensor) -> Tensor:
+        """[B, F] as `film_shown`, in views [B, 3] of `head_view`."""
+        low, high = FADES
+        share = ((high + view @ self.sides.T) / (high - low)).clamp(0, 1)
+        return share.square() * (3 - 2 * share)
 
     def _moved(self, given: dict[str, Tensor], follows: Tensor) -> Tensor:
         """[B, N, 3] cm."""

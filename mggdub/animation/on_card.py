@@ -15,6 +15,7 @@ from mggdub.animation.card_head import CardHead
 from mggdub.animation.card_lower_face import CardLowerFace
 from mggdub.animation.card_mouth import mouth_area, mouth_fields, shown_mouths
 from mggdub.animation.compositor import Compositor
+from mggdub.animation.film import head_view
 from mggdub.animation.mouth_detail import MouthDetailer, steepness
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.mouth import paint_mouth
@@ -76,7 +77,7 @@ class Animator:
         )
         motion, shade = (np.stack(rows) for rows in zip(*map(self.weights, state), strict=True))
         given = card_head.inputs(displacement, rotation, translation, sway, shown)
-        given |= {"motion": motion, "shade": shade}
+        given |= {"motion": motion, "shade": shade, "view": head_view(self.avatar.camera, rotation)}
         layer = self.avatar.mouth_layer
         mouths = [paint_mouth(layer, now.displacement, now.shown.photo_mouth) for now in motions]
         given |= {"splat_colors": np.stack([c for c, _ in mouths]), "splat_radii": np.stack([r for _, r in mouths])}

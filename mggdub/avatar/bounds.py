@@ -157,11 +157,15 @@ def check_avatar(avatar: HeadAvatar) -> None:
 def _check_ranges(avatar: HeadAvatar, count: int) -> None:
     """The points of a head lie one part after the other; the first are the photo's pixels."""
     parts = (avatar.hidden, avatar.mouth, *avatar.lids)
-    whole = all(part.step is None and type(part.start) is int and type(part.stop) is int for part in parts)
+    whole = all(
+        part.step is None and type(part.start) is int and type(part.stop) is int for part in (*parts, avatar.film)
+    )
     _want(whole, "a range of points is none")
     ends = [avatar.hidden.start, *(part.stop for part in parts)]
     following = all(part.start == end for part, end in zip(parts, ends, strict=False))
     _want(following and ends[0] >= 0 and ends == sorted(ends) and ends[-1] == count, "ranges of points do not follow")
+    film = avatar.film
+    _want(0 <= film.start <= film.stop <= avatar.hidden.start, "film is no range of the photo's points")
     _want(avatar.mouth.stop - avatar.mouth.start == layer_points(), "mouth does not fit its painter")
     inner = avatar.photo_mouth
     ordered = bool((np.diff(inner) > 0).all()) and (len(inner) == 0 or int(inner[-1]) < avatar.hidden.start)

@@ -241,6 +241,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
         torso_share=(1 - head_share) * _torso_share(study, regions, places),
         crop_uv=(places / CROP_SIZE).astype(np.float32),
         hidden=hidden_at,
+        film=slice(len(pixels) - spots.film, len(pixels)),
         bases=motion_bases(study.grids, edge_distance(view), head),
         mesh=mesh,
         photo_drivers=study.drivers,

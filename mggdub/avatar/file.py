@@ -32,7 +32,7 @@ from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 9
+FORMAT = 10
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
@@ -183,6 +183,7 @@ def _fields(avatar: HeadAvatar) -> Node:
         "gaussians": _object("Gaussians", {name: {"is": "tensor"} for name in CLOUD}),
         "mesh_weights": _matrix(avatar.mesh_weights),
         "hidden": _range(avatar.hidden),
+        "film": _range(avatar.film),
         "bases": _object("Bases", _arrays("bases.")),
         "lids": {"is": "tuple", "of": [_range(lid) for lid in avatar.lids]},
         "mouth": _range(avatar.mouth),
@@ -230,6 +231,7 @@ def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
         crop_uv=array["crop_uv"],
         shows_photo=array["shows_photo"],
         hidden=_as_range(of["hidden"]),
+        film=_as_range(of["film"]),
         bases=Bases(array["bases.motion"], array["bases.shade"]),
         mesh=array["mesh"],
         photo_drivers=array["photo_drivers"],

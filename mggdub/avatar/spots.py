@@ -23,11 +23,12 @@ FACING = 0.41  # of a normal towards the viewer; less is a nose's side, an ear, 
 
 @dataclass(frozen=True, eq=False)
 class Spots:
-    """Pixels, and blocks of two by two, of a rendered box; N of them, pixels first."""
+    """Pixels, and blocks of two by two, of a rendered box; N of them, pixels first, and those of a film last."""
 
     rows: Array  # [N] int64, of the upper left pixel
     columns: Array  # [N]
     size: Array  # [N] float32, px: 1 or 2
+    film: int = 0  # how many are more a film's than a head's
 
     @property
     def centres(self) -> Array:
@@ -59,7 +60,10 @@ def find_spots(view: RenderView, matte: Array, film: Array, head_share: Array, n
     rows, columns = np.nonzero(single)
     above, before = np.nonzero(blocks)
     size = np.repeat(np.array([1, 2], np.float32), [len(rows), len(above)])
-    return Spots(np.concatenate([rows, 2 * above]), np.concatenate([columns, 2 * before]), size)
+    found = Spots(np.concatenate([rows, 2 * above]), np.concatenate([columns, 2 * before]), size)
+    filmed = found.of(film) > found.of(matte)
+    order = np.argsort(filmed, kind="stable")
+    return Spots(found.rows[order], found.columns[order], size[order], int(filmed.sum()))
 
 
 def _fine(view: RenderView, matte: Array, normals: Array) -> Array:

@@ -57,6 +57,8 @@ def test_a_film_beside_a_head_needs_few_spots(models: Models, head_png) -> None:
     assert covered(spots, film.shape).min() == covered(spots, film.shape).max() == 1
     beside = spots.of(regions.matte) < 0.01
     assert (spots.size[beside] > 1).mean() > 0.9
+    filmed = spots.of(film) > spots.of(regions.matte)
+    assert spots.film > 0.9 * beside.sum() and filmed[-spots.film :].all() and not filmed[: -spots.film].any()
 
 
 def test_a_spot_has_the_mean_of_its_pixels_and_its_middle() -> None:

@@ -170,6 +170,7 @@ def fewer(rng: np.random.Generator, tensors: Tensors, about: About) -> None:
     of["mesh_weights"]["of"][0] = count - gone
     for part in (of["hidden"], of["mouth"], *of["lids"]["of"]):
         part["of"][:2] = [part["of"][0] - gone, part["of"][1] - gone]
+    of["film"]["of"][:2] = [max(0, end - gone) for end in of["film"]["of"][:2]]
 
 
 def rows_of_skin(rng: np.random.Generator, tensors: Tensors, about: About) -> None:  # noqa: ARG001
