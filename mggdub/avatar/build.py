@@ -151,7 +151,7 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     torso = torso_matte(head.landmarks, clothes_share(maps.labels), maps.matte, px_cm)
     head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
     image, room = _target(study), crop_room(view) if study.wider else np.full(person.shape, np.inf, np.float32)
-    bare = undressed(person, clothes, head_share)
+    bare = undressed(person, clothes, head_share, view.cm_per_px)
     standing = stands_out(image, person, view.cm_per_px) * (view.crop_px[..., 1] < head.landmarks[CHIN_TIP, 1])
     if study.veil:  # beyond a cut a picture's last colours go on
         standing = standing * study.veil.of(study.box)

@@ -1,7 +1,7 @@
-"""Collars beside the jaw and the neck, of which the geometry network sees only the lower part.
+"""Collars beside the jaw and the neck, of which the geometry network sees only the lower part, and doubted shoulders.
 
 What it takes for skin there, and has the colour of the clothes it hangs together with, is clothes: it stays with the
-shoulders when the head moves.
+shoulders when the head moves. So is what is beside the face, and has not its colours.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from mggdub.face.mesh import CHIN_TIP, JAW_CORNERS, OVAL, ring_mask
+from mggdub.face.mesh import CHIN_TIP, OVAL, ring_mask
 from mggdub.geometry.camera import OUTER_EYES
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import push_pull
@@ -24,7 +24,7 @@ REACH = 3.0  # cm that a collar goes on beyond what is known of it
 LEAST_COLLAR = 0.5  # cm² of one; the shadow between a neck and a shirt is smaller
 THROAT = 2.5  # cm from the middle within which a neck is bare skin
 JAW = 0.2  # cm outside the face's outline
-ABOVE = 1.0  # cm above the corners of the jaw
+EDGE = 0.4  # cm of the edge of a shoulder whose colours are a mixture
 SURE, LEAST = 0.8, 50  # probability, and pixels of skin to know its colours
 
 
@@ -33,9 +33,10 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
 
     cm_per_px of a pixel of the crop.
     """
-    clothes, cm = maps.labels[..., CLOTHES], 2 * cm_per_px
-    marks, seed = head.landmarks[:, :2] / 2, clothes > 0.5
+    cm, marks = 2 * cm_per_px, head.landmarks[:, :2] / 2
     colours, face, skin = _face_colours(head, maps)
+    clothes = _with_shoulders(maps, marks, colours, skin, cm)
+    seed = clothes > 0.5
     place = _beside_jaw(face, marks, cm) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3) & ~seed
     if skin.sum() < LEAST or not (place & ndimage.binary_dilation(seed)).any():
         return clothes
@@ -45,6 +46,28 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     place &= distance_inside(~seed) * cm < REACH
     found = _no_specks(ndimage.binary_propagation(seed, mask=seed | place) & ~seed, LEAST_COLLAR / cm**2)
     return np.maximum(clothes, ndimage.gaussian_filter(found.astype(np.float32), 0.5))
+
+
+def _with_shoulders(maps: GeometryMaps, marks: Array, colours: Array, skin: Array, cm: float) -> Array:
+    """[256, 256] float32: the probability of clothes, and that of skin, too, beside the face and not in its colours.
+
+    Necks are narrower; who leans forward has shoulders as high as the eyes. marks [478, 2] and cm of a pixel of the
+    maps; colours [256, 256, 3] and `skin` [256, 256] bool of `_face_colours`.
+    """
+    clothes = maps.labels[..., CLOTHES]
+    if skin.sum() < LEAST:
+        return clothes
+    rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
+    away = np.maximum(marks[:, 0].min() - columns, columns - marks[:, 0].max()) * cm
+    low = rows > marks[list(OUTER_EYES), 1].mean()
+    both, sure = clothes + maps.labels[..., SKIN], clothes > 0.5
+    place = low & (away > JAW) & (both > 0.5) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3)
+    unlike = _spreads(colours, colours[skin])
+    place &= (unlike > UNLIKE_SKIN) & ~sure
+    found = _no_specks(ndimage.binary_propagation(sure, mask=sure | place) & place, LEAST_COLLAR / cm**2)
+    edge = ndimage.binary_dilation(found, iterations=max(1, round(EDGE / cm)))
+    found |= edge & low & (away > JAW) & (unlike > UNLIKE_SKIN / 2) & (maps.labels[..., HAIR] < 0.5)
+    return np.where(found, both, clothes)
 
 
 def _no_specks(found: Array, least: float) -> Array:
@@ -88,5 +111,5 @@ def _beside_jaw(face: Array, marks: Array, cm: float) -> Array:
     """[256, 256] bool: beside and below the face's outline, but not the bare throat; cm of a pixel."""
     rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
     outside = distance_inside(~face) * cm > JAW
-    low = rows > marks[list(JAW_CORNERS), 1].mean() - ABOVE / cm
+    low = rows > marks[list(OUTER_EYES), 1].mean()
     return outside & low & (np.abs(columns - marks[CHIN_TIP, 0]) * cm > THROAT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from mggdub.avatar.visible import variation
+from mggdub.avatar.visible import body_edge, variation
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import Array
@@ -36,6 +36,7 @@ def strand_film(image: Array, matte: Array, person: Array, plain: float, cm: flo
     calm = free & (away > REACH[1])
     usual = float(np.median(line[calm if calm.any() else free]))
     fine = (line > max(FAINT, SIGMAS * usual)) & (person - matte < 0.05) & (matte < 0.5)
+    fine &= ~body_edge(matte, person, cm)
     fine &= _long(fine, LONG / cm) & _near(fine, away, GAP / cm)
     if not fine.any():
         return np.zeros_like(matte)

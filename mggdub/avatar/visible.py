@@ -30,6 +30,7 @@ LOOSE = 0.8  # cm that loose hair may lie away from the head
 WIDENS = 1.5  # cm that a person may be wider beyond the crop's edge than at it
 WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
 TUFT_REACH, STRAND_GAP = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
+BODY_EDGE, SOLID_PERSON = 0.3, 0.95  # cm of the soft edge of clothes; of the matte, where it has ended
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
@@ -133,15 +134,20 @@ def person_and_depth(
     return person, deep + sample_crop(wider.depth, at) - sample_crop(wider.depth, beside)
 
 
-def undressed(person: Array, clothes: Array, head_share: Array) -> Array:
-    """[h, w]: what of a person's matte moves with the head, clothes left out; all [h, w] 0..1."""
-    dressed = clothes / np.maximum(person, 0.05)  # at the rim both fade
+def undressed(person: Array, clothes: Array, head_share: Array, cm: float) -> Array:
+    """[h, w]: what of a person's matte moves with the head, clothes left out; all [h, w] 0..1, cm of a pixel.
+
+    At the rim both fade, clothes sooner: it is dressed as what it is the rim of.
+    """
+    dressed = clothes / np.maximum(person, 0.05)
+    solid, size = person > SOLID_PERSON, 2 * max(1, round(BODY_EDGE / cm)) + 1
+    dressed = np.maximum(dressed, ndimage.maximum_filter(dressed * solid, size) * ~solid)
     return np.asarray(person * (1 - np.clip((dressed - 0.15) / 0.35, 0, 1)) * np.clip(head_share / 0.05, 0, 1))
 
 
 def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Array) -> Array:
     """[h, w]: the matte of what moves with the head, as far as it hangs together with the face; all [h, w] 0..1."""
-    matte = undressed(person, clothes, head_share)
+    matte = undressed(person, clothes, head_share, view.cm_per_px)
     reach = round(LOOSE / cm_per_px(view.head.camera) * view.box.render_width / view.box.width)
     return connected_matte(matte, _at_nose(view), reach)
 
@@ -158,7 +164,7 @@ def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: f
     away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
     loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRAND_GAP / cm)))
     tuft = ndimage.binary_propagation(solid, mask=solid | loose)
-    free = (person - matte < 0.05) | (tuft & (standing > 0.5))
+    free = ((person - matte < 0.05) & ~body_edge(matte, person, cm)) | (tuft & (standing > 0.5))
     far = (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)
     if not solid.any() or not far.any():
         return matte
@@ -175,6 +181,11 @@ def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: f
     sure = np.clip(unlike, 0, 1) * (off < 0.5 * apart) * (length > CONTRAST[1]) * free
     wisps = np.clip(share, 0, 1) * sure * smoothstep(2 - 2 * away * cm / np.where(tuft, TUFT_REACH, WISP_REACH))
     return np.maximum(matte, wisps).astype(np.float32)
+
+
+def body_edge(matte: Array, person: Array, cm: float) -> Array:
+    """[h, w] bool: what lies on or just beside clothes and shoulders, whose soft edge is no hair; [h, w] 0..1 both."""
+    return np.asarray(ndimage.binary_dilation(person - matte > 0.5, iterations=max(1, round(BODY_EDGE / cm))))
 
 
 def variation(image: Array, free: Array, around: float) -> Array:

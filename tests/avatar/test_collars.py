@@ -11,6 +11,7 @@ from mggdub.avatar.box import render_view
 from mggdub.avatar.build import find_regions, study_photo
 from mggdub.avatar.collars import skin_spreads, with_collars
 from mggdub.avatar.plate import behind_jaw, neck_column
+from mggdub.avatar.visible import undressed
 from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import portrait
 from mggdub.geometry.camera import cm_per_px
@@ -104,3 +105,31 @@ def test_what_goes_with_the_head_is_no_cloth_and_uncovers_cloth_beside_cloth(mod
     beside = ndimage.binary_dilation(cloth, iterations=2) & ~cloth & (regions.person > 0.95)
     lower = view.crop_px[..., 1] > study.head.landmarks[152, 1]
     assert (beside & lower).sum() > 10 and body[beside & lower].min() > 0.5
+
+
+def test_a_shoulder_beside_the_face_is_clothes_as_high_as_the_eyes(head: Portrait) -> None:
+    """Somebody leans forward, and the network doubts what the shirt is."""
+    portrait, maps, _ = dressed(head, FLESH)
+    marks, per_cm = head.landmarks, 0.5 / cm_per_px(head.camera)
+    high, beside = int(marks[4, 1]) // 2, int(marks[:, 0].max() / 2 + per_cm)
+    below = int(maps.labels[..., CLOTHES].argmax(0)[0])
+    image = portrait.image.copy()
+    image[2 * high :, 2 * beside :] = (150, 200, 70)
+    maps.labels[high:below, beside:] = 0.4 * np.eye(6)[SKIN] + 0.4 * np.eye(6)[CLOTHES] + 0.2 * np.eye(6)[HAIR]
+    shoulder = np.zeros((256, 256), bool)
+    shoulder[high:below, beside:] = True
+    found = with_collars(replace(portrait, image=image), maps, cm_per_px(head.camera))
+    assert found[shoulder].mean() > 0.75
+    assert found[: high - int(per_cm)].max() < 0.1 and found[:below, : int(marks[:, 0].max() / 2)].max() < 0.1
+    bare = with_collars(portrait, maps, cm_per_px(head.camera))  # of the same doubt, in skin's colours
+    assert np.array_equal(bare, maps.labels[..., CLOTHES])
+
+
+def test_the_soft_edge_of_a_shoulder_goes_with_it() -> None:
+    person = np.clip((np.arange(60, dtype=np.float32)[:, None] - 20) / 4, 0, 1) * np.ones((60, 60), np.float32)
+    clothes = np.clip((np.arange(60, dtype=np.float32)[:, None] - 22) / 2, 0, 1) * person  # ends sooner
+    head = undressed(person, clothes, np.ones_like(person), 0.1)
+    assert head[:, 20:40].max() < 0.01
+    clothes[:, :30] = 0
+    head = undressed(person, clothes, np.ones_like(person), 0.1)
+    assert np.array_equal(head[:, :20], person[:, :20])
