@@ -210,7 +210,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     visible, looks = visible_gaussians(view, spots, target, behind.plate, *maps, mouth_pixels)
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))
-    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], regions.person))
+    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 0))
     hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap, covered)
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if study.veil:

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from mggdub.avatar.box import over_crop, render_view
-from mggdub.avatar.build import study_photo
+from mggdub.avatar.build import assemble, find_regions, study_photo
 from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS, hidden_layer
 from mggdub.face.mesh import EAR_LOBES
 from mggdub.geometry.camera import head_mesh, project
 from mggdub.media.image import read_image
 from mggdub.models import Models
 from mggdub.options import RenderOptions
-from mggdub.types import HAIR, SKIN, Array
+from mggdub.types import CLOTHES, HAIR, SKIN, Array
 
 
 def test_below_the_ears_only_hair_hangs(models: Models, head_png: Path) -> None:
@@ -62,3 +62,19 @@ def test_a_picture_of_the_box_lies_over_the_crop(models: Models, head_png: Path)
         inside = over_crop(view, np.ones(view.crop_px.shape[:2])) > 0
         apart = np.abs(over - (at if axis == 0 else at.T))[64:-64, 64:-64]
         assert inside.all() and apart.max() < 1e-2
+
+
+def test_no_hidden_point_lies_before_clothes(models: Models, head_png: Path) -> None:
+    """Clothes are no splats, so nothing would be before it. Here half of the hair is some."""
+    study = study_photo(read_image(head_png), models, RenderOptions(size=256, preview=True))
+    labels = study.maps.labels.copy()
+    hair = labels[:, 128:, HAIR]
+    labels[:, 128:, CLOTHES] += 0.7 * hair
+    labels[:, 128:, HAIR] = 0.3 * hair
+    study = replace(study, maps=replace(study.maps, labels=labels))
+    view = render_view(study.head, study.scale, study.box)
+    matte = find_regions(study, view).matte
+    avatar = assemble(study, models)
+    x, y = project(avatar.gaussians.means.numpy()[avatar.hidden], view.camera).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < matte.shape[1]) & (y < matte.shape[0])
+    assert inside.sum() > 1000 and matte[y[inside], x[inside]].min() > 0.5
