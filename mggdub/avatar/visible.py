@@ -14,6 +14,7 @@ from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.distance import distance_inside
+from mggdub.geometry.rim import beyond_outline, even_rim
 from mggdub.geometry.sampling import push_pull, sample_crop, smoothstep
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
@@ -68,12 +69,12 @@ def rim(
 
 def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
     """[512, 512] float32 cm: camera z of the head's surface at every crop pixel (extended past its edge)."""
-    person = 1 - maps.labels[..., 0]
+    person, cm = 1 - maps.labels[..., 0], 2 * cm_per_px(head.camera)
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
     prior = maps.depth + head.camera.viewmat[2, 3]
     depth = integrate_normals(maps.normals, mask, half_camera(head.camera).K, prior)
-    nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    return ndimage.zoom(depth[tuple(nearest)], 2, order=1).astype(np.float32)
+    whole = beyond_outline(even_rim(depth, mask, cm), mask, cm)
+    return ndimage.zoom(whole, 2, order=1).astype(np.float32)
 
 
 def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:

@@ -1,0 +1,41 @@
+"""A surface is evened along its outline, not across it, and goes on beyond it without steps."""
+
+import numpy as np
+import pytest
+
+from mggdub.geometry.rim import DEEP, beyond_outline, even_rim
+from mggdub.types import Array
+
+CM, SIZE = 0.1, 120
+ROWS, COLUMNS = np.mgrid[:SIZE, :SIZE]
+RADIUS = np.hypot(ROWS - 60, COLUMNS - 60) * CM
+MASK = RADIUS < 4.5
+BALL = 100 - np.sqrt(np.maximum(5.0**2 - RADIUS**2, 0))
+
+
+@pytest.fixture(scope="module")
+def saw() -> Array:
+    """Another depth in every third row, near the outline."""
+    return np.where(RADIUS > 3.5, np.random.default_rng(0).normal(0, 0.5, SIZE // 3 + 1)[ROWS // 3], 0)
+
+
+def test_teeth_along_an_outline_are_evened(saw: Array) -> None:
+    at = MASK & (RADIUS > 4.2) & (np.abs(ROWS - 60) < 25)
+    before, after = saw[at], (even_rim(BALL + saw, MASK, CM) - BALL)[at]
+    assert after.std() < 0.6 * before.std()
+
+
+def test_a_surface_bends_away_as_it_did() -> None:
+    even = even_rim(BALL, MASK, CM)
+    assert np.abs(even - BALL)[MASK].max() < 0.15
+    deep = RADIUS < 4.5 - DEEP - CM
+    assert np.array_equal(even[deep], BALL[deep]) and np.array_equal(even[~MASK], BALL[~MASK])
+
+
+def test_it_goes_on_without_steps(saw: Array) -> None:
+    whole = beyond_outline(BALL + saw, MASK, CM)
+    assert np.array_equal(whole[MASK], (BALL + saw)[MASK])
+    step = np.abs(np.diff(whole, axis=0))
+    far = (RADIUS > 5.5)[1:] & (COLUMNS < 20)[1:]
+    near = (~MASK & (RADIUS < 4.7))[1:] & (COLUMNS < 20)[1:]
+    assert step[far].max() < 0.1 < step[near].max()
