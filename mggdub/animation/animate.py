@@ -50,7 +50,7 @@ def frame_motions(
         move_eyes(displacement, basis, avatar.mesh, drivers, avatar.photo_drivers)
         lids = lids_shown(shut(drivers, avatar.photo_drivers))
         sway = torso.sway(body, avatar.camera, avatar.angle)
-        shown = Shown(photo_mouth_share(displacement), *lids.tolist())
+        shown = Shown(photo_mouth_share(avatar.mesh, displacement), *lids.tolist())
         yield FrameMotion(displacement, rotation, translation, sway, state, shown)
 
 

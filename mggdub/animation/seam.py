@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mggdub.avatar.mouth import SEEN_GAP
-from mggdub.avatar.parting import PARTED
+from mggdub.avatar.mouth import PARTED, SEEN_GAP
 from mggdub.compiled import compiled
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP
 from mggdub.geometry.sampling import smoothstep

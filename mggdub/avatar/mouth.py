@@ -29,7 +29,7 @@ from mggdub.avatar.lips import (
 )
 from mggdub.avatar.teeth import UPPER, draw_inside, opening_light, tooth_tone
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
-from mggdub.face.mesh import CHEEKS, INNER_LIPS, OUTER_LIPS, inside
+from mggdub.face.mesh import CHEEKS, INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
 from mggdub.metrics.pixels import grey
 from mggdub.types import Array, Portrait
@@ -38,11 +38,11 @@ BEHIND = 0.4  # cm, teeth behind the inner lips
 MARGIN = (0.06, 0.08, 0.10)  # cm, points beyond the lips' edge
 COLUMNS, ROWS = 96, 32
 OWN_COLUMNS, OWN_ROWS = 160, 64  # of the picture of the photo's own mouth
-SEEN_GAP = 0.3  # cm, from which on a photo shows the inside of its mouth
+PARTED, SEEN_GAP = 0.12, 0.3  # cm between a photo's lips: they touch, they show the inside of their mouth
 SMALLEST_RADIUS = 0.03  # cm
 RADIUS = 0.6  # of the points' distance
 FEWEST = 100  # points of a layer that must be seen to learn from them
-OWN_REACH = 0.25  # cm that the lips move until the photo's own mouth is forgotten
+OWN_REACH = 0.25  # cm that lips move, or part that were closed, until the photo's own mouth is forgotten
 SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over the usual one
 TEETH = 0.6  # of the skin's luma, that teeth of a photo's own mouth have at least
 DIM, BRIGHT = 0.1, 0.98  # quantiles of its luma; teeth are nearer to the second
@@ -211,9 +211,16 @@ def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: floa
     return picture, np.asarray(ndimage.uniform_filter(visible.astype(np.float32), (3, 3), mode="constant") * visible)
 
 
-def photo_mouth_share(displacement: Array) -> float:
-    """How much of the photo's own mouth is still seen, 1 at its own expression: of the mesh's motion [478, 3] cm."""
-    moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
+def photo_mouth_share(mesh: Array, displacement: Array) -> float:
+    """How much of the photo's own mouth is still seen, 1 at its own expression: of its mesh's motion, both [478, 3] cm.
+
+    Of lips that are closed that is the line between them, which is seen until they part.
+    """
+    apart, parted = ((x[INNER_LOWER_LIP] - x[INNER_UPPER_LIP]) for x in (mesh, displacement))
+    if np.linalg.norm(apart) < PARTED:
+        moved = max(parted[1], 0.0)
+    else:
+        moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
     return float(np.exp(-((moved / OWN_REACH) ** 4)))
 
 

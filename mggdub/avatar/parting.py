@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.spatial import KDTree
 
-from mggdub.avatar.mouth import SEEN_GAP
+from mggdub.avatar.mouth import PARTED, SEEN_GAP
 from mggdub.avatar.values import PointLayer
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside_mask
 from mggdub.geometry.camera import cm_per_px, unproject
@@ -24,13 +24,13 @@ from mggdub.types import CROP_SIZE, Array, Portrait
 REACH = 0.35  # cm from the inner lips, beyond which all is lip
 MOST_OF_LIP = 0.45  # of the way from the inner to the outer edge
 NEAR = 0.06  # cm: what is not lip begins that near to the parting
-PARTED = 0.12  # cm between the lips: the dark of closed ones is their line, which they keep
 DARK = 0.6  # of a lip's luma
 CORNERS, BEYOND = 0.8, 0.3  # cm from a corner within which the dark of an open mouth is no lip, also beyond the lips
 POCKET, BESIDE = 0.9, 0.2  # cm: the dark of an open mouth that is no wider, and so near to it, is no lip's shadow
 ENCLOSED = 0.75  # of a dark spot's edge, that makes it part of the mouth
 BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, that teeth have
 GAPS = 0.5  # cm along the parting between what was found, that are not the lips' either
+BELOW, MIDDLE = 0.15, 0.8  # cm below where lips touch, and of their width: their line does not go with the lower one
 LEAST = 0.04  # cm: less beside the parting is nothing
 INNER = 0.12  # cm inside the inner lips: teeth there are mixed with the lip's edge
 SOFT, MIXED = 0.14, 1.0  # cm beyond what was found, or splats, if that is more: their colours are mixed with it
@@ -49,6 +49,7 @@ class Parting:
     corner: Array  # [2] int64, px of the crop: left and top of the two pictures
     mask: Array  # [h, w] bool
     lips: Array  # [h, w, 3] float32 0..1, the lips without them, dark where they touch each other
+    closed: bool = False  # the photo's lips touch: all that is not theirs is the line between them
 
     def holds(self, pixels: Array) -> Array:
         """[N] bool: which pixels [N, 2] crop px lie on it."""
@@ -67,6 +68,8 @@ class Parting:
 
 def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     """What on the lips is much darker than they are there, or as pale as teeth, and hangs together with the parting.
+
+    Of the line between closed lips, what lies on the lower one: when they part, that would be dark spots on it.
 
     mesh [478, 3] cm is the photo's own, splats are `splat` cm apart.
     """
@@ -99,11 +102,15 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     mask = outer & (mask | ndimage.binary_dilation(mask, iterations=2 * near) & ~own & (line < near) & (gap < SEEN_GAP))
     aside = ndimage.binary_propagation(mask, mask=mask | outer & corners & dark) & corners & dark  # a mole is beside it
     mask |= ndimage.binary_dilation(aside, iterations=max(1, round(MIXED * splat * px)))
-    known = outer & ~between & ~ndimage.binary_dilation(mask)
+    met, lower = outer & dark & (line < BELOW * px) & (gap < PARTED), outer & _under(ring, shape)
+    mask |= lower & ndimage.binary_dilation(met & lower, iterations=max(1, round(splat * px)))
+    known = outer & ~between & ~ndimage.binary_dilation(mask | met)
     beyond_parting = np.any([_passed(np.stack([ring[k], edge[k]]), shape) for k in ends], 0)
     seam = np.minimum(line, distance_inside(~beyond_parting))
-    touch = 1 - LINE * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((seam / (LINE_WIDTH * px)) ** 2))
-    return Parting(corner, mask, _continued(image, known, SMOOTH * px) * touch[..., None].astype(np.float32))
+    drawn = LINE * (gap >= PARTED)  # lips that touch have their own, and are seen without it when they part
+    touch = 1 - drawn * min(LINE_WIDTH / splat, 1) ** 2 * np.exp(-((seam / (LINE_WIDTH * px)) ** 2))
+    lips = _continued(image, known, SMOOTH * px) * touch[..., None].astype(np.float32)
+    return Parting(corner, mask, lips, gap < PARTED)
 
 
 def _lip_colours(image: Array, known: Array, corners: Array) -> Array:
@@ -194,6 +201,16 @@ def _along(outline: Array) -> Array:
     return np.asarray(sides.reshape(-1, 2))
 
 
+def _under(ring: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W] bool: below the middle of inner lips [20, 2] px that touch, away from their corners."""
+    half = len(ring) // 2
+    (left, right), x = np.sort(ring[[0, half], 0]), np.arange(shape[1]) + 0.5
+    lips = (ring[: half + 1], np.concatenate([ring[half:], ring[:1]]))
+    level = np.mean([np.interp(x, *lip[np.argsort(lip[:, 0])].T) for lip in lips], 0)
+    inner = np.abs(x - (left + right) / 2) < MIDDLE / 2 * (right - left)
+    return np.asarray((np.arange(shape[0])[:, None] + 0.5 > level) & inner)
+
+
 def _passed(outline: Array, shape: tuple[int, ...]) -> Array:
     """[H, W] bool: the pixels an outline [P, 2] passes."""
     column, row = np.clip(_along(outline).astype(int), 0, np.array(shape)[::-1] - 1).T
@@ -207,9 +224,11 @@ def lips_behind(
 ) -> PointLayer:
     """The lips behind pixels [M, 2] crop px of a parting, which follow the mesh as `skin` [M, 478] says.
 
+    Where the line between closed ones was they have the photo's detail: without it they would be taken for teeth.
     surface [512, 512] is camera z, cm; splats are `splat` cm apart.
     """
     means = unproject(pixels, sample_crop(surface, pixels), head.camera) + np.array([0, 0, BEHIND], np.float32)
     radius = np.full(len(pixels), ROUND * splat, np.float32)
     ones = np.ones(len(pixels), np.float32)
-    return PointLayer(means, parting.lip_colors(pixels), radius, skin, ones, ones)
+    detailed = np.full(len(pixels), parting.closed)
+    return PointLayer(means, parting.lip_colors(pixels), radius, skin, ones, ones, detailed)

@@ -54,7 +54,8 @@ LOWER_LIGHT = 0.85  # of lower teeth
 TONGUE_HEIGHT, TONGUE_TOP = 0.7, 0.4  # cm, above the lower teeth in an open mouth, and its highest place
 SIDES = (0.6, 1.9, 0.7)  # cm from where and over how far upper teeth darken towards the cheeks, and how much
 BACK = (0.5, 1.5, 0.8)  # the same of lower ones
-LIP_SHADOW, LIP_REACH = 0.28, 0.13  # how dark the upper lip's shadow is, and cm
+LIP_SHADOW, LIP_REACH = (0.58, 0.28), (0.28, 0.13)  # how dark the upper lip's shadow is, and cm: of lips that hardly
+SHADOW_ENDS = 0.9  # part, and of those that are so many cm open
 HARDLY, WIDE = 0.58, 1.5  # light in a mouth that hardly opens; cm of opening that let in all
 CORNER, NARROW = 0.45, 0.55  # light where lips meet, and the share of the opening from which on there is all
 REDDER = (0.92, 1.03, 1.05)  # exponents of that light: lips colour it
@@ -129,8 +130,14 @@ def draw_inside(at, lips, opening, low, level, tone):
 
 @_inner
 def mouth_light(opening):
-    """What `inside_color` needs to know of a mouth that is so far open: its light, and how narrow it is in a corner."""
-    return opening_light(opening), max(f4(NARROW) * f4(opening), f4(0.12))
+    """What `inside_color` needs to know of a mouth that is so far open.
+
+    Its light, how narrow it is in a corner, how dark the upper lip's shadow is, and one over its cm.
+    """
+    wide = _smooth(f4(opening) * f4(1 / SHADOW_ENDS))
+    dark = f4(LIP_SHADOW[0]) + f4(LIP_SHADOW[1] - LIP_SHADOW[0]) * wide
+    reach = f4(LIP_REACH[0]) + f4(LIP_REACH[1] - LIP_REACH[0]) * wide
+    return opening_light(opening), max(f4(NARROW) * f4(opening), f4(0.12)), dark, f4(1) / reach
 
 
 @_inner
@@ -140,7 +147,7 @@ def inside_color(x, y, upper, lower, light, low, level, tone):
     tongue, tongue_light = _tongue(aside, y, low)
     below, below_light = _lower_tooth(aside, y, low)
     above, gums, above_light, gums_light = _upper_tooth(aside, y, level)
-    here = light[0] * _between_lips(y, upper, lower, light[1])
+    here = light[0] * _between_lips(y, upper, lower, light[1:])
     redder = (here - f4(1)) / np.sqrt(here)  # nearly its logarithm
     luma = f4(LUMA[0]) * tone[0] + f4(LUMA[1]) * tone[1] + f4(LUMA[2]) * tone[2]
     lit = (tongue, tongue_light, below, below_light, above, gums, above_light, gums_light)
@@ -211,9 +218,10 @@ def _tongue(aside, y, low):
 
 
 @_inner
-def _between_lips(y, upper, lower, narrow):
-    """What lips leave of the light that the opening lets in."""
-    shadow = f4(1) - f4(LIP_SHADOW) * _fall(max(y - upper, f4(0)) * f4(1 / LIP_REACH))
+def _between_lips(y, upper, lower, given):
+    """What lips leave of the light that the opening lets in; `given` is the rest of `mouth_light`."""
+    narrow, dark, reach = given
+    shadow = f4(1) - dark * _fall(max(y - upper, f4(0)) * reach)
     near = f4(1) - f4(0.15) * _fall(max(lower - y, f4(0)) * f4(1 / 0.08))
     return shadow * near * (f4(CORNER) + f4(1 - CORNER) * _smooth(max(lower - upper, f4(0)) / narrow))
 

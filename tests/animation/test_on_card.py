@@ -113,7 +113,7 @@ def test_lids_and_the_photos_own_mouth_show_as_they_should(played: Played) -> No
     assert opacities[2, left] == pytest.approx(whole[left]) and not opacities[2, right].any()  # a wink
     assert opacities[4, left] == pytest.approx(whole[left]) and opacities[4, right] == pytest.approx(whole[right])
     for k, now in enumerate(played.motions):
-        left_over = whole[head.photo_mouth] * photo_mouth_share(now.displacement)
+        left_over = whole[head.photo_mouth] * photo_mouth_share(head.mesh, now.displacement)
         assert opacities[k, head.photo_mouth] == pytest.approx(left_over, abs=1e-6)
 
 

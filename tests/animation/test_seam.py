@@ -37,7 +37,7 @@ def closed(mesh: Array, to: float = 0.0) -> Array:
 
 def seam_of(mesh: Array, moved: Array, place: Window) -> Seam:
     """Of a mesh that is displaced."""
-    return find_seam(mesh, moved, photo_mouth_share(moved), place.inside, place.to_drawing, EYES)
+    return find_seam(mesh, moved, photo_mouth_share(mesh, moved), place.inside, place.to_drawing, EYES)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def shut(skin: float = 0.7) -> MouthLayer:
 
 def painted(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points."""
-    return paint_mouth(layer, displacement, photo_mouth_share(displacement))
+    return paint_mouth(layer, displacement, photo_mouth_share(layer.mesh, displacement))
 
 
 def drawn(layer: MouthLayer, mesh: Array) -> tuple[Array, Array]:
@@ -70,6 +70,15 @@ def test_chords_run_from_lip_to_lip() -> None:
     np.testing.assert_allclose(ends[1], mesh[list(LOWER_LIP)], atol=1e-5)
     half = chord_rows(along, np.full(11, 0.3)) @ mesh
     np.testing.assert_allclose(half, chords(along, np.array([0.3]), mesh)[0], atol=1e-5)
+
+
+def test_the_line_between_closed_lips_is_seen_until_they_part() -> None:
+    """However far they go together; an open mouth's inside is forgotten wherever its lips go."""
+    aside, apart = np.full((478, 3), 0.5), lips(0.4) - lips(0)
+    assert photo_mouth_share(lips(0), aside) == 1
+    assert photo_mouth_share(lips(0), apart) < 0.01
+    assert photo_mouth_share(lips(0), -apart) == 1
+    assert photo_mouth_share(lips(OPENING), aside) < 0.01
 
 
 def test_upper_teeth_stay_on_the_skull_while_lips_move() -> None:
