@@ -72,6 +72,20 @@ def test_chords_run_from_lip_to_lip() -> None:
     np.testing.assert_allclose(half, chords(along, np.array([0.3]), mesh)[0], atol=1e-5)
 
 
+def test_a_mouth_that_hardly_opens_is_in_the_upper_lips_shadow() -> None:
+    """Down its middle it gets lighter; a wide one is as light a millimetre below the lip as farther down."""
+    tone = np.full(3, 0.8, np.float32)
+
+    def luma(opening: float, down: float) -> float:
+        at, between = np.array([[0.3, down]], np.float32), np.array([[0, opening]], np.float32)
+        return float(teeth.draw_inside(at, between, opening, opening, 0.8, tone).mean())  # long teeth: they fill it
+
+    narrow, wide = ([luma(opening, down) for down in (0.1, 0.25)] for opening in (0.35, 1.2))
+    assert narrow[0] < 0.8 * narrow[1]
+    assert wide[0] > 0.85 * wide[1]
+    assert narrow[0] < 0.5 * wide[0]
+
+
 def test_the_line_between_closed_lips_is_seen_until_they_part() -> None:
     """However far they go together; an open mouth's inside is forgotten wherever its lips go."""
     aside, apart = np.full((478, 3), 0.5), lips(0.4) - lips(0)
