@@ -1,4 +1,4 @@
-"""Colours by code points (ITU-T H.273), as HEIC, AVIF and PNG files note them: wide and bright ones become sRGB."""
+"""Colours by code points (ITU-T H.273), as HEIC, AVIF, PNG and videos note them: wide and bright ones become sRGB."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ WHITE = 203.0  # cd/m² of paper, above which pictures in PQ and HLG go on (BT.2
 PEAK = 1000.0  # cd/m² of the screen that HLG is shown on
 KNEE = 0.7  # of white, from which on brighter light is drawn together
 STRIP = 64  # rows at a time
+NODES = 65  # of a table for films
 
 
 def noted(path: Path, form: str | None) -> Points | None:
@@ -53,23 +54,41 @@ def _of_png(data: bytes) -> Points | None:
     return None
 
 
+def differs(points: Points) -> bool:
+    """Whether colours are wider than sRGB's, or go on above white."""
+    primaries, transfer = points
+    return primaries in WIDE or transfer in (LINEAR, PQ, HLG)
+
+
 def to_srgb(image: Image.Image, points: Points) -> Image.Image:
     """RGB to sRGB, where its primaries are wider or its light goes on above white; what does is drawn together."""
-    primaries, transfer = points
-    if primaries not in WIDE and transfer not in (LINEAR, PQ, HLG):
+    if not differs(points):
         return image
-    pixels, matrix = np.asarray(image), np.array(WIDE.get(primaries, np.eye(3)), np.float32)
-    converted, light = np.empty_like(pixels), _light(transfer)
+    pixels = np.asarray(image)
+    converted, light = np.empty_like(pixels), _light(np.arange(256) / 255.0, points[1])
     for row in range(0, len(pixels), STRIP):
-        part = light[pixels[row : row + STRIP]]  # [h, W, 3] of white
-        if transfer == HLG:
-            luma = part @ np.array([0.2627, 0.6780, 0.0593], np.float32)
-            part *= PEAK / WHITE * luma[..., None] ** 0.2
-        part = np.maximum(part @ matrix.T, 0)
-        brightest = np.maximum(part.max(-1, keepdims=True), KNEE)
-        part *= (1 - (1 - KNEE) * np.exp((KNEE - brightest) / (1 - KNEE))) / brightest if transfer in (PQ, HLG) else 1
-        converted[row : row + STRIP] = np.rint(255 * encoded(part))
+        converted[row : row + STRIP] = np.rint(255 * _drawn_together(light[pixels[row : row + STRIP]], points))
     return Image.fromarray(converted)
+
+
+def table(points: Points) -> str:
+    """The same for ffmpeg's lut3d, as a .cube file: sRGB of NODES values of each colour, red changes first."""
+    blue, green, red = np.meshgrid(*[_light(np.linspace(0, 1, NODES), points[1])] * 3, indexing="ij")
+    colours = _drawn_together(np.stack([red, green, blue], -1).reshape(1, -1, 3), points)[0]
+    return f"LUT_3D_SIZE {NODES}\n" + "".join(f"{r:.5f} {g:.5f} {b:.5f}\n" for r, g, b in colours.tolist())
+
+
+def _drawn_together(light: Array, points: Points) -> Array:
+    """Light [h, W, 3] of white (of HLG the scene's) in its own primaries to sRGB's values 0..1."""
+    primaries, transfer = points
+    if transfer == HLG:
+        luma = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+        light = light * (PEAK / WHITE * luma[..., None] ** 0.2)
+    light = np.maximum(light @ np.array(WIDE.get(primaries, np.eye(3)), np.float32).T, 0)
+    if transfer in (PQ, HLG):
+        brightest = np.maximum(light.max(-1, keepdims=True), KNEE)
+        light = light * ((1 - (1 - KNEE) * np.exp((KNEE - brightest) / (1 - KNEE))) / brightest)
+    return encoded(light)
 
 
 def encoded(light: Array) -> Array:
@@ -78,9 +97,8 @@ def encoded(light: Array) -> Array:
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
-def _light(transfer: int) -> Array:
-    """[256] float32: the light of 8-bit values, of white; of HLG the scene's."""
-    value = np.arange(256) / 255.0
+def _light(value: Array, transfer: int) -> Array:
+    """Float32: the light of values 0..1, of white; of HLG the scene's."""
     if transfer == PQ:
         root = value ** (1 / 78.84375)
         light = (

@@ -93,6 +93,8 @@ class FirstPicture:
     height: int
     aspect: Fraction  # of a pixel, width over height
     rotation: int  # degrees, counterclockwise, by which a viewer turns it
+    colours: tuple[int, int]  # code points (H.273) of primaries and transfer, 2 if they are not told
+    interlaced: bool  # its lines are of two moments
 
 
 def contents(path: Path) -> Contents:
@@ -116,8 +118,11 @@ def first_picture(path: Path, index: int) -> FirstPicture | None:
         frame = _first_frame(file, stream)
         if frame is None:
             return None
-        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
-        return FirstPicture(frame.width, frame.height, max(Fraction(aspect), Fraction(0)) or Fraction(1), _turn(frame))
+        aspect = max(Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1), Fraction(0))
+        colours = int(frame.color_primaries), int(frame.color_trc)
+        return FirstPicture(
+            frame.width, frame.height, aspect or Fraction(1), _turn(frame), colours, bool(frame.interlaced_frame)
+        )
 
 
 def lasts(path: Path, index: int, seconds: float) -> bool:

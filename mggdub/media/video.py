@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -18,6 +19,7 @@ import ffmpeg
 import numpy as np
 
 from mggdub.errors import InputError, OutputError
+from mggdub.media import cicp
 from mggdub.media.audio import playable
 from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
 from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
@@ -52,6 +54,8 @@ class VideoInfo:
     duration: float  # s, 0 if the container does not say
     has_audio: bool
     rotation: int  # degrees the stored pictures are turned by; reading undoes it
+    colours: cicp.Points  # of the stored pictures; reading makes them sRGB
+    interlaced: bool  # so are the stored pictures; reading fills in the lines
     index: int  # of their stream in the file
     shift: float  # s to add to ffmpeg's stamps of them
 
@@ -96,6 +100,8 @@ def probe(path: Path) -> VideoInfo:
         duration=media.duration,
         has_audio=bool(media.sounds),
         rotation=picture.rotation,
+        colours=picture.colours,
+        interlaced=picture.interlaced,
         index=track.index,
         shift=track.shift,
     )
@@ -129,7 +135,27 @@ def read_video(path: Path) -> Iterator[tuple[float, Array]]:
     UsageError or InputError.
     """
     info = probe(path)
-    frames = source(path, info.index, info.shift).filter("scale", info.width, info.height, flags=SCALING)
+    with _srgb(source(path, info.index, info.shift), info) as frames:
+        yield from _pictures(path, frames, info)
+
+
+@contextmanager
+def _srgb(stored: Any, info: VideoInfo) -> Iterator[Any]:
+    """An ffmpeg-python stream of whole pictures in square pixels, wide and bright colours as in photos."""
+    if info.interlaced:
+        stored = stored.filter("bwdif", mode="send_frame", deint="interlaced")
+    frames = stored.filter("scale", info.width, info.height, flags=SCALING)
+    if not cicp.differs(info.colours):
+        yield frames
+        return
+    with tempfile.TemporaryDirectory(prefix="mggdub-") as folder:
+        table = Path(folder, "to_srgb.cube")
+        table.write_text(cicp.table(info.colours), "ascii")
+        yield frames.filter("format", "gbrp12").filter("lut3d", file=str(table))
+
+
+def _pictures(path: Path, frames: Any, info: VideoInfo) -> Iterator[tuple[float, Array]]:
+    """What an ffmpeg-python stream gives of a file: (time stamp in s, frame [H, W, 3] uint8)."""
     # NUT, since it keeps the stamps beside the pictures; they stay as they are.
     stamps = {"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled", "map_metadata": -1}
     argv = arguments(frames.output("pipe:1", format="nut", vcodec="rawvideo", pix_fmt="rgb24", **stamps))

@@ -1,16 +1,21 @@
 """Wide and bright colours that a picture notes by code points look like the plain picture of the same scene."""
 
+import os
 import struct
 import sys
+import tempfile
 from pathlib import Path
 
+import ffmpeg
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from mggdub.media import process
 from mggdub.media.cicp import HLG, PEAK, PQ, WHITE, to_srgb
 from mggdub.media.image import read_image
+from mggdub.media.video import probe, read_video
 
 sys.path.insert(0, str(Path(__file__).parent))
 from heic import box, write_heic
@@ -87,3 +92,31 @@ def test_a_profile_counts_more(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(scene()).save(tmp_path / "a.png", pnginfo=chunks, icc_profile=profile)
     assert np.abs(read_image(tmp_path / "a.png").pixels.astype(int) - scene()).max() <= 1
+
+
+@pytest.mark.parametrize("points", WAYS)
+@pytest.mark.parametrize("codec", ["libx265", "libx264"])
+def test_a_video_looks_like_the_plain_one(
+    tmp_path: Path, codec: str, points: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "it's a: folder,[;]"))  # where a table lies while it is read
+    Path(os.environ["TMPDIR"]).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    matrix = "bt2020nc" if points[0] == BT2020 else "bt709"
+    kinds = {"color_primaries": points[0], "color_trc": points[1], "colorspace": matrix, "range": "tv"}
+    pixels = stored(scene(), *points)
+    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+    raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=size, framerate=25)
+    deep = raw.filter("scale", out_color_matrix=matrix.removesuffix("nc"), out_range="tv")
+    out = (
+        deep.filter("format", "yuv444p10")
+        .filter("setparams", **kinds)
+        .output(str(tmp_path / "a.mp4"), vcodec=codec, crf=1)
+    )
+    out = out.global_args("-loglevel", "error")
+    ffmpeg.run(out, cmd=process.binary(), input=pixels.tobytes() * 3)
+    frames = [frame for _, frame in read_video(tmp_path / "a.mp4")]
+    inner = np.s_[8:-8:32, 8::32]
+    assert len(frames) == 3 and probe(tmp_path / "a.mp4").colours == points
+    assert np.abs(frames[1][inner].astype(int) - scene()[inner]).max() <= 6
+    assert not list(Path(os.environ["TMPDIR"]).iterdir())

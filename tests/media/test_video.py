@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
 
+import ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -277,3 +278,21 @@ def test_without_a_duration_sound_lasts_as_long_as_the_frames(tmp_path: Path, co
     write_video(tmp_path / "a.mp4", frames, fps=FPS, size=(WIDTH, HEIGHT), audio=tmp_path / "a.wav")
     pictures, shown, heard = ends(tmp_path / "a.mp4")
     assert pictures == count and heard is not None and 0 <= shown - heard < 0.025
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mpg"])
+def test_lines_of_two_moments_are_filled_in(tmp_path: Path, ending: str) -> None:
+    bar = np.zeros((50, 64, 96, 3), np.uint8)
+    for k, picture in enumerate(bar):
+        picture[:, k : k + 24] = 230
+    raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s="96x64", framerate=50)
+    lines = raw.filter("tinterlace", mode="interleave_top").filter("setfield", mode="tff").filter("format", "yuv420p")
+    path = tmp_path / f"a.{ending}"
+    codec = {"mp4": "libx264", "mpg": "mpeg2video"}[ending]
+    out = lines.output(str(path), vcodec=codec, qscale=1, flags="+ilme+ildct", loglevel="error")
+    ffmpeg.run(out, cmd=process.binary(), input=bar.tobytes())
+    read = list(read_video(path))
+    assert probe(path).interlaced and len(read) == 25
+    np.testing.assert_allclose(np.diff([stamp for stamp, _ in read]), 0.04, atol=1e-3)
+    apart = [np.abs(np.diff(frame[16:48, :, 0].astype(int), axis=0)).mean() for _, frame in read]
+    assert max(apart) < 3  # 230 in two columns of 96 where lines of two moments stand side by side: 5
