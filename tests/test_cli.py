@@ -192,6 +192,12 @@ def test_motion_is_a_word_or_a_number(text: Any, kept: str, amount: float) -> No
     assert RenderOptions(motion=text, pose="still").liveliness == 0
 
 
+@pytest.mark.parametrize("more", [[], ["--emotion", "neutral"]])
+def test_a_strength_without_an_emotion_is_told(run: Run, inputs: dict[str, Path], more: list[str]) -> None:
+    said = run("render", inputs["head"], inputs["short.wav"], "-o", "x.mp4", "--emotion-strength", 0.5, *more)
+    assert said.code == 2 and "--emotion happy" in said.err
+
+
 def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
     paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
     wanted = RenderOptions(

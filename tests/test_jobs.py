@@ -157,6 +157,19 @@ def test_a_background_colour_stays_behind_the_head(models: Models, head_png: Pat
         assert greenness(frame)[small < 88].max() < usual + 12
 
 
+def test_a_see_through_face_is_a_photo_of_what_shows(models: Models, head_png: Path, tmp_path: Path) -> None:
+    """What is drawn in mouth and eyes is opaque, so a half-transparent face would wear white rings round them."""
+    layered = Image.open(head_png).convert("RGBA")
+    layered.putalpha(140)
+    layered.save(tmp_path / "half.png")
+    photo = read_image(tmp_path / "half.png")
+    ghost, plain = (build.build_avatar(one, models, SMALL) for one in (photo, Photo(photo.pixels)))
+    assert torch.equal(ghost.gaussians.colors, plain.gaussians.colors)
+    assert (ghost.image == plain.image).all()
+    blue = build.build_avatar(photo, models, replace(SMALL, background="navy")).image.astype(int)
+    assert (blue.mean((0, 1))[2] > blue.mean((0, 1))[0] + 20).all()
+
+
 def greenness(pixels: Array) -> Array:
     """[H, W] how far green is above the mean of red and blue."""
     wide = pixels.astype(np.float32)

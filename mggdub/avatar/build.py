@@ -53,7 +53,7 @@ from mggdub.avatar.plate import (
 )
 from mggdub.avatar.spots import DRAWN, find_spots
 from mggdub.avatar.strands import strand_film
-from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled
+from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled, without_ghost
 from mggdub.avatar.values import HeadAvatar, MouthLayer, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
     coarse_surface,
@@ -108,6 +108,7 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     faces = models.faces.find(photo.pixels)
     face = choose_face(faces, options.face)
     check_face(face, photo.size)
+    photo = without_ghost(photo, face.landmarks, options.background_color or WHITE)
     size = output_size(photo.size, face_height(face.landmarks), options)
     head = portrait(photo, face, models.faces)
     maps = estimate_geometry(models.geometry, head)

@@ -9,10 +9,25 @@ import numpy as np
 from mggdub.avatar.values import RenderBox
 from mggdub.face.portrait import cut
 from mggdub.geometry.sampling import push_pull
-from mggdub.media.image import resize
-from mggdub.types import Array, Crop, GeometryMaps, Portrait
+from mggdub.media.image import lay_over, resize
+from mggdub.types import Array, Crop, GeometryMaps, Photo, Portrait
 
 OPAQUE = (0.8, 0.98)  # of the highest alpha: from no to full trust in a pixel's colour
+GLASSY = (13, 230)  # alpha of 255 at most of a face's landmarks, where what lies behind shows through it
+
+
+def without_ghost(photo: Photo, landmarks: Array, color: tuple[int, int, int]) -> Photo:
+    """A photo whose face [L, >=2] px is itself see-through as if it had been taken of what that gives on a colour.
+
+    What is drawn in mouths and eyes is opaque. Any other photo stays as it is.
+    """
+    if photo.alpha is None:
+        return photo
+    height, width = photo.alpha.shape
+    x, y = np.clip(landmarks[:, :2].astype(int), 0, [width - 1, height - 1]).T
+    alpha = photo.alpha[y, x]
+    glassy = ((alpha > GLASSY[0]) & (alpha < GLASSY[1])).mean() > 0.5
+    return Photo(lay_over(photo, color)) if glassy else photo
 
 
 def opaque_colors(image: Array, alpha: Array) -> Array:

@@ -80,6 +80,8 @@ def render(
     """
     options = RenderOptions(**choices)
     named = frozenset(k for k in choices if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
+    if options.emotion == "neutral" and ctx.get_parameter_source("emotion_strength") is ParameterSource.COMMANDLINE:
+        raise UsageError("--emotion-strength says how strong an --emotion is; name one, such as --emotion happy.")
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)

@@ -60,6 +60,10 @@ def is_picture(path: Path) -> bool:
     return True
 
 
+class NothingShownError(Exception):
+    """A picture is transparent all over."""
+
+
 def read_image(path: Path) -> Photo:
     """A photo: EXIF turned, first frame or largest page, colour profile applied, transparent parts laid on white.
 
@@ -82,6 +86,8 @@ def read_image(path: Path) -> Photo:
                 return _as_photo(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
+    except NothingShownError:
+        raise InputError(f"{path} shows nothing, since every pixel is transparent; save it opaque.") from None
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
     except heif.NotHevcError as error:
@@ -149,7 +155,7 @@ def _as_photo(image: Image.Image) -> Photo:
     if alpha is None:
         return Photo(np.array(_to_srgb(image if not image.has_transparency_data else _without_alpha(image))))
     if np.max(alpha) == 0:
-        raise LookupError("every pixel is transparent")
+        raise NothingShownError
     mixed = Image.new("RGB", image.size, WHITE)
     mixed.paste(_to_srgb(_without_alpha(image)), mask=Image.fromarray(alpha))  # in bytes, not in floats
     return Photo(np.array(mixed), alpha)

@@ -204,3 +204,10 @@ def _linear_grey() -> bytes:
     head = struct.pack(">I4sI12s", start + len(body), b"lcms", 0x02100000, b"mntrGRAYXYZ ") + bytes(12) + b"acsp"
     head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return head.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif"])
+def test_a_picture_that_shows_nothing_is_not_called_damaged(tmp_path: Path, ending: str) -> None:
+    Image.new("RGBA", (64, 64), (200, 10, 10, 0)).save(tmp_path / f"a.{ending}")
+    with pytest.raises(InputError, match="every pixel is transparent"):
+        read_image(tmp_path / f"a.{ending}")
