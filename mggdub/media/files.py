@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from mggdub.media.partial import Removal, appear, create_partial, hidden_sibling
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4"}  # suffix to ffmpeg's name
 ADDRESS = re.compile(r"(https?|ftps?|s3|gs|sftp|smb|file):/", re.IGNORECASE)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 SHOWN = 120  # characters of a name that is too long
 
 
@@ -182,6 +184,27 @@ def appearing_whole(path: Path, force: bool = True, private: bool = False) -> It
         finally:
             if held >= 0:
                 os.close(held)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what is needed for a while. Raises OutputError if it, or what is put into it, cannot be written."""
+    try:
+        place = tempfile.TemporaryDirectory(prefix="mggdub-")
+    except OSError as error:  # no folder will do
+        raise _no_scratch(error) from error
+    with place as folder:
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise _no_scratch(error) from error
+
+
+def _no_scratch(error: OSError) -> OutputError:
+    reason = error.strerror or "there is none"
+    return OutputError(f"The folder for temporary files cannot be written ({reason}); free some space or set TMPDIR.")
 
 
 def check_there(partial: Path, path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import struct
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mggdub.media import cicp
+from mggdub.media.files import scratch
 from mggdub.media.heif_boxes import Heif, Item, parse
 from mggdub.media.process import arguments, start
 from mggdub.types import Array
@@ -96,7 +96,7 @@ def _tiles(heif: Heif, tiles: list[Item], size: tuple[int, int], grid: tuple[int
     width, height = tiles[0].size
     canvas = np.empty((size[1], size[0], 3)[: 3 if form == "rgb24" else 2], np.uint8)
     decoded = 0
-    with tempfile.TemporaryFile() as stream:
+    with scratch() as folder, (folder / "tiles").open("w+b") as stream:
         for tile in tiles:
             _write_stream(heif, tile, stream)
         stream.seek(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from mggdub.errors import InputError, OutputError
 from mggdub.media import cicp
 from mggdub.media.audio import playable
 from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
-from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there
+from mggdub.media.files import CONTAINERS, appearing_whole, check_input, check_output, check_there, scratch
 from mggdub.media.process import Running, address, arguments, source, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.options import parse_fps
@@ -148,8 +147,8 @@ def _srgb(stored: Any, info: VideoInfo) -> Iterator[Any]:
     if not cicp.differs(info.colours):
         yield frames
         return
-    with tempfile.TemporaryDirectory(prefix="mggdub-") as folder:
-        table = Path(folder, "to_srgb.cube")
+    with scratch() as folder:
+        table = folder / "to_srgb.cube"
         table.write_text(cicp.table(info.colours), "ascii")
         yield frames.filter("format", "gbrp12").filter("lut3d", file=str(table))
 

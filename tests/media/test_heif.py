@@ -1,14 +1,17 @@
 """HEIC photos look as phones show them: tiles joined, turned, mirrored, in their colours; damaged ones are refused."""
 
+import errno
+import os
 import struct
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from mggdub.errors import InputError
+from mggdub.errors import InputError, OutputError
 from mggdub.media.image import is_picture, read_image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,3 +89,19 @@ def test_what_is_too_large_or_damaged_is_refused(tmp_path: Path) -> None:
             Image.fromarray(read_image(path).pixels)
         except InputError as error:
             assert "a.heic" in str(error)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_folder_for_temporary_files_is_not_the_photos_fault(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    write_heic(tmp_path / "a.heic", COLOURS)
+    monkeypatch.setattr("mggdub.media.heif._write_stream", full)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        read_image(tmp_path / "a.heic")
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        read_image(tmp_path / "a.heic")
