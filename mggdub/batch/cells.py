@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ OPTIONS = {name: hint for name, hint in get_type_hints(RenderOptions).items() if
 LONGEST_VALUE = 40  # characters of what is no file's name
 LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
 LONGEST_PATH = 4000  # ... and of all of them together
+WHOLE = re.compile(r"(-?\d+)[.,]0+")  # a whole number, as programs write it whose column has empty cells, too
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -58,6 +60,8 @@ def as_option(name: str, text: str, here: Path) -> Any:
     try:
         if len(text) > LONGEST_VALUE:
             raise ValueError(text)
+        if (whole := WHOLE.fullmatch(text)) and (bool in kinds or int in kinds or name == "face"):
+            text = whole[1]
         if bool in kinds:
             return YES_NO[text.lower()]
         if Fraction in kinds:

@@ -85,7 +85,7 @@ def open_table(lines: Iterator[str], known: Collection[str]) -> tuple[int, str, 
 
     `known` are names in small letters, one of which the header should have.
     """
-    first = next(lines, "")
+    first = next(lines, "").removeprefix("\ufeff")  # a second mark, of what was converted with its first
     before, delimiter = 0, ""
     if noted := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):  # a spreadsheet's note to itself
         before, delimiter, first = 1, noted[1], next(lines, "")

@@ -121,7 +121,7 @@ TABLE = f"photo;speech;output;fps;Mouth-Scale\r\n{LINE}\r\n"
 @pytest.mark.parametrize(
     "data",
     [TABLE.encode(), TABLE.encode("utf-8-sig"), TABLE.encode("utf-16"), TABLE.encode("utf-16-be"),
-     TABLE.encode("utf-16-le"), TABLE.encode("utf-32"), f"sep=;\r\n{TABLE}".encode(),
+     TABLE.encode("utf-16-le"), TABLE.encode("utf-32"), f"\ufeff{TABLE}".encode("utf-16"), f"sep=;\r\n{TABLE}".encode(),
      f"\r\n;;;;\r\n{TABLE}".encode(),
      TABLE.replace("\r\n", "\r").encode(),
      TABLE.replace("\r\n", ";;\r\n").encode(), TABLE.replace(";", "\t").encode(), TABLE.replace(";", "|").encode()],
@@ -132,6 +132,16 @@ def test_what_spreadsheets_make_of_a_table(tmp_path: Path, data: bytes) -> None:
     assert not problems and (row.photo, row.speech) == (tmp_path / "ä.png", tmp_path / "b, c.wav")
     assert row.output == Path("ö/x.mp4")
     assert (row.options.fps, row.options.mouth_scale) == (Fraction(30000, 1001), 0.5)
+
+
+def test_whole_numbers_may_end_in_point_nought(tmp_path: Path) -> None:
+    """As pandas writes a column that has empty cells."""
+    head, cells = "photo,speech,output,size,face,seed,preview,crf", "a.png,b.wav,c.mp4,300.0,1.0,7.00,1.0,20.0"
+    (row,), problems = read(write(tmp_path / "a.csv", head, cells))
+    wanted = RenderOptions(size=300, face="1", seed=7, preview=True, crf=20)
+    assert not problems and row.options == wanted
+    _, (problem,) = read(write(tmp_path / "a.csv", head, cells.replace("300.0", "300.5")))
+    assert "size is '300.5'" in problem.sentence
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:
