@@ -34,6 +34,7 @@ LARGE_PRESET, MANY_PIXELS = ("superfast", "bframes=0:mbtree=1:rc-lookahead=10"),
 PIPE = 1 << 20  # bytes on their way to ffmpeg
 SEGMENT = 20  # s of picture in a file of its own, where work must survive a crash
 USUAL = Fraction(25)  # fps of pictures whose container does not say
+SAME_SHAPE = 0.97  # of a width or a height; what is rounded differs by less
 SCALING = "bicubic+accurate_rnd+full_chroma_int"
 SYNTHETIC = MappingProxyType(
     {
@@ -143,14 +144,30 @@ def _srgb(stored: Any, info: VideoInfo) -> Iterator[Any]:
     """An ffmpeg-python stream of whole pictures in square pixels, wide and bright colours as in photos."""
     if info.interlaced:
         stored = stored.filter("bwdif", mode="send_frame", deint="interlaced")
-    frames = stored.filter("scale", info.width, info.height, flags=SCALING)
+    frames = _fitted(stored, info.width, info.height)
     if not cicp.differs(info.colours):
-        yield frames
+        yield _framed(frames, info)
         return
     with scratch() as folder:
         table = folder / "to_srgb.cube"
         table.write_text(cicp.table(info.colours), "ascii")
-        yield frames.filter("format", "gbrp12").filter("lut3d", file=str(table))
+        yield _framed(frames.filter("format", "gbrp12").filter("lut3d", file=str(table)), info)
+
+
+def _fitted(stored: Any, width: int, height: int) -> Any:
+    """Pictures of this size (px), or as much of it as those fill that ffmpeg crops as their container asks."""
+    wide, high = f"iw*sar*{height}/ih", f"ih*{width}/(iw*sar)"
+    fit = {
+        "w": f"if(gt({wide},{width * SAME_SHAPE}),{width},max(1,round({wide})))",
+        "h": f"if(gt({high},{height * SAME_SHAPE}),{height},max(1,round({high})))",
+    }
+    return stored.filter("scale", **fit, flags=SCALING)
+
+
+def _framed(frames: Any, info: VideoInfo) -> Any:
+    """In RGB, with black beside what does not fill the size."""
+    middle = {"x": "(ow-iw)/2", "y": "(oh-ih)/2"}
+    return frames.filter("format", "rgb24").filter("pad", info.width, info.height, **middle)
 
 
 def _pictures(path: Path, frames: Any, info: VideoInfo) -> Iterator[tuple[float, Array]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -296,3 +297,27 @@ def test_lines_of_two_moments_are_filled_in(tmp_path: Path, ending: str) -> None
     np.testing.assert_allclose(np.diff([stamp for stamp, _ in read]), 0.04, atol=1e-3)
     apart = [np.abs(np.diff(frame[16:48, :, 0].astype(int), axis=0)).mean() for _, frame in read]
     assert max(apart) < 3  # 230 in two columns of 96 where lines of two moments stand side by side: 5
+
+
+def cropped(data: bytes, width: int, height: int) -> bytes:
+    """An MP4 whose moov comes last, of H.264, that asks for the middle of its pictures, `width` x `height` px."""
+    edited, at = bytearray(data), data.index(b"avcC") - 4
+    box = struct.pack(">I4s8I", 40, b"clap", width, 1, height, 1, 0, 1, 0, 1)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        start = data.rindex(name, 0, at) - 4
+        edited[start : start + 4] = struct.pack(">I", struct.unpack_from(">I", data, start)[0] + len(box))
+    edited[at:at] = box
+    return bytes(edited)
+
+
+def test_a_picture_that_its_container_crops_keeps_its_shape(tmp_path: Path) -> None:
+    disc = np.hypot(*(np.mgrid[:64, :96] - np.array([31.5, 47.5])[:, None, None])) < 20
+    pixels = np.where(disc, 220, 60)[..., None].repeat(3, -1).astype(np.uint8)
+    raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s="96x64", framerate=25)
+    out = raw.output(str(tmp_path / "whole.mp4"), vcodec="libx264", crf=5, pix_fmt="yuv420p", loglevel="error")
+    ffmpeg.run(out, cmd=process.binary(), input=pixels.tobytes() * 3)
+    (tmp_path / "a.mp4").write_bytes(cropped((tmp_path / "whole.mp4").read_bytes(), 48, 64))
+    whole, frame = (next(read_video(tmp_path / name))[1] for name in ("whole.mp4", "a.mp4"))
+    assert frame.shape == whole.shape == (64, 96, 3)
+    assert (frame[:, :24] == 0).all() and (frame[:, 72:] == 0).all()
+    assert np.abs(frame[:, 26:70].astype(int) - whole[:, 26:70]).max() <= 6
