@@ -26,6 +26,7 @@ from mggdub.geometry.camera import face_height, project
 from mggdub.media.audio import read_audio, sound_notes, sound_of_video
 from mggdub.media.files import check_output
 from mggdub.media.image import read_image
+from mggdub.media.kinds import kind
 from mggdub.media.provenance import Credentials, load_credentials
 from mggdub.media.video import probe, read_video, write_in_segments, write_video
 from mggdub.models import BUILDING, DRAWING, HEARING, PLAYING, WATCHING, Models, choose_device, load_models
@@ -103,6 +104,8 @@ def _about_sound(speech: Path | None, drive: Path | None, sound: Waveform | None
 
 def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
     """What is heard in a video: the speech, or what a driving video has of sound. Raises UsageError or InputError."""
+    if drive and not _is_track(drive):
+        probe(drive)  # what is no video is told as such, and before a head is built
     if speech:
         return read_audio(speech)
     return sound_of_video(drive) if drive and not _is_track(drive) else None
@@ -233,6 +236,8 @@ def _has_picture(path: Path) -> bool:
     try:
         return bool(probe(path))
     except InputError:  # if it is no sound either, reading it as such will say so
+        if kind(path) == "picture":
+            raise
         return False
 
 

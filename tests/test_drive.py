@@ -374,6 +374,24 @@ def test_a_driver_whose_sound_cannot_be_decoded_is_refused_before_the_work(
             ask()
 
 
+@pytest.mark.parametrize("name", ["text.mp4", "moving.webp", "sound.wav"])
+@pytest.mark.parametrize("spoken", [False, True])
+def test_a_driver_that_is_no_video_is_called_that_before_the_work(
+    name: str, spoken: bool, models: Models, head_png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "build_avatar", None)
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
+    (tmp_path / "text.mp4").write_text("no video\n" * 50)
+    soundfile.write(tmp_path / "sound.wav", np.full(16000, 0.01), 16000)
+    speech, options = tmp_path / "sound.wav" if spoken else None, replace(SMALL, drive=tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} (holds no video|is of a kind that is not read as a video)"):
+        jobs.render_file(head_png, speech, tmp_path / "a.mp4", options, lambda *_: None, models)
+    if name == "moving.webp":
+        with pytest.raises(InputError, match="not read as a video"):
+            jobs.track_file(tmp_path / name, tmp_path / "a.csv", options, lambda *_: None)
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(0.3, ""), (1.0, "the rest of it is not heard")])
 def test_a_speech_of_another_length_than_its_driver_is_told(
     seconds: float,

@@ -109,7 +109,9 @@ def probe(path: Path) -> VideoInfo:
 
 def _no_video(path: Path, refused: bool) -> InputError:
     if refused:
-        return InputError(f"{path} is a playlist or of a kind that is not read; give the video itself, such as MP4.")
+        return InputError(
+            f"{path} is of a kind that is not read as a video (a playlist, an animated WebP ...); convert it to MP4."
+        )
     return InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
 
 
