@@ -12,7 +12,7 @@ from PIL import Image
 
 from mggdub import jobs
 from mggdub.animation import animate, retarget
-from mggdub.avatar import build, hidden
+from mggdub.avatar import build, hidden, transparency
 from mggdub.avatar.box import output_size
 from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import InputError, UsageError
@@ -168,6 +168,17 @@ def test_a_see_through_face_is_a_photo_of_what_shows(models: Models, head_png: P
     assert (ghost.image == plain.image).all()
     blue = build.build_avatar(photo, models, replace(SMALL, background="navy")).image.astype(int)
     assert (blue.mean((0, 1))[2] > blue.mean((0, 1))[0] + 20).all()
+
+
+@pytest.mark.parametrize(("soft", "laid"), [(1, False), (12, False), (120, True)])
+def test_a_head_that_fades_out_is_laid_on_its_background(models: Models, head_png: Path, soft: int, laid: bool) -> None:
+    pixels = read_image(head_png).pixels
+    marks = models.faces.find(pixels)[0].landmarks
+    middle, high = marks[:, :2].mean(0), np.ptp(marks[:, 1])
+    away = np.hypot(*(np.mgrid[:384, :384] - middle[::-1, None, None]))
+    alpha = (255 * np.clip((0.6 * high + soft - away) / soft, 0, 1)).astype(np.uint8)
+    photo = transparency.without_ghost(Photo(pixels, alpha), marks, (0, 128, 128))
+    assert (photo.alpha is None) == laid and (laid or photo.pixels is pixels)
 
 
 def greenness(pixels: Array) -> Array:

@@ -13,21 +13,30 @@ from mggdub.media.image import lay_over, resize
 from mggdub.types import Array, Crop, GeometryMaps, Photo, Portrait
 
 OPAQUE = (0.8, 0.98)  # of the highest alpha: from no to full trust in a pixel's colour
-GLASSY = (13, 230)  # alpha of 255 at most of a face's landmarks, where what lies behind shows through it
+GLASSY = (13, 230)  # alpha of 255 of what is neither there nor away
+MOST_GLASSY = (0.15, 0.25)  # of a face's landmarks and of the head's box: a soft edge has less
+BESIDE = 0.4  # of a face's size that its head's box goes on to each side
 
 
 def without_ghost(photo: Photo, landmarks: Array, color: tuple[int, int, int]) -> Photo:
-    """A photo whose face [L, >=2] px is itself see-through as if it had been taken of what that gives on a colour.
+    """A photo whose face [L, >=2] px is see-through or fades out, as it looks on a colour; others as they are.
 
-    What is drawn in mouths and eyes is opaque. Any other photo stays as it is.
+    What is drawn in mouths and eyes is opaque, and what lies beyond a head's edge is continued as if it were sharp.
     """
     if photo.alpha is None:
         return photo
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    left, top = np.maximum(low - BESIDE * (high - low), 0).astype(int)
+    right, bottom = np.maximum(high + BESIDE * (high - low), 1).astype(int)
     height, width = photo.alpha.shape
     x, y = np.clip(landmarks[:, :2].astype(int), 0, [width - 1, height - 1]).T
-    alpha = photo.alpha[y, x]
-    glassy = ((alpha > GLASSY[0]) & (alpha < GLASSY[1])).mean() > 0.5
-    return Photo(lay_over(photo, color)) if glassy else photo
+    face, around = _glassy(photo.alpha[y, x]), _glassy(photo.alpha[top:bottom, left:right])
+    return Photo(lay_over(photo, color)) if face > MOST_GLASSY[0] or around > MOST_GLASSY[1] else photo
+
+
+def _glassy(alpha: Array) -> float:
+    """The share of what shows, of alpha [...] uint8, through which what lies behind shows, too."""
+    return float(((alpha > GLASSY[0]) & (alpha < GLASSY[1])).sum() / max((alpha > GLASSY[0]).sum(), 1))
 
 
 def opaque_colors(image: Array, alpha: Array) -> Array:
