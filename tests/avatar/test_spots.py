@@ -8,6 +8,7 @@ from mggdub.avatar.build import find_regions, study_photo
 from mggdub.avatar.spots import DRAWN, Spots, find_spots
 from mggdub.avatar.strands import FILM
 from mggdub.avatar.values import HeadAvatar
+from mggdub.face.mesh import INNER_LIPS
 from mggdub.media.image import read_image
 from mggdub.models import Models
 from mggdub.options import AvatarOptions
@@ -68,8 +69,12 @@ def test_a_spot_has_the_mean_of_its_pixels_and_its_middle() -> None:
     assert spots.centres.tolist() == [[3.5, 1.5], [1, 3]]
 
 
-def test_a_head_shows_the_photo_in_its_pixels_and_lids_only(avatar: HeadAvatar) -> None:
+def test_a_head_shows_the_photo_in_its_pixels_lids_and_lips_only(avatar: HeadAvatar) -> None:
+    """Lips lie behind the line between closed ones, and are the last of what is hidden."""
     shows = avatar.shows_photo
-    assert not shows[avatar.hidden].any() and not shows[avatar.mouth].any()
+    lips = shows[avatar.hidden]
+    assert 0 < lips.sum() < 200 and lips[-lips.sum() :].all() and not shows[avatar.mouth].any()
+    places, ring = avatar.gaussians.means[avatar.hidden].numpy()[lips], avatar.mesh[list(INNER_LIPS)]
+    assert np.linalg.norm(places[:, None] - ring, axis=-1).min(1).max() < 0.8  # cm
     assert all(0.1 < shows[lid].mean() < 0.9 for lid in avatar.lids)
     assert shows[: avatar.hidden.start].mean() > 0.5
