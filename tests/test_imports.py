@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mggdub"
-VALUES = {"version", "types", "errors", "options", "progress", "reports", "weights", "compiled", "deferred"}
+VALUES = {"version", "types", "errors", "options", "progress", "reports", "weights", "compiled", "deferred", "srgb"}
 BASE = VALUES | {"geometry", "media", "face", "networks"}
 ACTS = {"avatar", "motion", "animation", "renderer", "models"}
 # What each part may import besides itself: from the leaves up to the command line.
@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set(),
     "version": set(),
     "types": set(),
+    "srgb": {"types"},
     "compiled": {"errors"},
     "deferred": set(),
     "progress": set(),

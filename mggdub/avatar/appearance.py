@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from mggdub import srgb
 from mggdub.face.mesh import OVAL, ring_mask
 from mggdub.face.portrait import SMALLEST_FACE
 from mggdub.geometry.camera import face_height
@@ -73,9 +74,7 @@ OTHER = 0.45  # of all patches around the mouth at once
 ALIKE = 0.3  # colour of lips and what is around them, under one cloth
 BEARD_DARKER, BEARD_VARIES = 0.7, 2.0
 BRIGHTER, HAIR_BRIGHTER = 1.0, 1.5  # or darker than skin: another thing
-LINEAR = np.where(
-    np.arange(256) <= 10, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
-).astype(np.float32)  # light of sRGB values
+LINEAR = srgb.light_of(np.arange(256) / 255).astype(np.float32)  # light of a picture's values
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _patches(head: Portrait) -> dict[str, Array]:
 def _upper_luma(skin: dict[str, Array]) -> float:
     """0..255: what the upper face is like, since a black mask makes no dark photo."""
     light = max(0.0, 2 ** float(np.median([skin[name] for name in UPPER_SKIN])) - FAINT_LIGHT)
-    return float(255 * (1.055 * light ** (1 / 2.4) - 0.055)) if light > 0.0031308 else 255 * 12.92 * light
+    return float(255 * srgb.values_of(np.array(light)))
 
 
 def _noise(luma: Array, inside: Array) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mggdub import srgb
 from mggdub.media.heif_boxes import Item, parse
 from mggdub.types import Array
 
@@ -93,8 +94,7 @@ def _drawn_together(light: Array, points: Points) -> Array:
 
 def encoded(light: Array) -> Array:
     """Light, of white, to sRGB's values 0..1."""
-    light = np.clip(light, 0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return srgb.values_of(np.clip(light, 0, 1))
 
 
 def _light(value: Array, transfer: int) -> Array:
@@ -109,5 +109,5 @@ def _light(value: Array, transfer: int) -> Array:
     elif transfer == LINEAR:
         light = value
     else:
-        light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+        light = srgb.light_of(value)
     return light.astype(np.float32)
