@@ -44,203 +44,6 @@ from mggdub.types import Array, ExpressionTrack, Photo, Waveform
 APART = 0.5  # s between the ends of a speech and of what drives that are told
 
 
-def _read_head(path: Path, options: AvatarOptions, named: frozenset[str] = frozenset()) -> Photo | HeadAvatar:
-    """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted.
-
-    Those that were `named`, or are not the defaults, may be repeated, but not changed.
-    """
-    if is_avatar(path):
-        avatar, about = load_avatar(path)
-        values = {name: getattr(options, name) for name in AVATAR_OPTIONS}
-        given = {k: v for k, v in values.items() if k in named or v != getattr(AvatarOptions, k)}
-        check_given(path, about, given)
-        return avatar
-    return _read_picture(path, options)
-
-
-def _read_picture(path: Path, options: AvatarOptions) -> Photo:
-    picture = read_image(path)
-    if options.background_color and picture.alpha is None:
-        raise UsageError(f"{path} has nothing transparent that a colour could fill; leave out --background.")
-    return picture
-
-
-def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: AvatarOptions) -> HeadAvatar:
-    if isinstance(read, HeadAvatar):
-        return read
-    try:
-        return build_avatar(read, models, options)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions, played: TrackFile | None) -> list[str]:
-    """What to say of the times of a track, and of a preview whose size is not the usual one."""
-    notes = track_notes(options.drive, played.track.times) if options.drive and played else []
-    height, width = avatar.image.shape[:2]
-    if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
-        return notes
-    box = avatar.box
-    marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
-    high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
-    return [
-        *notes,
-        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another.",
-    ]
-
-
-def _about_sound(speech: Path | None, drive: Path | None, sound: Waveform | None, seconds: float) -> list[str]:
-    """What to say of what is heard, and of sound that is longer or shorter than what drives: the video lasts as long
-    as the latter's pictures or lines.
-    """
-    playing = speech or drive
-    notes = sound_notes(playing, sound) if playing and sound else []
-    if not drive or not sound or abs(sound.duration - seconds) < APART:
-        return notes
-    lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
-    which, other = (speech, drive) if speech else (f"The sound of {drive}", "its picture")
-    return [f"{which} lasts {sound.duration:.1f} s and {other} {seconds:.1f} s; {lost}.", *notes]
-
-
-def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
-    """What is heard in a video: the speech, or what a driving video has of sound. Raises UsageError or InputError."""
-    if drive and not _is_track(drive):
-        probe(drive)  # what is no video is told as such, and before a head is built
-    if speech:
-        return read_audio(speech)
-    return sound_of_video(drive) if drive and not _is_track(drive) else None
-
-
-def _is_track(drive: Path) -> bool:
-    return drive.suffix.lower() == ".csv"
-
-
-def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
-    """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
-    read = _read_head(path, options)
-    if isinstance(read, Photo):
-        try:
-            face = choose_face(faces.find(read.pixels), options.face)
-            check_face(face, read.size)
-            output_size(read.size, face_height(face.landmarks), options)
-            inpainting.check(options.inpainter)
-        except MggdubError as error:
-            raise type(error)(f"{path}: {error}") from error
-
-
-def playing_time(speech: Path | None, drive: Path | None) -> float:
-    """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
-    sound = _sound_of(speech, drive)
-    if drive is None:
-        return sound.duration if sound else 0.0
-    if _is_track(drive):
-        return float(read_track(drive).track.times[-1])
-    next(read_video(drive))
-    return probe(drive).duration
-
-
-def avatar_file(
-    photo: Path,
-    output: Path,
-    ply: Path | None,
-    options: RenderOptions,
-    progress: Progress,
-    models: Models | None = None,
-) -> AvatarReport:
-    """Write the head of `photo` as an avatar file and its Gaussians as `ply`; the report. Raises MggdubError."""
-    clock = time.perf_counter()
-    check_output(output, options.force, (photo,), (SUFFIX,))
-    if ply:
-        check_output(ply, options.force, (photo, output), (".ply",))
-    picture = _read_picture(photo, options)
-    inpainting.prepare(options.inpainter, progress)
-    progress(Stage.LOAD, 0, 1)
-    models = models or load_models()
-    models.load(BUILDING)
-    progress(Stage.PHOTO, 0, 1)
-    avatar = _as_avatar(picture, photo, models, options)
-    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
-    splats = write_ply(ply, avatar, options.force) if ply else None
-    height, width = avatar.image.shape[:2]
-    return AvatarReport(
-        output=str(output),
-        ply=str(ply) if ply else None,
-        gaussians=len(avatar.gaussians),
-        splats=splats,
-        advice=avatar.advice,
-        size=(width, height),
-        inpainter=avatar.inpainter,
-        bytes=output.stat().st_size,
-        seconds=round(time.perf_counter() - clock, 3),
-    )
-
-
-def _needed_by(picture: Photo | HeadAvatar, options: MotionOptions, played: TrackFile | None) -> tuple[str, ...]:
-    """The networks that a head and its track are made with; `played` as in `_perform`."""
-    tracking = HEARING if not options.drive else PLAYING if played else WATCHING
-    return (*BUILDING, *tracking) if isinstance(picture, Photo) else tracking
-
-
-def _perform(
-    sound: Waveform | None,
-    models: Models,
-    options: MotionOptions,
-    progress: Progress,
-    played: TrackFile | None = None,
-) -> Performance:
-    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate.
-
-    `played` is the track file of `options.drive`, if it is one and has been read.
-    """
-    if options.drive:
-        driver = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
-        limited = held_back(driver.track) if options.liveliness else 0
-        return replace(driver, track=apply_options(resample(driver, float(options.fps)), options), limited=limited)
-    assert sound is not None, "neither speech nor a driving video"
-    track, prosody = speech_track(sound, models, options)
-    return Performance(track, sound.duration, heard=prosody.summary())
-
-
-def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> TrackReport:
-    """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
-    check_output(output, options.force, (source,), (".csv",))
-    progress(Stage.LOAD, 0, 1)
-    notes: list[str] = []
-    models = load_models()
-    if _has_picture(source):
-        models.load(WATCHING)
-        progress(Stage.DRIVE, 0, 1)
-        performance = track_video(source, models, progress)
-    else:
-        sound = read_audio(source)
-        models.load(HEARING)
-        notes = sound_notes(source, sound)
-        progress(Stage.SPEECH, 0, 1)
-        performance = _perform(sound, models, options, progress)
-        performance = replace(performance, track=fill_mouth_units(performance.track, models.expression))
-    write_track(output, performance.track, options.force)
-    cuts = len(performance.cuts)
-    return TrackReport(
-        output=str(output),
-        frames=len(performance.track),
-        seconds=round(performance.seconds, 3),
-        held=performance.held,
-        cuts=cuts,
-        heard=performance.heard,
-        notes=tuple(notes),
-        remarks=remarks(source, cuts, performance.held, 0, (), tuple(notes)),
-    )
-
-
-def _has_picture(path: Path) -> bool:
-    try:
-        return bool(probe(path))
-    except InputError:  # if it is no sound either, reading it as such will say so
-        if kind(path) == "picture":
-            raise
-        return False
-
-
 def render_file(
     photo: Path,
     speech: Path | None,
@@ -303,18 +106,187 @@ def render_file(
     return _report(output, options, device, avatar, performance, tuple(notes), checked, clock, stopwatch)
 
 
-def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:
-    """A performance with the eyes at the camera, if they shall be, and with the orbit around the head."""
-    track = performance.track
-    if options.gaze == "camera":
-        track = look_at_camera(avatar, track)
-    return replace(performance, track=add_orbit(track, options.orbit, performance.seconds))
+def avatar_file(
+    photo: Path,
+    output: Path,
+    ply: Path | None,
+    options: RenderOptions,
+    progress: Progress,
+    models: Models | None = None,
+) -> AvatarReport:
+    """Write the head of `photo` as an avatar file and its Gaussians as `ply`; the report. Raises MggdubError."""
+    clock = time.perf_counter()
+    check_output(output, options.force, (photo,), (SUFFIX,))
+    if ply:
+        check_output(ply, options.force, (photo, output), (".ply",))
+    picture = _read_picture(photo, options)
+    inpainting.prepare(options.inpainter, progress)
+    progress(Stage.LOAD, 0, 1)
+    models = models or load_models()
+    models.load(BUILDING)
+    progress(Stage.PHOTO, 0, 1)
+    avatar = _as_avatar(picture, photo, models, options)
+    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
+    splats = write_ply(ply, avatar, options.force) if ply else None
+    height, width = avatar.image.shape[:2]
+    return AvatarReport(
+        output=str(output),
+        ply=str(ply) if ply else None,
+        gaussians=len(avatar.gaussians),
+        splats=splats,
+        advice=avatar.advice,
+        size=(width, height),
+        inpainter=avatar.inpainter,
+        bytes=output.stat().st_size,
+        seconds=round(time.perf_counter() - clock, 3),
+    )
+
+
+def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> TrackReport:
+    """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
+    check_output(output, options.force, (source,), (".csv",))
+    progress(Stage.LOAD, 0, 1)
+    notes: list[str] = []
+    models = load_models()
+    if _has_picture(source):
+        models.load(WATCHING)
+        progress(Stage.DRIVE, 0, 1)
+        performance = track_video(source, models, progress)
+    else:
+        sound = read_audio(source)
+        models.load(HEARING)
+        notes = sound_notes(source, sound)
+        progress(Stage.SPEECH, 0, 1)
+        performance = _perform(sound, models, options, progress)
+        performance = replace(performance, track=fill_mouth_units(performance.track, models.expression))
+    write_track(output, performance.track, options.force)
+    cuts = len(performance.cuts)
+    return TrackReport(
+        output=str(output),
+        frames=len(performance.track),
+        seconds=round(performance.seconds, 3),
+        held=performance.held,
+        cuts=cuts,
+        heard=performance.heard,
+        notes=tuple(notes),
+        remarks=remarks(source, cuts, performance.held, 0, (), tuple(notes)),
+    )
+
+
+def check_head(path: Path, options: AvatarOptions, faces: FaceFinder) -> None:
+    """Raises UsageError or InputError if no head can be made of a photo or an avatar file; builds nothing."""
+    read = _read_head(path, options)
+    if isinstance(read, Photo):
+        try:
+            face = choose_face(faces.find(read.pixels), options.face)
+            check_face(face, read.size)
+            output_size(read.size, face_height(face.landmarks), options)
+            inpainting.check(options.inpainter)
+        except MggdubError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def playing_time(speech: Path | None, drive: Path | None) -> float:
+    """Seconds of the video that these will make. Raises UsageError or InputError if they cannot be read."""
+    sound = _sound_of(speech, drive)
+    if drive is None:
+        return sound.duration if sound else 0.0
+    if _is_track(drive):
+        return float(read_track(drive).track.times[-1])
+    next(read_video(drive))
+    return probe(drive).duration
+
+
+def _read_head(path: Path, options: AvatarOptions, named: frozenset[str] = frozenset()) -> Photo | HeadAvatar:
+    """What stands for the head: a picture, or an avatar file, whose own options must not be contradicted.
+
+    Those that were `named`, or are not the defaults, may be repeated, but not changed.
+    """
+    if is_avatar(path):
+        avatar, about = load_avatar(path)
+        values = {name: getattr(options, name) for name in AVATAR_OPTIONS}
+        given = {k: v for k, v in values.items() if k in named or v != getattr(AvatarOptions, k)}
+        check_given(path, about, given)
+        return avatar
+    return _read_picture(path, options)
+
+
+def _read_picture(path: Path, options: AvatarOptions) -> Photo:
+    picture = read_image(path)
+    if options.background_color and picture.alpha is None:
+        raise UsageError(f"{path} has nothing transparent that a colour could fill; leave out --background.")
+    return picture
 
 
 def _credentials(options: VideoOptions) -> Credentials | None:
     """Those that sign the video, if it is to be signed. Raises InputError or UsageError."""
     cert, key = options.c2pa_cert, options.c2pa_key
     return load_credentials(cert, key) if cert and key else None
+
+
+def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
+    """What is heard in a video: the speech, or what a driving video has of sound. Raises UsageError or InputError."""
+    if drive and not _is_track(drive):
+        probe(drive)  # what is no video is told as such, and before a head is built
+    if speech:
+        return read_audio(speech)
+    return sound_of_video(drive) if drive and not _is_track(drive) else None
+
+
+def _is_track(drive: Path) -> bool:
+    return drive.suffix.lower() == ".csv"
+
+
+def _has_picture(path: Path) -> bool:
+    try:
+        return bool(probe(path))
+    except InputError:  # if it is no sound either, reading it as such will say so
+        if kind(path) == "picture":
+            raise
+        return False
+
+
+def _needed_by(picture: Photo | HeadAvatar, options: MotionOptions, played: TrackFile | None) -> tuple[str, ...]:
+    """The networks that a head and its track are made with; `played` as in `_perform`."""
+    tracking = HEARING if not options.drive else PLAYING if played else WATCHING
+    return (*BUILDING, *tracking) if isinstance(picture, Photo) else tracking
+
+
+def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: AvatarOptions) -> HeadAvatar:
+    if isinstance(read, HeadAvatar):
+        return read
+    try:
+        return build_avatar(read, models, options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _perform(
+    sound: Waveform | None,
+    models: Models,
+    options: MotionOptions,
+    progress: Progress,
+    played: TrackFile | None = None,
+) -> Performance:
+    """What `options.drive` says the head does, or what the speech model makes of the sound, at the video's rate.
+
+    `played` is the track file of `options.drive`, if it is one and has been read.
+    """
+    if options.drive:
+        driver = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
+        limited = held_back(driver.track) if options.liveliness else 0
+        return replace(driver, track=apply_options(resample(driver, float(options.fps)), options), limited=limited)
+    assert sound is not None, "neither speech nor a driving video"
+    track, prosody = speech_track(sound, models, options)
+    return Performance(track, sound.duration, heard=prosody.summary())
+
+
+def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:
+    """A performance with the eyes at the camera, if they shall be, and with the orbit around the head."""
+    track = performance.track
+    if options.gaze == "camera":
+        track = look_at_camera(avatar, track)
+    return replace(performance, track=add_orbit(track, options.orbit, performance.seconds))
 
 
 def _watched(
@@ -334,6 +306,34 @@ def _watched(
         watch.see(index, frame)
         progress(Stage.RENDER, index + 1, len(track))
         yield frame
+
+
+def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions, played: TrackFile | None) -> list[str]:
+    """What to say of the times of a track, and of a preview whose size is not the usual one."""
+    notes = track_notes(options.drive, played.track.times) if options.drive and played else []
+    height, width = avatar.image.shape[:2]
+    if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
+        return notes
+    box = avatar.box
+    marks = project(avatar.mesh, avatar.camera) * (box.width / box.render_width)
+    high = face_height(np.concatenate([marks, np.zeros((len(marks), 1), np.float32)], 1))
+    return [
+        *notes,
+        f"The preview has {width}x{height} pixels, so that the face is {high:.0f} pixels high; --size sets another.",
+    ]
+
+
+def _about_sound(speech: Path | None, drive: Path | None, sound: Waveform | None, seconds: float) -> list[str]:
+    """What to say of what is heard, and of sound that is longer or shorter than what drives: the video lasts as long
+    as the latter's pictures or lines.
+    """
+    playing = speech or drive
+    notes = sound_notes(playing, sound) if playing and sound else []
+    if not drive or not sound or abs(sound.duration - seconds) < APART:
+        return notes
+    lost = "the rest of it is not heard" if sound.duration > seconds else "the video ends in silence"
+    which, other = (speech, drive) if speech else (f"The sound of {drive}", "its picture")
+    return [f"{which} lasts {sound.duration:.1f} s and {other} {seconds:.1f} s; {lost}.", *notes]
 
 
 def _still_lips(modes: Array, emotion: str) -> bool:
