@@ -75,7 +75,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
 from mggdub.networks.head import Grids
 from mggdub.options import AvatarOptions
-from mggdub.types import CROP_SIZE, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
+from mggdub.types import CROP_SIZE, HAIR, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
 
 
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
@@ -207,7 +207,8 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     spots = find_spots(view, regions.matte, regions.film, regions.head_share, study.maps.normals)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
-    maps = (regions.matte, regions.film, regions.person, regions.clothes, regions.depth)
+    hair = sample_crop(study.maps.labels[..., HAIR], view.crop_px / 2)
+    maps = (regions.matte, regions.film, regions.person, regions.clothes, regions.depth, hair)
     visible, looks = visible_gaussians(view, spots, target, behind.plate, *maps, mouth_pixels)
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))

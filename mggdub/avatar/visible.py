@@ -25,6 +25,7 @@ CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from 
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
 OVERLAP = 0.6  # as powers of what shines through: one splat, which others overlap, and its pixel
 LEEWAY = 0.08  # of colours that a fit may change; the photo's detail does the rest, and moved skin shows no specks
+STEEP, STEEP_LEEWAY = (1.5, 3.0), 0.1  # cm deeper per cm: where leeway shrinks and where it is least; share of it left
 SMALLEST = 0.85  # of a splat's first size; finer ones would crack where the skin moves
 RIM = 0.35  # cm: hair nearer than that to the outline may have the old background's colour in it
 LOOSE = 0.8  # cm that loose hair may lie away from the head
@@ -220,12 +221,13 @@ def visible_gaussians(
     person: Array,
     clothes: Array,
     deep: Array,
+    hair: Array,
     mouth: Array,
 ) -> tuple[Gaussians, Array]:
     """A Gaussian for every spot of the head, fitted to the photo, and colours and opacities [h, w, 4] as they began.
 
     target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; film [h, w] of
-    `strand_film`; deep [h, w] cm; mouth [M] of `photo_mouth`.
+    `strand_film`; deep [h, w] cm; hair [h, w] probability; mouth [M] of `photo_mouth`.
     """
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
@@ -237,15 +239,33 @@ def visible_gaussians(
     inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
     mask = np.maximum(matte, film) > DRAWN
-    fitted = fit_photo(gaussians, view.camera, target, mask, background=plate, min_scale=SMALLEST, leeway=LEEWAY)
+    leeway = color_leeway(spots, deep, hair, view.cm_per_px)
+    fitted = fit_photo(gaussians, view.camera, target, mask, background=plate, min_scale=SMALLEST, leeway=leeway)
     return fitted, looks
+
+
+def color_leeway(spots: Spots, deep: Array, hair: Array, cm: float) -> Array:
+    """[N] float32: how far a fit may change the colours of spots; cm of a pixel.
+
+    deep [h, w] cm of their surface, hair [h, w] probability. Splats of a steep surface overlap in the photo, and the
+    nearer ones would take the colours of what they overlap, at last the background's. When the head turns they are
+    drawn out, and skin would be grey and pale between ear and jaw. Hair is full of edges, which need the fit.
+    """
+    steep = np.hypot(*_growth(spots, deep)) / cm
+    kept = np.clip((STEEP[1] - steep) / (STEEP[1] - STEEP[0]), STEEP_LEEWAY, 1)
+    return (LEEWAY * np.maximum(kept, np.clip(spots.of(hair), 0, 1))).astype(np.float32)
+
+
+def _growth(spots: Spots, deep: Array) -> tuple[Array, Array]:
+    """[N] cm each: how a surface's depth [h, w] grows per pixel to the right and down of spots."""
+    down, right = np.gradient(ndimage.gaussian_filter(deep, 1.0))
+    return spots.of(right), spots.of(down)
 
 
 def _surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array) -> Gaussians:
     """A Gaussian for every spot, in the surface; looks [h, w, 4] are colours and opacity."""
-    right, down = (spots.of(grown) for grown in np.gradient(ndimage.gaussian_filter(deep, 1.0))[::-1])
     depth, look = spots.of(deep), spots.of(looks)
-    quats, patches = surfels(spots.centres, depth, (right, down), view.camera)
+    quats, patches = surfels(spots.centres, depth, _growth(spots, deep), view.camera)
     return Gaussians(
         as_tensor(unproject(spots.of(view.crop_px), depth, view.head.camera)),
         as_tensor(quats),

@@ -54,20 +54,21 @@ def fit_photo(
     background: Array | None = None,
     min_scale: float = 0.7,
     fields: tuple[str, ...] = ("colors", "scales", "opacities"),
-    leeway: float = 1.0,
+    leeway: float | Array = 1.0,
 ) -> Gaussians:
     """Step `fields` (colors, scales, opacities) so that the picture over `background` is the photo within the mask.
 
     target, background [H, W, 3] float32 0..1 (no background is black), mask [H, W] bool or weights. No scale falls
     below `min_scale` times what it was, or moved skin would crack; colours stay in 0..1
-    and within `leeway` of what they were.
+    and within `leeway` (of each [N], or of all) of what they were.
     """
     goal, weight = as_tensor(target), as_tensor(mask)[..., None]
     weight = weight / weight.sum().clamp(min=1)
     behind = torch.zeros_like(goal) if background is None else as_tensor(background)
     parameters = {name: _SPACES[name][0](getattr(gaussians, name).detach()).requires_grad_() for name in fields}
     floor = torch.log(gaussians.scales * min_scale)
-    darkest, brightest = (gaussians.colors - leeway).clamp_min(0), (gaussians.colors + leeway).clamp_max(1)
+    apart = torch.as_tensor(leeway).reshape(-1, 1)
+    darkest, brightest = (gaussians.colors - apart).clamp_min(0), (gaussians.colors + apart).clamp_max(1)
     adam = Adam([(parameters[name], _SPACES[name][2]) for name in fields], (0.8, 0.95))
 
     def current() -> Gaussians:

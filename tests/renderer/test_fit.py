@@ -60,6 +60,9 @@ def test_colours_stay_within_their_leeway() -> None:
     free, held = (fit_photo(gaussians, camera, image, mask, leeway=leeway) for leeway in (1.0, 0.08))
     moved = [float((fitted.colors - gaussians.colors).abs().max()) for fitted in (free, held)]
     assert moved[0] > 0.2 and 0.07 < moved[1] <= 0.0801
+    own = np.where(np.arange(len(gaussians)) % 2, 0.08, 0.008).astype(np.float32)  # each its own
+    changed = (fit_photo(gaussians, camera, image, mask, leeway=own).colors - gaussians.colors).abs().amax(1).numpy()
+    assert (changed <= own + 1e-4).all() and changed.max() > 0.07
 
 
 def test_only_the_named_fields_move() -> None:
