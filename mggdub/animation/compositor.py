@@ -13,7 +13,7 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
 from mggdub.geometry.sampling import smoothstep
 from mggdub.motion import torso
-from mggdub.renderer.blocks import FINEST, LEAST, PAD
+from mggdub.renderer.blocks import ALL_MOUTH, FINEST, LEAST, PAD
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
 from mggdub.renderer.kernels import PLACED_CHANNELS
 from mggdub.renderer.rasterize import render_placed
@@ -21,6 +21,7 @@ from mggdub.types import Array, Gaussians
 
 BAND = 128  # rows of a box that are worked on at a time
 COVERED = (0.02, 0.2)  # of alpha: where the head's detail begins and where it is whole
+OF_MOUTH = (0.02, 0.12)  # share of the photo's own mouth in a drawn px, from which on detail is of it, and is its alone
 LEAST_TAKEN = 0.25  # of detail where the photo's own state takes less than all of it
 
 
@@ -30,13 +31,14 @@ class Compositor:
 
     `places` say for every splat where it was drawn in the photo's own state; what the photo showed there beyond the
     splats' own picture is its `detail`, which goes where they go. So a head is drawn small, is as sharp as the photo,
-    and in its own state is the photo.
+    and in its own state is the photo. What of the detail is of the photo's own mouth goes as that goes: lips that meet
+    would take its teeth along.
     """
 
     avatar: HeadAvatar
     places: Array  # [N, 2] px of the rendered box, NaN for splats that show nothing of the photo
     still: Array  # [(H + 2 PAD) * (W + 2 PAD) * 4] uint8, the picture without the head
-    detail: Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, FINEST steps in one of 255, over the box
+    detail: Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, FINEST steps in one of 255, over the box; and `of_mouth`
     planes: Array  # [H' * 3 / 2, W'] uint8, the picture without the head as `yuv`
     part: tuple[int, int, int, int]  # px of what may change: left, top, right, bottom
 
@@ -50,7 +52,8 @@ class Compositor:
         convert_yuv(behind, *_planes(planes), numba.get_num_threads())
         none = np.zeros((box.height, box.width, 3), np.int16)
         first = cls(avatar, photo_places(avatar), _padded(behind), _padded(none), planes, _changing(avatar))
-        return replace(first, detail=_padded(first._missing(first.draw(own_state(avatar)))))
+        detail = first._missing(first.draw(own_state(avatar)))
+        return replace(first, detail=_padded(np.dstack([detail, first._of_mouth()])))
 
     def _missing(self, drawn: Array) -> Array:
         """[h, w, 3] int16: what the photo shows in the box beyond a drawing of its own state, where the head is."""
@@ -66,6 +69,20 @@ class Compositor:
             apart = (photo[band].astype(np.float32) - shown[band]) * share[band]
             missing[band] = np.rint(apart).clip(-32767, 32767)
         return missing
+
+    def _of_mouth(self) -> Array:
+        """[h, w] int16, up to ALL_MOUTH: where the box shows the photo's own open mouth, and a splat beyond it."""
+        avatar, box = self.avatar, self.avatar.box
+        if not avatar.mouth_layer.own_share.any():
+            return np.zeros((box.height, box.width), np.int16)
+        means, quats, scales, opacities, colors = own_state(avatar).arrays
+        colors = np.zeros_like(colors)
+        colors[avatar.photo_mouth] = 1
+        drawn = self.draw(Gaussians.of(means, quats, scales, opacities, colors))
+        share = Image.fromarray(drawn[..., 0] / np.maximum(drawn[..., 7], 1e-3))
+        wide = np.asarray(share.resize((box.width, box.height), Image.Resampling.BICUBIC))
+        mouth = ((wide - OF_MOUTH[0]) / (OF_MOUTH[1] - OF_MOUTH[0])).clip(0, 1)
+        return np.asarray((mouth * ALL_MOUTH).astype(np.int16))
 
     def draw(self, head: Gaussians) -> Array:
         """A drawing [h, w, 8] of a head of `posed_gaussians`, or of its first splats, for `rgb` and `yuv`."""
@@ -149,10 +166,10 @@ def _planes(planes: Array) -> tuple[Array, Array]:
 
 
 def _padded(picture: Array) -> Array:
-    """A flat texture of four channels that repeats its edge, of a picture [H, W, 3]."""
-    height, width = picture.shape[:2]
+    """A flat texture of four channels that repeats its edge, of a picture [H, W, 3 or 4]."""
+    height, width, channels = picture.shape
     texture = np.zeros((height + 2 * PAD, width + 2 * PAD, 4), picture.dtype)
-    texture[PAD:-PAD, PAD:-PAD, :3] = picture
+    texture[PAD:-PAD, PAD:-PAD, :channels] = picture
     texture[PAD:-PAD, :PAD], texture[PAD:-PAD, -PAD:] = texture[PAD:-PAD, [PAD]], texture[PAD:-PAD, [-PAD - 1]]
     texture[:PAD], texture[-PAD:] = texture[PAD], texture[-PAD - 1]
     return texture.reshape(-1)

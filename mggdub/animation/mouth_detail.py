@@ -7,7 +7,7 @@ its splats lie before one another and do not stand as still as teeth do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,16 @@ class MouthDetail:
     corner: tuple[int, int]  # px of the drawing, right and down
     small: Array  # [r, c, 4] float32, the same there
     ratio: Array  # [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins
+    gone: float = 0.0  # how much of the photo's own mouth is no longer seen
 
-    def lit(self, drawn: Array) -> tuple[int, int, int, float, Array]:
-        """Left, top, step, steep and colours for `compose`, as light as a drawing [h, w, 8] has them."""
+    def lit(self, drawn: Array) -> tuple[int, int, int, float, float, Array]:
+        """Left, top, step, steep, gone and colours for `compose`, as light as a drawing [h, w, 8] has them."""
         found = np.empty((*self.colors.shape[:2], 7), np.float32)
         if len(found):
             light = np.empty((*self.small.shape[:2], 3), np.float32)
             compare_light(drawn, self.small, *self.corner, light)
             relight(self.colors, self.small, light, (self.left, self.top, self.step), self.corner, self.ratio, found)
-        return self.left, self.top, self.step, steepness(self.ratio), found
+        return self.left, self.top, self.step, steepness(self.ratio), self.gone, found
 
 
 _NOTHING = np.zeros((0, 0, 4), np.float32)
@@ -80,10 +81,10 @@ class MouthDetailer:
 
         What the learned bases move is skin: teeth stand on the skull.
         """
-        mesh = self.avatar.mouth_layer.mesh + now.displacement
+        mesh, gone = self.avatar.mouth_layer.mesh + now.displacement, 1 - now.shown.photo_mouth
         mouth = _Mouth.of(self.avatar, now)
         if mouth.open_by * self.avatar.mouth_layer.size < LEAST:
-            return NO_DETAIL
+            return replace(NO_DETAIL, gone=gone)
         points, places = self._hung(mesh)
         turned = (points - PIVOT) @ euler_to_matrix(now.rotation).T + PIVOT + now.translation
         camera = self.avatar.camera
@@ -97,13 +98,13 @@ class MouthDetailer:
         last = np.minimum(np.ceil(high * across + down + 2 * step).astype(int), self.avatar.image.shape[1::-1])
         cells, pixels = (last - first) // step, end - begin
         if cells.min() < 1 or pixels.min() < 1:
-            return NO_DETAIL
+            return replace(NO_DETAIL, gone=gone)
         leads = _polynomial(at * across + down, places)
         each = min(max(1, round(step / (FINEST * fine * across[0]))), MOST_FINER)
         colors, small = soft(mouth.drawn(leads, first, step, cells, each)), np.zeros((*pixels[::-1], 4), np.float32)
         left, top, x, y = (int(n) for n in (*first, *begin))
         _shrink(colors, (left, top, step), (x, y), self.ratio, small)
-        return MouthDetail(left, top, step, colors, (x, y), soft(small), self.ratio)
+        return MouthDetail(left, top, step, colors, (x, y), soft(small), self.ratio, gone)
 
     def _hung(self, mesh: Array) -> tuple[Array, Array]:
         """Some of the layer's points [N, 3] cm on lips `mesh` [478, 3], before the head moves; their places [N, 2]."""

@@ -25,7 +25,7 @@ from mggdub.models import Models
 from mggdub.networks.head import FrameWeights
 from mggdub.progress import Stopwatch
 from mggdub.renderer import on_card
-from mggdub.renderer.blocks import FINEST, PAD
+from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
 from mggdub.renderer.gsplat import placed_splatter
 from mggdub.renderer.on_card import CardPicture
 from mggdub.types import Array
@@ -83,7 +83,7 @@ class Animator:
         given |= {"splat_colors": np.stack([c for c, _ in mouths]), "splat_radii": np.stack([r for _, r in mouths])}
         given |= self.lower_face.inputs(displacement, rotation, translation, shown[:, 0])
         details = [self.mouth.detail(now) for now in motions]
-        given |= mouth_fields(details)
+        given |= mouth_fields(details) | {"mouth_gone": np.array([detail.gone for detail in details])}
         if bodies.any():
             given["picture_sway"] = np.stack([self.compositor.sway(body) for body in bodies])
         tensors = to_card(given, self.device)
@@ -104,7 +104,7 @@ class Animator:
                 self.lower_face.improve(drawn, given)
         with clock("composite"):
             mouths = shown_mouths(given, steepness(self.mouth.ratio)) if "mouth_cells" in given else None
-            part = on_card.compose(self.picture, drawn, given.get("picture_sway"), mouths)
+            part = on_card.compose(self.picture, drawn, given.get("picture_sway"), mouths, given["mouth_gone"])
             return (on_card.yuv if planes else on_card.rgb)(self.picture, part)
 
 
@@ -174,9 +174,11 @@ def card_picture(compositor: Compositor, device: str) -> CardPicture:
     height, width = avatar.image.shape[:2]
     box, camera = avatar.box, avatar.camera
     still = compositor.still.reshape(height + 2 * PAD, width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3]
-    detail = compositor.detail.reshape(box.height + 2 * PAD, box.width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD, :3]
+    detail = compositor.detail.reshape(box.height + 2 * PAD, box.width + 2 * PAD, 4)[PAD:-PAD, PAD:-PAD]
+    channels = 4 if detail[..., 3].any() else 3
+    detail = detail[..., :channels] / np.array([FINEST, FINEST, FINEST, ALL_MOUTH], np.float32)[:channels]
     return CardPicture.of(
-        still, compositor.planes, detail / np.float32(FINEST), avatar.torso_share_map,
+        still, compositor.planes, detail, avatar.torso_share_map,
         compositor.sway(np.zeros(4))[2:4], (camera.height, camera.width), (box.left, box.top, box.width, box.height),
         compositor.part, device,
     )  # fmt: skip

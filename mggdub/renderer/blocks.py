@@ -36,6 +36,7 @@ from mggdub.renderer.lanes import (
 AHEAD = 7  # rows from the first texel of a pixel to one that is read ahead
 PAD = 2  # px that `padded` textures go on beyond their edges
 FINEST = 64  # steps of detail within one of 255
+ALL_MOUTH = 1 << 14  # in the detail's fourth channel: all belongs to the photo's own mouth
 LEAST = 0.002  # of a share of motion, below which nothing moves
 _V16 = ir.VectorType(F, 16)
 
@@ -130,7 +131,7 @@ class _Block:
         return self.builder.if_then(any_lane(self.builder, mask))
 
     def taps(self, texture: int, pitch: int, x: _Lanes, y: _Lanes) -> list[_Lanes]:
-        """Red, green, blue of a flat texture of four channels at x and y, which are not negative; px, by 4 x 4 texels.
+        """Four channels of a flat texture at x and y, which are not negative; px, by 4 x 4 texels.
 
         The texture, uint8 or int16, and the texels from row to row are arguments.
         """
@@ -154,8 +155,8 @@ class _Block:
         return self._colors([self._half(look, places, column, line, half) for half in (0, 4)])
 
     def _colors(self, halves: list[Any]) -> list[_Lanes]:
-        """Three of four channels of LANES pixels, each apart."""
-        lanes = ([4 * lane + channel for lane in range(LANES)] for channel in range(3))
+        """Four channels of LANES pixels, each apart."""
+        lanes = ([4 * lane + channel for lane in range(LANES)] for channel in range(4))
         return [_Lanes(self.builder, shuffle(self.builder, halves[0], wanted, halves[1])) for wanted in lanes]
 
     def _half(self, look: _Texels, places: list[Any], column: Any, line: Any, half: int) -> Any:
@@ -221,7 +222,7 @@ def over_block(context, low, cells, weights, x, plane, detail, pitch, row, to, s
     """Put LANES pixels of the head from column x of its box on into a flat row [4, span], at `to`; as `compose._over`.
 
     low as of `compose._between_rows`; cells and weights as of `compose._enlarging`; plane: the row, full px of a drawn
-    one across and down, the last column and the last row.
+    one across and down, the last column, the last row and how much of the photo's own mouth is gone.
     """
     whole, real = types.int64, types.float32
 
@@ -245,15 +246,17 @@ def over_block(context, low, cells, weights, x, plane, detail, pitch, row, to, s
         shows = builder.and_(placed.compare(">", 0.02), takes.compare(">", 0.0))
         with block.any(shows):
             inverse = placed.where(shows, 1.0).inverse()
-            y, wide, tall, last, bottom = block.all(4)
+            y, wide, tall, last, bottom, gone = block.all(4)
             px = (block.columns(3) + right * inverse * wide).within(0.0, last)
             py = (y + down * inverse * tall).within(0.0, bottom)
             gain = (takes * inverse).within(0.0, 1.0).where(shows, 0.0) * (1 / FINEST)
-            for color, place in zip(block.taps(5, 6, px, py), places, strict=False):
+            *colors, mouth = block.taps(5, 6, px, py)
+            gain = gain * (mouth.within(0.0, ALL_MOUTH) * gone * (-1 / ALL_MOUTH) + 1.0)
+            for color, place in zip(colors, places, strict=False):
                 _write(builder, _Lanes(builder, _read(builder, row, place, V)) + gain * color, row, place)
         return context.get_dummy_value()
 
-    plane = types.UniTuple(real, 5)
+    plane = types.UniTuple(real, 6)
     return types.void(low, cells, weights, whole, plane, detail, whole, row, whole, whole), generate
 
 
@@ -279,7 +282,7 @@ def behind_block(context, line, cells, beyond, x, plane, still, pitch, row, to, 
             x = block.columns(3)
             px = (x - part * (a * (x + left) + across)).within(0.0, last)
             py = (y - part * (b * (x + left) + along)).within(0.0, bottom)
-            colors = block.taps(5, 6, px, py)
+            colors = block.taps(5, 6, px, py)[:3]
             for color, place in zip(colors, places, strict=False):
                 _write(builder, _Lanes(builder, _read(builder, row, place, V)) + shows * color, row, place)
         return context.get_dummy_value()

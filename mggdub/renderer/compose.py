@@ -97,17 +97,17 @@ def _swaying(count, cells):  # type: ignore[no-untyped-def]
 
 
 @_kernel(parallel=False)
-def _over(y, first, last, begin, shape, detail, box, across, low, row):  # type: ignore[no-untyped-def]
+def _over(y, first, last, begin, shape, detail, box, across, low, gone, row):  # type: ignore[no-untyped-def]
     """Put columns `first` to `last` of row y of the head into a row of `_row`, which starts at column `begin`.
 
     Red, green, blue 0..255, and how much of what is behind shows, 0..1. box (left, top, width, height) of a drawing
-    whose shape is (rows, columns).
+    whose shape is (rows, columns); where the detail is of the photo's own mouth, `gone` of it is not added.
     """
     left, top, width, height = box
     cells, weights = across
     span = row.shape[0] // 4
     wide, tall = f4(width) / f4(shape[1]), f4(height) / f4(shape[0])  # full px of a drawn one
-    plane = (f4(y - top), wide, tall, f4(width - 1), f4(height - 1))
+    plane = (f4(y - top), wide, tall, f4(width - 1), f4(height - 1), f4(gone))
     to = first - begin + LANES
     for x in range(first - left, last - left, LANES):
         over_block(low, cells, weights, x, plane, detail, width + 2 * PAD, row, to, span)
@@ -210,11 +210,12 @@ def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type:
 def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: ignore[no-untyped-def]
     """Put a mouth's inside over columns `first` to `last` of row y of the head, where no splat with a place is.
 
-    mouth (left, top, step, steep, colors): px where the first cell begins, its side, how much steeper lips end than as
-    drawn, and the cells [R, C, 7]: red, green, blue 0..1, how much of them is seen, and the drawing's own red,
-    green and blue there. Where both mix, what is the lips' alone is what the drawing's own leaves.
+    mouth (left, top, step, steep, gone, colors): px where the first cell begins, its side, how much steeper lips end
+    than as drawn, how much of the photo's own mouth is gone, and the cells [R, C, 7]: red, green, blue 0..1, how much
+    of them is seen, and the drawing's own red, green and blue there. Where both mix, what is the lips' alone is what
+    the drawing's own leaves.
     """
-    left, top, step, steep, colors = mouth
+    left, top, step, steep, _, colors = mouth
     rows, columns = colors.shape[0], colors.shape[1]
     if y < top or y >= top + rows * step:
         return
@@ -260,7 +261,7 @@ def _row(y, begin, start, stop, head, moving, scene, low, line, row):  # type: i
     for k in range(4):
         row[k * span + low_end : k * span + high_end] = f4(1) if k == 3 else f4(0)
     if head[0] < head[1]:
-        _over(y, head[0], head[1], begin, shape, detail, box, across, low, row)
+        _over(y, head[0], head[1], begin, shape, detail, box, across, low, mouth[4], row)
         _over_mouth(y, head[0], head[1], begin, box, across, low, mouth, row)
     first, last = min(max(moving[0], start), stop), min(max(moving[1], start), stop)
     _copy_behind(y, begin, start, first, still, size[1], row)
@@ -285,8 +286,8 @@ def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, thre
     """Draw what changes in the `part` (left, top, right, bottom) of frame [H, W, 3] uint8, `still` until then.
 
     still [H + 2 PAD, W + 2 PAD, 4] uint8, flat; share [., .] float32 of the torso's motion in coarse cells; sway as in
-    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box; mouth as
-    of `_over_mouth`, with float32 colours.
+    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box, the fourth
+    channel up to ALL_MOUTH where it is of the photo's own mouth; mouth as of `_over_mouth`, with float32 colours.
     """
     begin, top, end, bottom = part
     size, shape = (frame.shape[0], frame.shape[1]), (drawn.shape[0], drawn.shape[1])

@@ -29,7 +29,7 @@ class CardPicture:
 
     still: Tensor  # [1, 3, H, W] 0..255, the picture without the head
     planes: Tensor  # [H' * 3 / 2, W'] uint8, the same as `compose_yuv` writes it
-    detail: Tensor  # [1, 3, height, width] of 255, what the photo shows beyond the drawing, over the box
+    detail: Tensor  # [1, 3 or 4, height, width] of 255, as `compose_rgb` takes it; the fourth 0..1, if there is one
     places: Tensor  # [2, (bottom - top) * (right - left)] px, where the part's pixels lie
     sways: Tensor  # [3, the same]: the torso's share of motion, times right, down and 1
     across: Tensor  # [w, width], from columns of a drawing to those of the box
@@ -43,8 +43,9 @@ class CardPicture:
         cls, still: Array, planes: Array, detail: Array, share: Array, centre: Array, drawn: tuple[int, int],
         box: tuple[int, int, int, int], part: tuple[int, int, int, int], device: str,
     ) -> CardPicture:  # fmt: skip
-        """Of still [H, W, 3] uint8, planes, detail [height, width, 3] of 255, the torso's share [., .] in coarse cells;
-        centre [2] leads from the torso's centre to a pixel's corner, px; drawn (rows, columns) is a drawing's size.
+        """Of still [H, W, 3] uint8, planes, detail [height, width, 3 or 4] of 255, the torso's share [., .] in coarse
+        cells; centre [2] leads from the torso's centre to a pixel's corner, px; drawn (rows, columns) is a drawing's
+        size.
         """
         size = (still.shape[0], still.shape[1])
         places, sways = _sways(share, centre, size, part)
@@ -64,7 +65,7 @@ class CardPicture:
 
 
 def _texture(picture: Array, device: str) -> Tensor:
-    """[1, 3, H, W] float32 of [H, W, 3]."""
+    """[1, C, H, W] float32 of [H, W, C]."""
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).to(device).float()[None]
 
 
@@ -146,10 +147,13 @@ def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor
     return places.unbind(0), (first, middle, last)
 
 
-def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None, mouths: Mouths | None = None) -> Tensor:
+def compose(
+    picture: CardPicture, drawn: Tensor, sway: Tensor | None, mouths: Mouths | None = None, gone: Tensor | None = None
+) -> Tensor:
     """The part [3, B, bottom - top, right - left] 0..255 with settled drawings [B, h, w, 8] in it.
 
-    sway [B, 6] as in `Compositor`, or None where nothing sways; no mouths where all are shut.
+    sway [B, 6] as in `Compositor`, or None where nothing sways; no mouths where all are shut. [B]: how much of
+    the photo's own mouth is `gone`, or none where all of it is seen.
     """
     left, top, _, _ = picture.part
     part = _behind(picture, sway, len(drawn))
@@ -157,7 +161,7 @@ def compose(picture: CardPicture, drawn: Tensor, sway: Tensor | None, mouths: Mo
     here = part[..., y - top : y - top + height, x - left : x - left + width]
     wide = _enlarge(picture, drawn)
     shows = 1 - wide[:, 7].clamp(0, 1)
-    head = _detail(picture, wide, drawn.shape[1:3]).add_(wide[:, :3].transpose(0, 1), alpha=255)
+    head = _detail(picture, wide, drawn.shape[1:3], gone).add_(wide[:, :3].transpose(0, 1), alpha=255)
     if mouths:
         over_mouth(head, wide, drawn, picture.box, mouths)
     here.mul_(F.threshold(shows, 1e-3, 0)).add_(head)
@@ -171,7 +175,7 @@ def _enlarge(picture: CardPicture, drawn: Tensor) -> Tensor:
     return (low.flatten(0, 2) @ picture.across).unflatten(0, low.shape[:3])
 
 
-def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
+def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size, gone: Tensor | None) -> Tensor:
     """[3, B, height, width]: what is added where an enlarged drawing shows the photo; drawn (h, w) is its own size."""
     _, _, width, height = picture.box
     placed, takes = wide[:, 3], wide[:, 6]
@@ -181,7 +185,10 @@ def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size) -> Tensor:
     y = torch.arange(height, device=wide.device, dtype=torch.float32)[:, None]
     across = (wide[:, 4] * inverse).mul_(width / drawn[1]).add_(x).clamp_(0, width - 1)
     along = (wide[:, 5] * inverse).mul_(height / drawn[0]).add_(y).clamp_(0, height - 1)
-    return sample_cubic(picture.detail, across, along).mul_(gain)
+    detail = sample_cubic(picture.detail, across, along)
+    if gone is not None and len(detail) > 3:
+        gain = gain * (1 - detail[3].clamp(0, 1) * gone[:, None, None])
+    return detail[:3].mul_(gain)
 
 
 def _behind(picture: CardPicture, sway: Tensor | None, count: int) -> Tensor:

@@ -12,6 +12,7 @@ from mggdub.avatar.values import HeadAvatar
 from mggdub.avatar.visible import foreground
 from mggdub.metrics.pixels import psnr
 from mggdub.models import Models
+from mggdub.renderer.blocks import ALL_MOUTH, PAD
 from mggdub.types import Array, ExpressionTrack
 
 STILL = np.zeros(4, np.float32)
@@ -36,6 +37,15 @@ def test_the_photos_own_state_is_the_photo(avatar: HeadAvatar, compositor: Compo
     outside = np.ones(frame.shape[:2], bool)
     avatar.box.cut(outside)[:] = False
     assert np.array_equal(frame[outside], avatar.image[outside])
+
+
+def test_detail_of_the_photos_own_mouth_is_a_part_of_the_face(avatar: HeadAvatar, compositor: Compositor) -> None:
+    detail = compositor.detail.reshape(avatar.box.height + 2 * PAD, -1, 4)[PAD:-PAD, PAD:-PAD]
+    ratio = avatar.box.width / avatar.box.render_width
+    x, y = (photo_places(avatar)[avatar.photo_mouth] * ratio).astype(int).T
+    open_ = bool(avatar.mouth_layer.own_share.any())
+    assert not open_ or np.median(detail[y, x, 3]) == ALL_MOUTH
+    assert (detail[..., 3] > 0).any() == open_ and (detail[..., 3] > 0).mean() < 0.1
 
 
 def test_a_head_drawn_at_half_its_size_is_sharp_at_rest_and_turned(

@@ -60,9 +60,9 @@ def shown(detail: MouthDetail, avatar: HeadAvatar) -> Array:
 
 def test_a_shut_mouth_has_none(avatar: HeadAvatar, mouth: MouthDetailer) -> None:
     closed = mouth.detail(posed(-0.3))
-    assert closed is NO_DETAIL
-    left, top, step, steep, colors = closed.lit(np.ones((avatar.camera.height, avatar.camera.width, 8), np.float32))
-    assert (left, top, step, steep) == (0, 0, 1, 1) and colors.shape == (0, 0, 7)
+    assert closed.colors is NO_DETAIL.colors
+    *given, colors = closed.lit(np.ones((avatar.camera.height, avatar.camera.width, 8), np.float32))
+    assert given == [0, 0, 1, 1, closed.gone] and colors.shape == (0, 0, 7)
 
 
 @pytest.mark.parametrize("motion", [(NONE, NONE), TURNED, LYING], ids=["front", "turned", "lying"])
@@ -97,17 +97,17 @@ def test_it_has_the_light_of_the_drawing(mouth: MouthDetailer) -> None:
     detail = mouth.detail(posed(1.5, *TURNED))
     drawn = shown(detail, mouth.avatar)
     within = detail.colors[..., 3] > 0
-    steep, colors = detail.lit(drawn)[3:]
+    steep, _, colors = detail.lit(drawn)[3:]
     assert steep > 1 and colors[within][:, :4] == pytest.approx(detail.colors[within], rel=0.02)
     assert np.corrcoef(colors[within][:, 4], colors[within][:, 0])[0, 1] > 0.9  # the drawing's own, enlarged
     drawn[..., 0] *= 1.3
     drawn[..., 1] *= np.linspace(0.8, 1.2, drawn.shape[1])
-    light = detail.lit(drawn)[4][within][:, :4] / detail.colors[within]
+    light = detail.lit(drawn)[5][within][:, :4] / detail.colors[within]
     assert light[:, 0] == pytest.approx(1.3, rel=0.03) and light[:, 2:] == pytest.approx(1, rel=0.02)
     columns = np.broadcast_to(np.arange(within.shape[1]), within.shape)[within]
     assert np.corrcoef(columns, light[:, 1])[0, 1] > 0.99
     drawn[..., 3] = 1  # covered by lips: nothing is known of its light
-    assert detail.lit(drawn)[4][..., :4] == pytest.approx(detail.colors)
+    assert detail.lit(drawn)[5][..., :4] == pytest.approx(detail.colors)
 
 
 def test_nothing_is_seen_at_its_edges(mouth: MouthDetailer) -> None:

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from mggdub.renderer.blocks import FINEST, PAD
+from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
 
 HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
 REST = np.zeros(6, np.float32)
-SHUT = (0, 0, 1, 1.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
+SHUT = (0, 0, 1, 1.0, 0.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
 
 
 def texture(picture: np.ndarray) -> np.ndarray:
     edged = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge")
-    return np.pad(edged, ((0, 0), (0, 0), (0, 1))).ravel()
+    return np.pad(edged, ((0, 0), (0, 0), (0, 4 - picture.shape[2]))).ravel()
 
 
 def keys(x: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def parts() -> dict[str, np.ndarray]:
 
 
 def composed(
-    parts: dict[str, np.ndarray], sway: np.ndarray = REST, mouth: tuple[int, int, int, float, np.ndarray] = SHUT
+    parts: dict[str, np.ndarray], sway: np.ndarray = REST, mouth: tuple[int, int, int, float, float, np.ndarray] = SHUT
 ) -> np.ndarray:
     frame = parts["picture"].copy()
     part = (0, 0, WIDTH, HEIGHT)
@@ -129,7 +129,7 @@ def test_a_mouth_is_seen_where_nothing_covers_it(parts: dict[str, np.ndarray], s
     drawn[..., :3], drawn[..., 7] = 0.4, 1
     drawn[:, 7:, 3] = 1
     colors = np.full((4, 8, 7), 1, np.float32) * np.array([0.8, 0.6, 0.2, 1, 0.4, 0.4, 0.4], np.float32)
-    frame = composed(parts | {"drawn": drawn}, mouth=(15, 12, step, 1.0, colors)).astype(int)
+    frame = composed(parts | {"drawn": drawn}, mouth=(15, 12, step, 1.0, 0.0, colors)).astype(int)
     rest = composed(parts | {"drawn": drawn}).astype(int)
     here = np.zeros(rest.shape[:2], bool)
     here[12 : 12 + 4 * step, 15 : 15 + 8 * step] = True
@@ -142,13 +142,26 @@ def test_a_mouth_is_seen_where_nothing_covers_it(parts: dict[str, np.ndarray], s
     assert np.array_equal(frame[covered], rest[covered])
 
 
+def test_detail_of_the_photos_own_mouth_goes_with_it(parts: dict[str, np.ndarray]) -> None:
+    """Where the fourth channel says so: all of it here, or none."""
+    own = np.full((*parts["detail"].shape[:2], 1), ALL_MOUTH, np.int16)
+    mouth, skin = (parts | {"detail": np.dstack([parts["detail"], share])} for share in (own, 0 * own))
+    gone = [(*SHUT[:4], share, SHUT[5]) for share in (0.0, 0.5, 1.0)]
+    whole, half, none = (composed(mouth, mouth=given).astype(float) for given in gone)
+    assert np.array_equal(whole, composed(parts)) and np.array_equal(composed(skin, mouth=gone[2]), whole)
+    plain = composed(parts | {"detail": 0 * parts["detail"]})
+    assert np.abs(none - plain).max() <= 1 and np.abs(whole - none).max() > 20
+    clear = (np.minimum(whole, none) > 0) & (np.maximum(whole, none) < 255)
+    assert np.abs(half - (whole + none) / 2)[clear].max() <= 1
+
+
 @pytest.mark.parametrize("steep", [1.0, 2.0])
 def test_lips_end_as_steeply_as_they_should_and_in_their_own_colour(parts: dict[str, np.ndarray], steep: float) -> None:
     """A pixel of lips (0.6) of which a quarter is the mouth (drawn as 0.2, seen as 0.4)."""
     drawn = np.zeros((11, 13, 8), np.float32)
     drawn[..., :3], drawn[..., 3], drawn[..., 7] = 0.75 * 0.6 + 0.25 * 0.2, 0.75, 1
     colors = np.full((5, 5, 7), 1, np.float32) * np.array([0.4, 0.4, 0.4, 1, 0.2, 0.2, 0.2], np.float32)
-    frame = composed(parts | {"drawn": drawn, "detail": 0 * parts["detail"]}, mouth=(14, 10, 4, steep, colors))
+    frame = composed(parts | {"drawn": drawn, "detail": 0 * parts["detail"]}, mouth=(14, 10, 4, steep, 0.0, colors))
     covers = 0.5 - 0.25 * steep
     assert np.abs(frame[12:28, 16:32] - 255 * (0.6 * (1 - covers) + 0.4 * covers)).max() <= 1
 
@@ -159,7 +172,7 @@ def test_a_mouths_cells_are_sampled_between_their_middles(parts: dict[str, np.nd
     drawn[..., :3], drawn[..., 7] = 0.4, 1
     down, across = np.linspace(0, 0.5, 6)[:, None], np.linspace(0, 0.4, 5)[None]
     channels = [np.broadcast_to(down + across, (6, 5))] * 3 + [np.full((6, 5), 0.25)] + [np.full((6, 5), 0.4)] * 3
-    frame = composed(parts | {"drawn": drawn}, mouth=(14, 10, 4, 1.0, np.stack(channels, -1).astype(np.float32)))
+    frame = composed(parts | {"drawn": drawn}, mouth=(14, 10, 4, 1.0, 0.0, np.stack(channels, -1).astype(np.float32)))
     y, x = np.mgrid[12:32, 16:32]  # from the middle of the first cell to that of the last
     true = 255 * (0.5 * (y + 0.5 - 12) / 20 + 0.4 * (x + 0.5 - 16) / 16)
     # No lips are left where the mouth is all, so theirs is what is darkest: 64 of 255 less, as far as it is seen.

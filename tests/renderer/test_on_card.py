@@ -1,6 +1,6 @@
 """Composing in plain torch is what the kernels compose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mggdub.renderer import compose, on_card
-from mggdub.renderer.blocks import FINEST, PAD
+from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
 from mggdub.renderer.card_mouth import Mouths
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv
 from mggdub.renderer.mouth_light import compare_light, relight
@@ -18,13 +18,14 @@ from mggdub.types import Array
 SHAPE, BOX = (21, 17), (8, 6, 40, 33)  # of a drawing; left, top, width, height
 SWAYS = [[0.02, 0.03, -20, -15, 2.5, -1.25], [0, 0, -20, -15, 0, 0], [-0.04, 0.01, -20, -15, -3, 2]]
 SWAY = np.array(SWAYS, np.float32)
-SHUT = (0, 0, 1, 1.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
+UNITS = np.array([FINEST, FINEST, FINEST, ALL_MOUTH], np.float32)  # of detail and of the share of a mouth
+SHUT = (0, 0, 1, 1.0, 0.0, np.zeros((0, 0, 7), np.float32))  # a mouth that changes nothing
 MOUTHS = ((12, 9, 1), (3, 20, 2), (30, 11, 3))  # left, top and side of cells, px; the first within the box
 
 
 def texture(picture: Array) -> Array:
     edged = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), "edge")
-    return np.pad(edged, ((0, 0), (0, 0), (0, 1))).ravel()
+    return np.pad(edged, ((0, 0), (0, 0), (0, 4 - picture.shape[2]))).ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Scene:
     """A picture of noise, three drawings of noise with holes, and what lies between."""
 
     picture: Array  # [H, W, 3] uint8
-    detail: Array  # [height, width, 3] int16
+    detail: Array  # [height, width, 3 or 4] int16
     share: Array
     drawn: Array  # [3, h, w, 8]
     part: tuple[int, int, int, int]
@@ -46,11 +47,19 @@ class Scene:
 
     def on_card(self) -> CardPicture:
         return CardPicture.of(
-            self.picture, self.planes, self.detail / FINEST, self.share, SWAY[0, 2:4], SHAPE, BOX, self.part, "cpu"
+            self.picture,
+            self.planes,
+            self.detail / UNITS[: self.detail.shape[2]],
+            self.share,
+            SWAY[0, 2:4],
+            SHAPE,
+            BOX,
+            self.part,
+            "cpu",
         )
 
     def kernels(
-        self, drawn: Array, sway: Array, mouth: tuple[int, int, int, float, Array] = SHUT
+        self, drawn: Array, sway: Array, mouth: tuple[int, int, int, float, float, Array] = SHUT
     ) -> tuple[Array, Array]:
         """The frame and its planes."""
         layers = (texture(self.picture), self.share, sway, drawn, texture(self.detail), BOX, mouth, self.part)
@@ -126,8 +135,20 @@ def test_mouths_are_what_the_kernels_put_there(scene: Scene) -> None:
         compare_light(scene.drawn[k], own, x, y, light)
         relight(colors[k], own, light, (left, top, step), (x, y), ratio, lit)
         assert light.std() > 0.05
-        same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, 1.6, lit))[0])
+        same(frames[k], scene.kernels(scene.drawn[k], 0 * SWAY[k], (left, top, step, 1.6, 0.0, lit))[0])
         assert (frames[k] != plain[k]).any()
+
+
+def test_detail_of_the_photos_own_mouth_goes_with_it(scene: Scene) -> None:
+    """As far as the fourth channel says that it is its own."""
+    share = np.linspace(0, ALL_MOUTH, BOX[3] * BOX[2]).reshape(BOX[3], BOX[2], 1).astype(np.int16)
+    mouthed, gone = replace(scene, detail=np.dstack([scene.detail, share])), [0.0, 0.4, 1.0]
+    card, drawn = mouthed.on_card(), torch.from_numpy(scene.drawn)
+    frames = on_card.rgb(card, on_card.compose(card, drawn, None, None, torch.tensor(gone))).numpy()
+    plain = on_card.rgb(card, on_card.compose(card, drawn, None)).numpy()
+    for k, share_gone in enumerate(gone):
+        same(frames[k], mouthed.kernels(scene.drawn[k], 0 * SWAY[k], (*SHUT[:4], share_gone, SHUT[5]))[0])
+        assert (frames[k] != plain[k]).any() == (share_gone > 0)
 
 
 def test_what_lies_beyond_the_part_stays(scene: Scene) -> None:
