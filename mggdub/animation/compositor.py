@@ -31,7 +31,7 @@ class Compositor:
 
     `places` say for every splat where it was drawn in the photo's own state; what the photo showed there beyond the
     splats' own picture is its `detail`, which goes where they go. So a head is drawn small, is as sharp as the photo,
-    and in its own state is the photo. What of the detail is of the photo's own mouth goes as that goes: lips that meet
+    and in its own state is the photo. What of the detail is of the photo's own mouth goes where lips meet: they
     would take its teeth along.
     """
 

@@ -21,12 +21,14 @@ from mggdub.compiled import compiled
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.geometry.sampling import smoothstep
 from mggdub.renderer.mouth_light import compare_light, relight
 from mggdub.types import Array
 
 FINEST = 1 / 36  # cm between places that are drawn: less than what is soft about teeth
 MOST_FINER = 3  # places along a side of a cell, of which it is the mean
 LEAST = 0.05  # cm, a mouth that is less open shows no teeth
+MEET = (0.1, 0.3)  # cm of opening: lips keep none of the detail beside the photo's own mouth, and all of it
 SOFT = 0.2  # of a cell's colour, that each of its neighbours has: pictures are not sharper, and splats are as blurred
 STEEPEST = 2.0  # times as steeply as they are drawn, lips end in a large picture
 LEAST_TERM = 1e-10  # of a fit: what its points do not tell apart has no part in it
@@ -44,7 +46,7 @@ class MouthDetail:
     corner: tuple[int, int]  # px of the drawing, right and down
     small: Array  # [r, c, 4] float32, the same there
     ratio: Array  # [2, 2]: px of the picture in one of the drawing, right and down, and where the first of them begins
-    gone: float = 0.0  # how much of the photo's own mouth is no longer seen
+    gone: float = 0.0  # how much of the photo's own mouth is no longer seen, where lips meet
 
     def lit(self, drawn: Array) -> tuple[int, int, int, float, float, Array]:
         """Left, top, step, steep, gone and colours for `compose`, as light as a drawing [h, w, 8] has them."""
@@ -81,9 +83,11 @@ class MouthDetailer:
 
         What the learned bases move is skin: teeth stand on the skull.
         """
-        mesh, gone = self.avatar.mouth_layer.mesh + now.displacement, 1 - now.shown.photo_mouth
+        mesh = self.avatar.mouth_layer.mesh + now.displacement
         mouth = _Mouth.of(self.avatar, now)
-        if mouth.open_by * self.avatar.mouth_layer.size < LEAST:
+        open_by = mouth.open_by * self.avatar.mouth_layer.size
+        gone = (1 - now.shown.photo_mouth) * float(smoothstep((MEET[1] - open_by) / (MEET[1] - MEET[0])))
+        if open_by < LEAST:
             return replace(NO_DETAIL, gone=gone)
         points, places = self._hung(mesh)
         turned = (points - PIVOT) @ euler_to_matrix(now.rotation).T + PIVOT + now.translation
