@@ -50,10 +50,12 @@ class Compositor:
         box.cut(behind)[:] = avatar.plate
         planes = np.empty(((height + 1) // 2 * 3, (width + 1) // 2 * 2), np.uint8)
         convert_yuv(behind, *_planes(planes), numba.get_num_threads())
-        none = np.zeros((box.height, box.width, 3), np.int16)
-        first = cls(avatar, photo_places(avatar), _padded(behind), _padded(none), planes, _changing(avatar))
-        detail = first._missing(first.draw(own_state(avatar)))
-        return replace(first, detail=_padded(np.dstack([detail, first._of_mouth()])))
+        texture = np.zeros((box.height + 2 * PAD, box.width + 2 * PAD, 4), np.int16)
+        made = cls(avatar, photo_places(avatar), _padded(behind), texture.reshape(-1), planes, _changing(avatar))
+        detail, inner = made._missing(made.draw(own_state(avatar))), texture[PAD:-PAD, PAD:-PAD]  # its own is empty yet
+        inner[..., :3], inner[..., 3] = detail, made._of_mouth()
+        _continue_edges(texture)
+        return made
 
     def _missing(self, drawn: Array) -> Array:
         """[h, w, 3] int16: what the photo shows in the box beyond a drawing of its own state, where the head is."""
@@ -166,10 +168,15 @@ def _planes(planes: Array) -> tuple[Array, Array]:
 
 
 def _padded(picture: Array) -> Array:
-    """A flat texture of four channels that repeats its edge, of a picture [H, W, 3 or 4]."""
-    height, width, channels = picture.shape
+    """A flat texture of four channels that repeats its edge, of a picture [H, W, 3]."""
+    height, width = picture.shape[:2]
     texture = np.zeros((height + 2 * PAD, width + 2 * PAD, 4), picture.dtype)
-    texture[PAD:-PAD, PAD:-PAD, :channels] = picture
+    texture[PAD:-PAD, PAD:-PAD, :3] = picture
+    _continue_edges(texture)
+    return texture.reshape(-1)
+
+
+def _continue_edges(texture: Array) -> None:
+    """Repeat the edge of what lies within the margins of a texture [H + 2 PAD, W + 2 PAD, 4]."""
     texture[PAD:-PAD, :PAD], texture[PAD:-PAD, -PAD:] = texture[PAD:-PAD, [PAD]], texture[PAD:-PAD, [-PAD - 1]]
     texture[:PAD], texture[-PAD:] = texture[PAD], texture[-PAD - 1]
-    return texture.reshape(-1)
