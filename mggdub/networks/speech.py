@@ -37,7 +37,7 @@ class LipMapConfig:
 
 
 class OpeningNet(nn.Module):
-    """Whisper's normalised tokens [B, 2 T, features] to [B, T, outputs], 25 a second; it sees a second of sound.
+    """Whisper's normalised tokens [B, 2 T, features] to [B, T, outputs], 25 a second; it sees 0.6 s of sound.
 
     In training the outputs are the opening and, so that it learns more than one number, what a `LipMap` tells.
     Convolutions are matrix products, whose bits do not depend on how many threads there are.
@@ -89,9 +89,9 @@ class LipMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Whisper's tokens [2 T, F] to lip modes and voice [T, outputs]."""
-        heard = self.linear(around(features, self.offsets))
-        tokens = normalized(features)[None]
-        opening = torch.stack([net(tokens)[0, :, 0] for net in self.nets]).mean(0)  # [T] cm
+        tokens = normalized(features)
+        heard = self.linear(around(tokens, self.offsets))
+        opening = torch.stack([net(tokens[None])[0, :, 0] for net in self.nets]).mean(0)  # [T] cm
         more = SHARE * (opening - heard[:, :LIP_MODES] @ self.gap)
         return heard + functional.pad(more[:, None] * self.opening, (0, 1))
 
@@ -101,9 +101,8 @@ def normalized(features: Tensor) -> Tensor:
     return functional.layer_norm(features, features.shape[-1:])
 
 
-def around(features: Tensor, offsets: tuple[int, ...]) -> Tensor:
+def around(tokens: Tensor, offsets: tuple[int, ...]) -> Tensor:
     """[2 T, F] to [T, len(offsets) * F]: for each prediction the normalised tokens around its own, ends repeated."""
-    tokens = normalized(features)
     centres = torch.arange(1, len(tokens), 2)[:, None] + torch.tensor(offsets)
     return tokens[centres.clamp(0, len(tokens) - 1)].flatten(1)
 

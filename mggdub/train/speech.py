@@ -3,7 +3,7 @@
 Features of every clip and of altered copies of its sound are kept in CACHE_DIR. A first map, fitted on other
 people, finds each clip's sound lag and drops clips whose lips do not follow their sound. The second is fitted
 on the rest in closed form, and convolutions for the opening by gradient, with people left out in turn to measure, and
-on everyone to ship. What was done lies in CACHE_DIR, so an interrupted run goes on.
+on everyone to ship. What was done lies in CACHE_DIR, so an interrupted run goes on; with other clips it needs another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from mggdub import weights
 from mggdub.face.expression import ExpressionBasis, gap_of_modes, load_expression
 from mggdub.metrics.landmarks import correlation
-from mggdub.networks.speech import RATE, SHARE, LipMapConfig, OpeningNet, around
+from mggdub.networks.speech import RATE, SHARE, LipMapConfig, OpeningNet, around, normalized
 from mggdub.networks.whisper import load_whisper
 from mggdub.train.prepare import clips
 from mggdub.train.speech_data import (
@@ -64,7 +64,8 @@ def fold_of(people: list[str]) -> dict[str, int]:
 
 def design(section: Section) -> Array:
     """[n, features * offsets + 1]: what the map sees of a section, and 1."""
-    inputs = around(torch.from_numpy(section.features.astype(np.float32)), LipMapConfig().offsets)[MARGIN:-MARGIN]
+    tokens = normalized(torch.from_numpy(section.features.astype(np.float32)))
+    inputs = around(tokens, LipMapConfig().offsets)[MARGIN:-MARGIN]
     return torch.cat([inputs, torch.ones(len(inputs), 1)], 1).numpy()
 
 
