@@ -11,7 +11,7 @@ from PIL import Image
 from mggdub.animation.mouth_detail import NO_DETAIL, MouthDetail
 from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
-from mggdub.geometry.sampling import smoothstep
+from mggdub.geometry.sampling import smoothstep, spline_coefficients
 from mggdub.motion import torso
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, LEAST, PAD
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
@@ -38,7 +38,9 @@ class Compositor:
     avatar: HeadAvatar
     places: Array  # [N, 2] px of the rendered box, NaN for splats that show nothing of the photo
     still: Array  # [(H + 2 PAD) * (W + 2 PAD) * 4] uint8, the picture without the head
-    detail: Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, FINEST steps in one of 255, over the box; and `of_mouth`
+    detail: (
+        Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, B-splines over the box, FINEST steps in one of 255; `of_mouth`
+    )
     planes: Array  # [H' * 3 / 2, W'] uint8, the picture without the head as `yuv`
     part: tuple[int, int, int, int]  # px of what may change: left, top, right, bottom
 
@@ -53,7 +55,9 @@ class Compositor:
         texture = np.zeros((box.height + 2 * PAD, box.width + 2 * PAD, 4), np.int16)
         made = cls(avatar, photo_places(avatar), _padded(behind), texture.reshape(-1), planes, _changing(avatar))
         detail, inner = made._missing(made.draw(own_state(avatar))), texture[PAD:-PAD, PAD:-PAD]  # its own is empty yet
-        inner[..., :3], inner[..., 3] = detail, made._of_mouth()
+        for c in range(3):
+            inner[..., c] = np.rint(spline_coefficients(detail[..., c])).clip(-32767, 32767)
+        inner[..., 3] = made._of_mouth()
         _continue_edges(texture)
         return made
 

@@ -28,6 +28,11 @@ def halved(image: Array) -> Array:
     return np.asarray((part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4)
 
 
+def spline_coefficients(channel: Array) -> Array:
+    """[H, W] float32: weights of cubic B-splines that pass through a picture's channel [H, W], whose edge repeats."""
+    return np.asarray(ndimage.spline_filter(channel, 3, np.float32, "reflect"))
+
+
 def sample_grid(grid: Tensor, place: Tensor) -> Tensor:
     """[N, C]: bilinear samples of a grid [C, S, S] over the crop at place [N, 2] in 0..1."""
     samples = functional.grid_sample(grid[None], place[None, None] * 2 - 1, padding_mode="border", align_corners=False)

@@ -69,12 +69,20 @@ def _fused(builder: Any, weight: Any, value: Any, total: Any) -> Any:
     return added if total is None else builder.fadd(total, added, flags=("fast",))
 
 
-def _weights(t: _Lanes) -> list[_Lanes]:
-    """As `compose._cubic`."""
+def _convolution(t: _Lanes) -> list[_Lanes]:
+    """Weights of four neighbours at `t` 0..1 between the middle two, as `compose._cubic`."""
     s = t * -1.0 + 1.0
     tt, ss = t * t, s * s
     middle = (tt * (t * 1.5 - 2.5) + 1.0, ss * (s * 1.5 - 2.5) + 1.0)
     return [t * ss * -0.5, *middle, s * tt * -0.5]
+
+
+def _spline(t: _Lanes) -> list[_Lanes]:
+    """The same of a cubic B-spline (Unser 1999)."""
+    s = t * -1.0 + 1.0
+    tt, ss = t * t, s * s
+    middle = (tt * (t * 0.5 - 1.0) + 2 / 3, ss * (s * 0.5 - 1.0) + 2 / 3)
+    return [s * ss * (1 / 6), *middle, t * tt * (1 / 6)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,16 +141,17 @@ class _Block:
     def taps(self, texture: int, pitch: int, x: _Lanes, y: _Lanes) -> list[_Lanes]:
         """Four channels of a flat texture at x and y, which are not negative; px, by 4 x 4 texels.
 
-        The texture, uint8 or int16, and the texels from row to row are arguments.
+        The texture and the texels from row to row are arguments. uint8 are colours, int16 `spline_coefficients`.
         """
         builder = self.builder
         (column, right), (line, down) = x.whole(), y.whole()
         step = self.times(self.arguments[pitch], 4)
+        weigh = _spline if self.signature.args[texture].dtype == types.int16 else _convolution
         look = _Texels(
             builder.gep(self.data(texture), [self.times(self.plus(self.arguments[pitch], 1), 4 * (PAD - 1))]),
             step,
             self.signature.args[texture].dtype == types.int16,
-            [weight.value for weight in (*_weights(right), *_weights(down))],
+            [weight.value for weight in (*weigh(right), *weigh(down))],
         )
         places = []
         for lane in range(LANES):

@@ -1,8 +1,9 @@
 """From a small drawing to the picture at its full size: enlarged, detailed, laid over and converted in one pass.
 
 A drawing is `rasterize.render_placed`'s, settled by `settle`. Its colours are enlarged by cubic convolution (Keys
-1981); the photo's detail is looked up where the drawing says it was in the photo, by the same cubic, so the head is as
-sharp as the photo however small it was drawn. A row is one thread's: the bytes do not depend on their number.
+1981); the photo's detail is looked up where the drawing says it was in the photo, so the head is as sharp as the photo
+however small it was drawn: by the cubic B-spline through its pixels, which between them is sharper than cubic
+convolution. A row is one thread's: the bytes do not depend on their number.
 The loops over the pixels of a row are `blocks`.
 """
 
@@ -286,8 +287,9 @@ def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, thre
     """Draw what changes in the `part` (left, top, right, bottom) of frame [H, W, 3] uint8, `still` until then.
 
     still [H + 2 PAD, W + 2 PAD, 4] uint8, flat; share [., .] float32 of the torso's motion in coarse cells; sway as in
-    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box, the fourth
-    channel up to ALL_MOUTH where it is of the photo's own mouth; mouth as of `_over_mouth`, with float32 colours.
+    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box, as
+    `spline_coefficients`, the fourth channel up to ALL_MOUTH where it is of the photo's own mouth; mouth as of
+    `_over_mouth`, with float32 colours.
     """
     begin, top, end, bottom = part
     size, shape = (frame.shape[0], frame.shape[1]), (drawn.shape[0], drawn.shape[1])

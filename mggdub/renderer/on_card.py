@@ -19,6 +19,7 @@ from mggdub.renderer.compose import APART, MOSTLY
 from mggdub.types import VIDEO_LUMA, Array
 
 Value = TypeVar("Value", Array, Tensor)
+Taps = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # places of `grid_sample` along an axis [N] and their weights
 LIGHT = np.array(VIDEO_LUMA)
 LUMA, BLUE, RED = 219 / 255, 224 / 255 / 8 / 1.8556, 224 / 255 / 8 / 1.5748  # the gains of `compose._to_yuv`
 
@@ -124,27 +125,50 @@ def sample_cubic(texture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     samples do for sixteen texels.
     """
     height, width = texture.shape[2:]
-    (xs, across), (ys, down) = _three_taps(x.flatten(), width), _three_taps(y.flatten(), height)
-    grid = x.new_empty(1, 1, x.numel(), 2)
-    total = list(x.new_zeros(texture.shape[1], x.numel()))
-    for at_y, weight_y in zip(ys, down, strict=True):
+    return _sampled(texture, _three_taps(x.flatten(), width), _three_taps(y.flatten(), height)).unflatten(1, x.shape)
+
+
+def _sampled(texture: Tensor, across: Taps, down: Taps) -> Tensor:
+    """[C, N]: weighed bilinear samples of a texture [1, C, H, W]."""
+    count = len(across[0][0])
+    grid = texture.new_empty(1, 1, count, 2)
+    total = list(texture.new_zeros(texture.shape[1], count))
+    for at_y, weight_y in zip(*down, strict=True):
         grid[..., 1] = at_y
-        for at_x, weight_x in zip(xs, across, strict=True):
+        for at_x, weight_x in zip(*across, strict=True):
             grid[..., 0] = at_x
             found = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0]
             weight = weight_x * weight_y
             for color, sample in zip(total, found, strict=True):  # one by one: a card is slow where weights repeat
                 color.addcmul_(sample, weight)
-    return torch.stack(total).unflatten(1, x.shape)
+    return torch.stack(total)
 
 
-def _three_taps(at: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _three_taps(at: Tensor, size: int) -> Taps:
     """Three places of `grid_sample` and their weights, for places px of an axis of `size` texels."""
     before = at.floor()
     first, second, third, last = _cubic(at - before)
     middle = second + third
     places = torch.stack([before - 1, before + third / middle, before + 2]).mul_(2 / size).add_(1 / size - 1)
     return places.unbind(0), (first, middle, last)
+
+
+def sample_spline(texture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The same of `spline_coefficients`, whose four weights are all positive, so that four samples do."""
+    height, width = texture.shape[2:]
+    return _sampled(texture, _two_taps(x.flatten(), width), _two_taps(y.flatten(), height)).unflatten(1, x.shape)
+
+
+def _two_taps(at: Tensor, size: int) -> Taps:
+    """As `_three_taps`, two of each."""
+    before = at.floor()
+    t = at - before
+    s = 1 - t
+    second, third, last = t * t * (t * 0.5 - 1) + 2 / 3, s * s * (s * 0.5 - 1) + 2 / 3, t * t * t / 6
+    right = third + last
+    left = 1 - right
+    places = torch.stack([before - 1 + second / left, before + 1 + last / right]).mul_(2 / size).add_(1 / size - 1)
+    return places.unbind(0), (left, right)
 
 
 def compose(
@@ -185,7 +209,7 @@ def _detail(picture: CardPicture, wide: Tensor, drawn: torch.Size, gone: Tensor 
     y = torch.arange(height, device=wide.device, dtype=torch.float32)[:, None]
     across = (wide[:, 4] * inverse).mul_(width / drawn[1]).add_(x).clamp_(0, width - 1)
     along = (wide[:, 5] * inverse).mul_(height / drawn[0]).add_(y).clamp_(0, height - 1)
-    detail = sample_cubic(picture.detail, across, along)
+    detail = sample_spline(picture.detail, across, along)
     if gone is not None and len(detail) > 3:
         gain = gain * (1 - detail[3].clamp(0, 1) * gone[:, None, None])
     return detail[:3].mul_(gain)

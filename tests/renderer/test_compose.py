@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mggdub.geometry.sampling import spline_coefficients
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
 
@@ -24,13 +25,19 @@ def keys(x: np.ndarray) -> np.ndarray:
     return np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
 
 
-def at(picture: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def b_spline(x: np.ndarray) -> np.ndarray:
+    """The cubic one."""
+    x = np.abs(x)
+    return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.where(x < 2, (2 - x) ** 3 / 6, 0))
+
+
+def at(picture: np.ndarray, y: np.ndarray, x: np.ndarray, kernel=keys) -> np.ndarray:  # type: ignore[no-untyped-def]
     """A picture [H, W, C] between its pixels at y and x [...], px from the middle of the first; its edge repeats."""
     found = 0.0
     for j in range(-1, 3):
         for i in range(-1, 3):
             row, column = np.floor(y).astype(int) + j, np.floor(x).astype(int) + i
-            weight = keys(y - row) * keys(x - column)
+            weight = kernel(y - row) * kernel(x - column)
             inside = (np.clip(row, 0, picture.shape[0] - 1), np.clip(column, 0, picture.shape[1] - 1))
             found = found + weight[..., None] * picture[inside]
     return np.asarray(found)
@@ -87,7 +94,7 @@ def twin(parts: dict[str, np.ndarray], sway: np.ndarray = REST) -> np.ndarray:
     large = at(parts["drawn"].astype(np.float64), (y + 0.5) * rows / height - 0.5, (x + 0.5) * columns / width - 0.5)
     right, down = (large[..., k] / large[..., 3] * step for k, step in ((4, width / columns), (5, height / rows)))
     place = np.clip(y + down, 0, height - 1), np.clip(x + right, 0, width - 1)
-    detail = at(parts["detail"].astype(np.float64), *place) / FINEST
+    detail = at(parts["detail"].astype(np.float64), *place, b_spline) / FINEST
     takes = np.minimum(large[..., 6] / large[..., 3], 1)[..., None]
     own = large[..., :3] * 255 + takes * detail
     box = frame[top : top + height, left : left + width]
@@ -98,6 +105,12 @@ def twin(parts: dict[str, np.ndarray], sway: np.ndarray = REST) -> np.ndarray:
 @pytest.mark.parametrize("sway", [REST, np.array([0.02, 0.03, -20, -15, 2.5, -1.25], np.float32)])
 def test_a_frame_is_what_the_formulas_say(parts: dict[str, np.ndarray], sway: np.ndarray) -> None:
     assert np.abs(composed(parts, sway) - twin(parts, sway)).max() < 0.75
+
+
+def test_splines_pass_through_a_picture_whose_edge_repeats() -> None:
+    picture = np.random.default_rng(0).integers(-9000, 9000, (7, 9)).astype(np.int16)
+    y, x = np.mgrid[:7, :9].astype(float)
+    assert at(spline_coefficients(picture)[..., None], y, x, b_spline)[..., 0] == pytest.approx(picture, abs=0.05)
 
 
 def test_the_bytes_do_not_depend_on_threads(parts: dict[str, np.ndarray]) -> None:

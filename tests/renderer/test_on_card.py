@@ -1,11 +1,13 @@
 """Composing in plain torch is what the kernels compose."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mggdub.renderer import compose, on_card
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
@@ -182,8 +184,23 @@ def test_drawings_are_settled_as_by_the_kernels() -> None:
     assert (raw[..., 6] > 0.01).any() and not raw[:, :4, :, 6].any()
 
 
-def test_nine_samples_are_sixteen_texels() -> None:
-    """Catmull and Rom's weights, at places in and on the edge of a texture."""
+def convolution(x: Array) -> Array:
+    """Catmull and Rom's kernel."""
+    x = np.abs(x)
+    return np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+
+
+def b_spline(x: Array) -> Array:
+    """The cubic one."""
+    x = np.abs(x)
+    return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.where(x < 2, (2 - x) ** 3 / 6, 0))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sample"), [(convolution, on_card.sample_cubic), (b_spline, on_card.sample_spline)], ids=["9", "4"]
+)
+def test_some_samples_are_sixteen_texels(kernel: Callable[[Array], Array], sample: Callable[..., Tensor]) -> None:
+    """At places in and on the edge of a texture."""
     rng = np.random.default_rng(0)
     picture, x, y = rng.random((5, 7, 3)), rng.uniform(0, 6, (2, 4, 6)), rng.uniform(0, 4, (2, 4, 6))
     x[0, 0], y[1, 0], x[1, 1], y[0, 2] = 0, 0, 6, 4
@@ -191,11 +208,8 @@ def test_nine_samples_are_sixteen_texels() -> None:
     for j in range(-1, 3):
         for i in range(-1, 3):
             row, column = np.floor(y).astype(int) + j, np.floor(x).astype(int) + i
-            weight = [
-                np.where(a < 1, 1.5 * a**3 - 2.5 * a**2 + 1, np.where(a < 2, -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2, 0))
-                for a in (np.abs(y - row), np.abs(x - column))
-            ]
-            true += (weight[0] * weight[1])[..., None] * picture[row.clip(0, 4), column.clip(0, 6)]
+            weight = kernel(y - row) * kernel(x - column)
+            true += weight[..., None] * picture[row.clip(0, 4), column.clip(0, 6)]
     texels = torch.from_numpy(picture.transpose(2, 0, 1))[None]
-    found = on_card.sample_cubic(texels, torch.from_numpy(x), torch.from_numpy(y))
+    found = sample(texels, torch.from_numpy(x), torch.from_numpy(y))
     assert found.permute(1, 2, 3, 0).numpy() == pytest.approx(true, abs=1e-9)
