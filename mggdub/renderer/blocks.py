@@ -35,6 +35,7 @@ from mggdub.renderer.lanes import (
 
 AHEAD = 7  # rows from the first texel of a pixel to one that is read ahead
 PAD = 2  # px that `padded` textures go on beyond their edges
+STEEP = -0.75  # of cubic convolution of pictures at its neighbours (Keys's a); between pixels sharper than -0.5
 FINEST = 64  # steps of detail within one of 255
 ALL_MOUTH = 1 << 14  # in the detail's fourth channel: all belongs to the photo's own mouth
 LEAST = 0.002  # of a share of motion, below which nothing moves
@@ -70,11 +71,10 @@ def _fused(builder: Any, weight: Any, value: Any, total: Any) -> Any:
 
 
 def _convolution(t: _Lanes) -> list[_Lanes]:
-    """Weights of four neighbours at `t` 0..1 between the middle two, as `compose._cubic`."""
+    """Weights of four neighbours at `t` 0..1 between the middle two: Keys's cubic convolution, steep by STEEP."""
     s = t * -1.0 + 1.0
-    tt, ss = t * t, s * s
-    middle = (tt * (t * 1.5 - 2.5) + 1.0, ss * (s * 1.5 - 2.5) + 1.0)
-    return [t * ss * -0.5, *middle, s * tt * -0.5]
+    middle = [near * near * (near * (STEEP + 2) - (STEEP + 3)) + 1.0 for near in (t, s)]
+    return [t * s * s * STEEP, *middle, s * t * t * STEEP]
 
 
 def _spline(t: _Lanes) -> list[_Lanes]:

@@ -3,7 +3,7 @@
 A drawing is `rasterize.render_placed`'s, settled by `settle`. Its colours are enlarged by cubic convolution (Keys
 1981); the photo's detail is looked up where the drawing says it was in the photo, so the head is as sharp as the photo
 however small it was drawn: by the cubic B-spline through its pixels, which between them is sharper than cubic
-convolution. A row is one thread's: the bytes do not depend on their number.
+convolution, which serves what sways. A row is one thread's: the bytes do not depend on their number.
 The loops over the pixels of a row are `blocks`.
 """
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mggdub.renderer.blocks import LEAST
+from mggdub.renderer.blocks import LEAST, STEEP
 from mggdub.renderer.card_mouth import Mouths, over_mouth
 from mggdub.renderer.compose import APART, MOSTLY
 from mggdub.types import VIDEO_LUMA, Array
@@ -100,11 +100,12 @@ def _sways(share: Array, centre: Array, size: tuple[int, int], part: tuple[int, 
     return np.stack([x, y]).reshape(2, -1), moves.reshape(3, -1)
 
 
-def _cubic(t: Value) -> tuple[Value, Value, Value, Value]:
-    """As `compose._cubic`."""
+def _cubic(t: Value, steep: float = -0.5) -> tuple[Value, Value, Value, Value]:
+    """As `compose._cubic`, or steeper."""
     s = 1 - t
-    outer = (-0.5 * t * s * s, -0.5 * s * t * t)
-    return outer[0], 1 + t * t * (1.5 * t - 2.5), 1 + s * s * (1.5 * s - 2.5), outer[1]
+    first, last = (steep * near * far * far for near, far in ((t, s), (s, t)))
+    second, third = (1 + near * near * ((steep + 2) * near - (steep + 3)) for near in (t, s))
+    return first, second, third, last
 
 
 def settle(drawn: Tensor) -> None:
@@ -147,7 +148,7 @@ def _sampled(texture: Tensor, across: Taps, down: Taps) -> Tensor:
 def _three_taps(at: Tensor, size: int) -> Taps:
     """Three places of `grid_sample` and their weights, for places px of an axis of `size` texels."""
     before = at.floor()
-    first, second, third, last = _cubic(at - before)
+    first, second, third, last = _cubic(at - before, STEEP)
     middle = second + third
     places = torch.stack([before - 1, before + third / middle, before + 2]).mul_(2 / size).add_(1 / size - 1)
     return places.unbind(0), (first, middle, last)

@@ -185,9 +185,9 @@ def test_drawings_are_settled_as_by_the_kernels() -> None:
 
 
 def convolution(x: Array) -> Array:
-    """Catmull and Rom's kernel."""
+    """Keys's kernel with a = -3/4."""
     x = np.abs(x)
-    return np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+    return np.where(x < 1, 1.25 * x**3 - 2.25 * x**2 + 1, np.where(x < 2, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4), 0))
 
 
 def b_spline(x: Array) -> Array:
