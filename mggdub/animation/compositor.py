@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from mggdub.animation.mouth_detail import NO_DETAIL, MouthDetail
 from mggdub.avatar.values import HeadAvatar
 from mggdub.geometry.camera import project
-from mggdub.geometry.sampling import smoothstep, spline_coefficients
+from mggdub.geometry.sampling import smoothstep, to_splines
 from mggdub.motion import torso
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, LEAST, PAD
 from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
@@ -47,48 +49,47 @@ class Compositor:
     @classmethod
     def of(cls, avatar: HeadAvatar) -> Compositor:
         """Draws the photo's own state once."""
-        height, width = avatar.image.shape[:2]
-        behind, box = avatar.image.copy(), avatar.box
-        box.cut(behind)[:] = avatar.plate
-        planes = np.empty(((height + 1) // 2 * 3, (width + 1) // 2 * 2), np.uint8)
-        convert_yuv(behind, *_planes(planes), numba.get_num_threads())
+        box = avatar.box
         texture = np.zeros((box.height + 2 * PAD, box.width + 2 * PAD, 4), np.int16)
-        made = cls(avatar, photo_places(avatar), _padded(behind), texture.reshape(-1), planes, _changing(avatar))
-        detail, inner = made._missing(made.draw(own_state(avatar))), texture[PAD:-PAD, PAD:-PAD]  # its own is empty yet
-        for c in range(3):
-            inner[..., c] = np.rint(spline_coefficients(detail[..., c])).clip(-32767, 32767)
-        inner[..., 3] = made._of_mouth()
+        still, planes = _without_head(avatar)
+        made = cls(avatar, photo_places(avatar), still, texture.reshape(-1), planes, _changing(avatar))
+        detail = texture[PAD:-PAD, PAD:-PAD]
+        made._put_missing(made.draw(own_state(avatar)), detail[..., :3])
+        to_splines(detail[..., :3])
+        made._put_mouth(detail[..., 3])
         _continue_edges(texture)
         return made
 
-    def _missing(self, drawn: Array) -> Array:
-        """[h, w, 3] int16: what the photo shows in the box beyond a drawing of its own state, where the head is."""
+    def _put_missing(self, drawn: Array, detail: Array) -> None:
+        """Into detail [h, w, 3]: what the photo shows in the box beyond a drawing of its own state, where the head is.
+
+        Until then there is none.
+        """
         box = self.avatar.box
         photo, shown = box.cut(self.avatar.image), box.cut(self.rgb(drawn, np.zeros(4, np.float32)))
         taken = np.clip(drawn[..., 6] / np.maximum(drawn[..., 3], 1e-3), LEAST_TAKEN, 1)
         share = smoothstep((drawn[..., 7] - COVERED[0]) / (COVERED[1] - COVERED[0])) / taken * FINEST
-        wide = Image.fromarray(share.astype(np.float32)).resize((box.width, box.height), Image.Resampling.BILINEAR)
-        share = np.asarray(wide)[..., None]
-        missing = np.empty(photo.shape, np.int16)
+        cells = torch.from_numpy(share.astype(np.float32))[None, None]
+        share = F.interpolate(cells, (box.height, box.width), mode="bilinear")[0, 0].numpy()[..., None]
         for top in range(0, box.height, BAND):
             band = slice(top, top + BAND)
             apart = (photo[band].astype(np.float32) - shown[band]) * share[band]
-            missing[band] = np.rint(apart).clip(-32767, 32767)
-        return missing
+            detail[band] = np.rint(apart).clip(-32767, 32767)
 
-    def _of_mouth(self) -> Array:
-        """[h, w] int16, up to ALL_MOUTH: where the box shows the photo's own open mouth, and a splat beyond it."""
+    def _put_mouth(self, of_mouth: Array) -> None:
+        """Into [h, w] zeros, up to ALL_MOUTH: where the box shows the photo's own open mouth, and a splat beyond it."""
         avatar, box = self.avatar, self.avatar.box
         if not avatar.mouth_layer.own_share.any():
-            return np.zeros((box.height, box.width), np.int16)
+            return
         means, quats, scales, opacities, colors = own_state(avatar).arrays
         colors = np.zeros_like(colors)
         colors[avatar.photo_mouth] = 1
         drawn = self.draw(Gaussians.of(means, quats, scales, opacities, colors))
         share = Image.fromarray(drawn[..., 0] / np.maximum(drawn[..., 7], 1e-3))
         wide = np.asarray(share.resize((box.width, box.height), Image.Resampling.BICUBIC))
-        mouth = ((wide - OF_MOUTH[0]) / (OF_MOUTH[1] - OF_MOUTH[0])).clip(0, 1)
-        return np.asarray((mouth * ALL_MOUTH).astype(np.int16))
+        for top in range(0, box.height, BAND):
+            band = slice(top, top + BAND)
+            of_mouth[band] = ((wide[band] - OF_MOUTH[0]) / (OF_MOUTH[1] - OF_MOUTH[0])).clip(0, 1) * ALL_MOUTH
 
     def draw(self, head: Gaussians) -> Array:
         """A drawing [h, w, 8] of a head of `posed_gaussians`, or of its first splats, for `rgb` and `yuv`."""
@@ -163,6 +164,16 @@ def _changing(avatar: HeadAvatar) -> tuple[int, int, int, int]:
             spans[axis] += [max(0, int((cells[0] - 1) * step)), min(size, int((cells[-1] + 2) * step) + 1)]
     (left, right), (top, bottom) = ((min(span) // 2 * 2, max(span)) for span in spans)
     return left, top, min(right + right % 2, width), min(bottom + bottom % 2, height)
+
+
+def _without_head(avatar: HeadAvatar) -> tuple[Array, Array]:
+    """`still` and `planes` of a `Compositor`."""
+    height, width = avatar.image.shape[:2]
+    behind = avatar.image.copy()
+    avatar.box.cut(behind)[:] = avatar.plate
+    planes = np.empty(((height + 1) // 2 * 3, (width + 1) // 2 * 2), np.uint8)
+    convert_yuv(behind, *_planes(planes), numba.get_num_threads())
+    return _padded(behind), planes
 
 
 def _planes(planes: Array) -> tuple[Array, Array]:

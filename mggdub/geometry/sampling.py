@@ -28,9 +28,16 @@ def halved(image: Array) -> Array:
     return np.asarray((part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4)
 
 
-def spline_coefficients(channel: Array) -> Array:
-    """[H, W] float32: weights of cubic B-splines that pass through a picture's channel [H, W], whose edge repeats."""
-    return np.asarray(ndimage.spline_filter(channel, 3, np.float32, "reflect"))
+def to_splines(picture: Array, at_once: int = 128) -> None:
+    """Replace a picture [H, W, C] int16, whose edge repeats, by the weights of cubic B-splines that pass through it.
+
+    In place, `at_once` rows and columns at a time, so that it takes no memory.
+    """
+    most = np.iinfo(np.int16).max
+    for lines in (picture, picture.swapaxes(0, 1)):
+        for start in range(0, len(lines), at_once):
+            part = lines[start : start + at_once]
+            part[:] = np.rint(ndimage.spline_filter1d(part, 3, 1, np.float32, "reflect")).clip(-most, most)
 
 
 def sample_grid(grid: Tensor, place: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class _Block:
     def taps(self, texture: int, pitch: int, x: _Lanes, y: _Lanes) -> list[_Lanes]:
         """Four channels of a flat texture at x and y, which are not negative; px, by 4 x 4 texels.
 
-        The texture and the texels from row to row are arguments. uint8 are colours, int16 `spline_coefficients`.
+        The texture and the texels from row to row are arguments. uint8 are colours, int16 B-splines of `to_splines`.
         """
         builder = self.builder
         (column, right), (line, down) = x.whole(), y.whole()

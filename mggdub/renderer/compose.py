@@ -287,8 +287,8 @@ def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, thre
     """Draw what changes in the `part` (left, top, right, bottom) of frame [H, W, 3] uint8, `still` until then.
 
     still [H + 2 PAD, W + 2 PAD, 4] uint8, flat; share [., .] float32 of the torso's motion in coarse cells; sway as in
-    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box, as
-    `spline_coefficients`, the fourth channel up to ALL_MOUTH where it is of the photo's own mouth; mouth as of
+    `Compositor`; drawn [h, w, 8] settled; detail [height + 2 PAD, width + 2 PAD, 4] int16, flat, of the box, B-splines
+    of `to_splines`, the fourth channel up to ALL_MOUTH where it is of the photo's own mouth; mouth as of
     `_over_mouth`, with float32 colours.
     """
     begin, top, end, bottom = part

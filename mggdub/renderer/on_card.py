@@ -155,7 +155,7 @@ def _three_taps(at: Tensor, size: int) -> Taps:
 
 
 def sample_spline(texture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The same of `spline_coefficients`, whose four weights are all positive, so that four samples do."""
+    """The same of B-splines of `to_splines`, whose four weights are all positive, so that four samples do."""
     height, width = texture.shape[2:]
     return _sampled(texture, _two_taps(x.flatten(), width), _two_taps(y.flatten(), height)).unflatten(1, x.shape)
 
