@@ -1,4 +1,4 @@
-"""A folder of clips against what mggdub makes of their first frames: `python -m mggdub.evaluate CLIPS OUT`.
+"""A folder of clips against what mggdub makes of their first frames: `python -m mggdub.train.compare CLIPS OUT`.
 
 Rows: the truth; the still photo; scrambled (the photo says what other clips say, mean over `others` of them); ours by
 the clip's own sound, with the head still and moving; driven by the clip itself, without and with what the head's
