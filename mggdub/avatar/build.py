@@ -196,6 +196,16 @@ def _mouth(study: PhotoStudy, mesh: Array, at_rest: Array) -> MouthLayer:
     return build_mouth(head, mesh, at_rest, on_surface[:, 2])
 
 
+def _hidden_side(study: PhotoStudy, models: Models, share: Array, covered: Array, overlap: bool) -> PointLayer:
+    """`hidden_layer` in its own colours, as transparent as the photo beside it."""
+    head = study.head
+    hidden = hidden_layer(head, study.maps, study.surface, share, models.expression.triangles, overlap, covered)
+    hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
+    if not study.veil:
+        return hidden
+    return replace(hidden, opacity=_veiled(study.veil, hidden.opacity, project(hidden.means, head.camera)))
+
+
 def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
     """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
     head, basis = study.head, models.expression
@@ -213,21 +223,16 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))
     covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 0))
-    hidden = hidden_layer(head, study.maps, study.surface, regions.share, basis.triangles, overlap, covered)
-    hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
+    hidden = _hidden_side(study, models, regions.share, covered, overlap)
+    beyond = beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles)
     if study.veil:
-        visible, hidden = _veiled(study, visible, pixels, hidden)
+        visible = replace(visible, opacities=as_tensor(_veiled(study.veil, visible.opacities.numpy(), pixels)))
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     lips = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
     lids, lid_sources = eyelid_layers(head, study.surface)
-    layers = [
-        beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles),
-        eyeball_layer(head, study.surface),
-        join_layers([hidden, lips]),
-        mouth_points(mouth),
-        *lids,
-    ]
+    eyeballs, hidden = eyeball_layer(head, study.surface), join_layers([hidden, lips])
+    layers = [beyond, eyeballs, hidden, mouth_points(mouth), *lids]
     rest = join_layers(layers)
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
     hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[2:]))
@@ -289,13 +294,9 @@ def _target(study: PhotoStudy, box: RenderBox | None = None) -> Array:
     return opaque_colors(target, study.veil.of(box)) if study.veil else target
 
 
-def _veiled(study: PhotoStudy, visible: Gaussians, pixels: Array, hidden: PointLayer) -> tuple[Gaussians, PointLayer]:
-    """Visible Gaussians, whose pixels [N, 2] crop px these are, and the hidden side as transparent as the photo."""
-    assert study.veil is not None
-    through = veiled_opacity(visible.opacities.numpy(), sample_crop(study.veil.inside, pixels))
-    beside = sample_crop(study.veil.inside, project(hidden.means, study.head.camera))
-    hidden = replace(hidden, opacity=veiled_opacity(hidden.opacity, beside))
-    return replace(visible, opacities=as_tensor(through)), hidden
+def _veiled(veil: Veil, opacities: Array, places: Array) -> Array:
+    """[N] opacities that are as transparent as the photo at places [N, 2] crop px."""
+    return veiled_opacity(opacities, sample_crop(veil.inside, places))
 
 
 def _with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:

@@ -15,8 +15,10 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,6 +137,14 @@ def critic_loss(batch: Windows, change: Tensor, critic: Critic, between: bool) -
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
+def _restore(earlier: dict[str, Any], net: LowerFaceNet, critic: Critic, adams: Sequence[torch.optim.Adam]) -> None:
+    """Networks and optimisers as they were when a run stopped."""
+    net.load_state_dict(earlier["net"])
+    critic.load_state_dict(earlier["critic"])
+    for adam, saved in zip(adams, earlier["adams"], strict=True):
+        adam.load_state_dict(saved)
+
+
 def train(
     data: Data,
     run: Path,
@@ -159,11 +169,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     state = run / "state.pt"
     if earlier := load_state(state):
-        net.load_state_dict(earlier["net"])
-        critic.load_state_dict(earlier["critic"])
+        _restore(earlier, net, critic, adams)
         mean, first = {name: value.to(device) for name, value in earlier["mean"].items()}, earlier["step"]
-        for adam, saved in zip(adams, earlier["adams"], strict=True):
-            adam.load_state_dict(saved)
     began, log = time.perf_counter(), dict[str, Tensor]()
     for step in range(first, steps):
         batch = blinded(bank.batch(step, size), without)
