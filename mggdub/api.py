@@ -22,8 +22,8 @@ from mggdub.evaluation.summary import Measurement
 from mggdub.evaluation.video import evaluate_file
 from mggdub.inspection import inspect_file
 from mggdub.media.audio import SAMPLE_RATE, read_audio
+from mggdub.media.encode import write_video as write_frames
 from mggdub.media.image import read_image
-from mggdub.media.video import write_video as write_frames
 from mggdub.models import Models, choose_device, load_models
 from mggdub.motion import speech as speaking
 from mggdub.motion import track_file

@@ -20,7 +20,8 @@ import torch
 from mggdub import inpainting, weights
 from mggdub.errors import MggdubError
 from mggdub.media import process
-from mggdub.media.video import read_video, write_video
+from mggdub.media.encode import write_video
+from mggdub.media.video import read_video
 from mggdub.types import Camera, Gaussians
 from mggdub.version import __version__
 

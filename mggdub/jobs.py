@@ -24,13 +24,14 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import check_face, choose_face
 from mggdub.geometry.camera import face_height, project
 from mggdub.media.audio import read_audio, sound_notes, sound_of_video
+from mggdub.media.encode import write_in_segments, write_video
 from mggdub.media.files import check_output
 from mggdub.media.image import read_image
-from mggdub.media.kinds import kind
+from mggdub.media.kinds import kind, named_track
 from mggdub.media.provenance import Credentials, load_credentials
-from mggdub.media.video import probe, read_video, write_in_segments, write_video
+from mggdub.media.video import probe, read_video
 from mggdub.models import BUILDING, DRAWING, HEARING, PLAYING, WATCHING, Models, choose_device, load_models
-from mggdub.motion.driving import read_drive, track_video
+from mggdub.motion.driving import track_video
 from mggdub.motion.limits import held_back
 from mggdub.motion.prosody import ears_open
 from mggdub.motion.speech import speech_track
@@ -69,7 +70,7 @@ def render_file(
     credentials = _credentials(options)
     picture = _read_head(photo, options, named)
     sound = _sound_of(speech, options.drive)
-    played = read_track(options.drive) if options.drive and _is_track(options.drive) else None
+    played = read_track(options.drive) if options.drive and named_track(options.drive) else None
     if isinstance(picture, Photo):
         inpainting.prepare(options.inpainter, progress)
     with nullcontext() if options.drive else ears_open():
@@ -191,7 +192,7 @@ def playing_time(speech: Path | None, drive: Path | None) -> float:
     sound = _sound_of(speech, drive)
     if drive is None:
         return sound.duration if sound else 0.0
-    if _is_track(drive):
+    if named_track(drive):
         return float(read_track(drive).track.times[-1])
     next(read_video(drive))
     return probe(drive).duration
@@ -226,15 +227,11 @@ def _credentials(options: VideoOptions) -> Credentials | None:
 
 def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
     """What is heard in a video: the speech, or what a driving video has of sound. Raises UsageError or InputError."""
-    if drive and not _is_track(drive):
+    if drive and not named_track(drive):
         probe(drive)  # what is no video is told as such, and before a head is built
     if speech:
         return read_audio(speech)
-    return sound_of_video(drive) if drive and not _is_track(drive) else None
-
-
-def _is_track(drive: Path) -> bool:
-    return drive.suffix.lower() == ".csv"
+    return sound_of_video(drive) if drive and not named_track(drive) else None
 
 
 def _has_picture(path: Path) -> bool:
@@ -273,7 +270,7 @@ def _perform(
     `played` is the track file of `options.drive`, if it is one and has been read.
     """
     if options.drive:
-        driver = play_file(played, models.expression) if played else read_drive(options.drive, models, progress)
+        driver = play_file(played, models.expression) if played else track_video(options.drive, models, progress)
         limited = held_back(driver.track) if options.liveliness else 0
         return replace(driver, track=apply_options(resample(driver, float(options.fps)), options), limited=limited)
     assert sound is not None, "neither speech nor a driving video"

@@ -32,7 +32,7 @@ def report(output: Path) -> Any:
 
 def render_file(photo: Path, speech: Path, output: Path, options: Any, progress: Any, **_: Any) -> Any:  # noqa: ARG001
     """Writes a video of as many frames as the first argument says; in two parts for --preview."""
-    from mggdub.media.video import write_in_segments, write_video
+    from mggdub.media.encode import write_in_segments, write_video
 
     choices: dict[str, Any] = {"fps": options.fps, "size": (SIZE, SIZE), "force": options.force}
     if options.preview:

@@ -15,7 +15,7 @@ from mggdub import checks
 from mggdub.avatar.values import HeadAvatar
 from mggdub.checks import FrameStats, failures, run_checks
 from mggdub.media import process
-from mggdub.media.video import write_video
+from mggdub.media.encode import write_video
 from mggdub.models import Models
 from mggdub.motion import speech
 from mggdub.types import Array, ExpressionTrack, Waveform

@@ -20,8 +20,9 @@ from mggdub.face.clip import follow_face
 from mggdub.face.mesh import LIDS
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.rotation import euler_to_matrix
+from mggdub.media.encode import write_video
 from mggdub.media.process import binary
-from mggdub.media.video import probe, read_video, write_video
+from mggdub.media.video import probe, read_video
 from mggdub.models import Models
 from mggdub.motion import driving, limits
 from mggdub.motion.track import Performance, apply_options, play_file, resample

@@ -51,6 +51,11 @@ def _is_track(head: bytes) -> bool:
     return any(cells & {"time_s", "timecode"} and len(cells) > 1 for cells in rows)
 
 
+def named_track(path: Path) -> bool:
+    """Whether a driver is read as a track by its name, as a video otherwise."""
+    return path.suffix.lower() == ".csv"
+
+
 def moves(path: Path) -> bool:
     """Whether a picture may hold several: GIFs, and PNG, WebP and AVIF where they say so. Raises OSError."""
     with path.open("rb") as file:
@@ -155,7 +160,7 @@ def _check_drive(drive: Path) -> None:
         raise UsageError(f"{drive} is an avatar; it comes first, in place of the photo.")
     if drive_kind == "picture" and not moves(drive):
         raise InputError(f"{drive} is a picture; a photo is driven with a video or a track.")
-    if drive_kind == "track" and drive.suffix.lower() != ".csv":
+    if drive_kind == "track" and not named_track(drive):
         raise InputError(f"{drive} is a track; let its name end in .csv.")
-    if drive_kind == "video" and drive.suffix.lower() == ".csv":
+    if drive_kind == "video" and named_track(drive):
         raise InputError(f"{drive} is a video; let its name end as videos' do.")

@@ -45,8 +45,8 @@ from mggdub.models import Models
 from mggdub.motion import limits, torso
 from mggdub.motion.alignment import SIZE, TrackedPoints, refine_poses
 from mggdub.motion.shots import settled
-from mggdub.motion.track import Performance, play_file
-from mggdub.motion.track_file import LONGEST, read_track
+from mggdub.motion.track import Performance
+from mggdub.motion.track_file import LONGEST
 from mggdub.networks import geometry
 from mggdub.networks.geometry import GeometryNet, estimate_geometry
 from mggdub.progress import Progress, Stage, silent
@@ -75,13 +75,6 @@ AWAKE = 0.2  # of a shot's frames, in which eyes are at least as open as they us
 SHORTEST_WAY, NARROWEST = 0.3, 0.2  # of a blink, cm: eyes that are always all but shut are measured by no less
 MIDDLE_LIDS = slice(2, 5)  # of a lid's vertices, whose distance is how open an eye is
 TURNED_AWAY = 25.0  # degrees between a shot's first pose and its typical one, from which on the latter is its reference
-
-
-def read_drive(path: Path, models: Models, progress: Progress = silent) -> Performance:
-    """A track file (.csv) or a driving video. Raises UsageError or InputError."""
-    if path.suffix.lower() == ".csv":
-        return play_file(read_track(path), models.expression)
-    return track_video(path, models, progress)
 
 
 def track_video(path: Path, models: Models, progress: Progress = silent) -> Performance:

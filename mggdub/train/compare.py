@@ -39,13 +39,14 @@ from mggdub.evaluation.pictures import Judges, Truth, load_judges
 from mggdub.evaluation.summary import METRICS, Measurement
 from mggdub.evaluation.video import measure
 from mggdub.media.audio import read_audio
+from mggdub.media.encode import write_video
 from mggdub.media.image import resize
-from mggdub.media.video import probe, read_video, write_video
+from mggdub.media.video import probe, read_video
 from mggdub.metrics.landmarks import correlation
 from mggdub.metrics.pixels import evenly, frechet_distance
 from mggdub.models import Models, load_models
 from mggdub.motion import speech
-from mggdub.motion.driving import read_drive
+from mggdub.motion.driving import track_video
 from mggdub.motion.track import resample
 from mggdub.networks.head import HeadNet
 from mggdub.options import RenderOptions
@@ -99,7 +100,7 @@ def evaluate_clip(
     }
     found["ours, still"] = dubbed("ours_still", sound)
     found["ours, natural"] = dubbed("ours_natural", sound, "natural")
-    drive = resample(read_drive(clip, models), float(info.fps))
+    drive = resample(track_video(clip, models), float(info.fps))
     drive = _lasting(drive, max(1, round(sound.duration * float(info.fps))))
     found["driven"] = made("driven", animate.animate(avatar, models, drive, relative=True))
     found["ceiling"] = made("ceiling", _ceiling(avatar, models, drive, clip, pictures))

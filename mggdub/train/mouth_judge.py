@@ -28,7 +28,7 @@ from mggdub.media.video import probe, read_video
 from mggdub.metrics import pixels
 from mggdub.metrics.landmarks import lip_aperture
 from mggdub.models import Models, load_models
-from mggdub.motion.driving import read_drive
+from mggdub.motion.driving import track_video
 from mggdub.motion.track import resample
 from mggdub.options import RenderOptions
 from mggdub.train.common import interval, save_arrays
@@ -54,7 +54,7 @@ def drive_of(clip: Path, models: Models, cache: Path) -> ExpressionTrack:
     """The clip's own track; read once and kept."""
     names = [f.name for f in fields(ExpressionTrack)]
     if not cache.exists():
-        track = resample(read_drive(clip, models), float(probe(clip).fps))
+        track = resample(track_video(clip, models), float(probe(clip).fps))
         save_arrays(cache, {name: getattr(track, name) for name in names})
     with np.load(cache) as file:
         return ExpressionTrack(**{name: file[name] for name in names})

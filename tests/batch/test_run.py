@@ -155,7 +155,7 @@ def test_a_video_never_stands_there_without_its_record(
 def test_a_long_row_goes_on_from_its_last_segment(
     folder: Path, batch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mggdub.media.video.SEGMENT", Seconds(0.2))
+    monkeypatch.setattr("mggdub.media.encode.SEGMENT", Seconds(0.2))
     samples, rate = soundfile.read(folder / "s0.wav")
     soundfile.write(folder / "long.wav", np.tile(samples, 4)[: int(rate * 0.7)], rate)
     drawn: list[int] = []

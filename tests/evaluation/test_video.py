@@ -18,8 +18,9 @@ from mggdub.evaluation.pictures import Judges, load_judges
 from mggdub.evaluation.summary import METRICS, Measurement
 from mggdub.evaluation.video import measure
 from mggdub.media.audio import read_audio
+from mggdub.media.encode import write_video
 from mggdub.media.image import read_image
-from mggdub.media.video import read_video, write_video
+from mggdub.media.video import read_video
 from mggdub.models import Models
 from mggdub.options import RenderOptions
 from mggdub.train import compare

@@ -35,8 +35,9 @@ from mggdub.batch.manifest import read_rows
 from mggdub.errors import MggdubError
 from mggdub.media import process
 from mggdub.media.audio import read_audio
+from mggdub.media.encode import write_video
 from mggdub.media.image import read_image
-from mggdub.media.video import read_video, write_video
+from mggdub.media.video import read_video
 from mggdub.motion.track_file import COLUMNS, read_track
 from mggdub.options import RenderOptions
 

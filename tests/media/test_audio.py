@@ -13,7 +13,8 @@ from mggdub.errors import InputError, UsageError
 from mggdub.media import audio, process
 from mggdub.media import audio as module
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio, sound_of_video
-from mggdub.media.video import probe, read_video, write_video
+from mggdub.media.encode import write_video
+from mggdub.media.video import probe, read_video
 
 SECONDS = 0.7
 

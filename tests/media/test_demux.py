@@ -17,7 +17,8 @@ from mggdub.errors import InputError
 from mggdub.media import audio, process
 from mggdub.media.audio import SAMPLE_RATE, probe_audio, read_audio, sound_notes
 from mggdub.media.demux import FORMATS, contents, ends, lasts
-from mggdub.media.video import probe, read_video, write_video
+from mggdub.media.encode import write_video
+from mggdub.media.video import probe, read_video
 
 SIZE = WIDTH, HEIGHT = 48, 32
 FPS = Fraction(25)

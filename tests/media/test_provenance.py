@@ -11,8 +11,9 @@ import pytest
 
 from mggdub.errors import InputError, UsageError
 from mggdub.media import provenance
+from mggdub.media.encode import write_video
 from mggdub.media.provenance import SOURCE_TYPE, XMP_BOX, load_credentials
-from mggdub.media.video import read_video, write_video
+from mggdub.media.video import read_video
 from mggdub.options import RenderOptions
 
 try:  # the [c2pa] extra, which brings cryptography along

@@ -19,10 +19,11 @@ import soundfile
 from PIL import Image
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.media import process, video
+from mggdub.media import encode, process
 from mggdub.media.audio import read_audio
 from mggdub.media.demux import ends
-from mggdub.media.video import probe, read_video, thumbnail, write_in_segments, write_video
+from mggdub.media.encode import write_in_segments, write_video
+from mggdub.media.video import probe, read_video, thumbnail
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
 WIDTH, HEIGHT = 48, 32
@@ -60,7 +61,7 @@ def test_sound_and_picture_end_together(tmp_path: Path, sound: Path, fps: Fracti
 
 @pytest.mark.parametrize("fps", [*RATES, Fraction(24000, 1001), Fraction(25, 2)], ids=str)
 def test_segments_are_one_video(tmp_path: Path, sound: Path, fps: Fraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "SEGMENT", 1)
+    monkeypatch.setattr(encode, "SEGMENT", 1)
     levels = np.random.default_rng(0).integers(20, 240, 400)
     asked: list[int] = []
 
@@ -135,15 +136,15 @@ def test_large_pictures_are_coded_with_less_work(tmp_path: Path, side: int, said
 def test_frames_do_not_wait_for_the_encoder_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
-    sizes, send = [], video._write_frame
+    sizes, send = [], encode._write_frame
 
     def sent(running: process.Running, frame: np.ndarray, path: Path) -> None:
         sizes.append(fcntl.fcntl(running.process.stdin, fcntl.F_GETPIPE_SZ))  # type: ignore[arg-type]
         send(running, frame, path)
 
-    monkeypatch.setattr(video, "_write_frame", sent)
+    monkeypatch.setattr(encode, "_write_frame", sent)
     write_video(tmp_path / "a.mp4", repeat(flat(9), 2), fps=FPS, size=(WIDTH, HEIGHT))
-    assert sizes == [video.PIPE] * 2
+    assert sizes == [encode.PIPE] * 2
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, sound: Path) -> None:
@@ -257,7 +258,7 @@ def test_a_signal_kills_ffmpeg_and_removes_its_file(tmp_path: Path, number: sign
     program = (
         "import sys, time, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
-        "from mggdub.cli import signals\nfrom mggdub.media.video import write_video\n"
+        "from mggdub.cli import signals\nfrom mggdub.media.encode import write_video\n"
         "signals.install()\n"
         "def frames():\n    while True:\n        time.sleep(.002)\n        yield np.zeros((64, 64, 3), np.uint8)\n"
         "write_video(Path(sys.argv[1]), frames(), fps=Fraction(25), size=(64, 64))\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggdub.media.video import write_video
+from mggdub.media.encode import write_video
 from mggdub.models import Models
 from mggdub.train import common, head, head_data, head_losses, head_sample, prepare
 from mggdub.types import LANDMARKS, Array
