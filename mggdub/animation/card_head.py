@@ -17,7 +17,7 @@ from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
-from mggdub.geometry.sampling import add_sampled
+from mggdub.geometry.sampling import add_sampled, tensor_smoothstep
 from mggdub.types import LANDMARKS, Array, Camera
 
 
@@ -153,8 +153,7 @@ class CardHead:
     def _film_shown(self, view: Tensor) -> Tensor:
         """[B, F] as `film_shown`, in views [B, 3] of `head_view`."""
         low, high = FADES
-        share = ((high + view @ self.sides.T) / (high - low)).clamp(0, 1)
-        return share.square() * (3 - 2 * share)
+        return tensor_smoothstep((high + view @ self.sides.T) / (high - low))
 
     def _moved(self, given: dict[str, Tensor], follows: Tensor) -> Tensor:
         """[B, N, 3] cm."""

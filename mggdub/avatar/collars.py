@@ -35,9 +35,16 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     """
     cm, marks = 2 * cm_per_px, head.landmarks[:, :2] / 2
     colours, face, skin = _face_colours(head, maps)
-    clothes = _with_shoulders(maps, marks, colours, skin, cm)
+    low = np.arange(MAPS_SIZE)[:, None] + 0.5 > marks[list(OUTER_EYES), 1].mean()  # below the eyes
+    clothes = _with_shoulders(maps, marks, colours, skin, low, cm)
     seed = clothes > 0.5
-    place = _beside_jaw(face, marks, cm) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3) & ~seed
+    place = (
+        _beside_jaw(face, marks[CHIN_TIP, 0], cm)
+        & low
+        & (maps.matte[::2, ::2] > 0.5)
+        & (maps.labels[..., HAIR] < 0.3)
+        & ~seed
+    )
     if skin.sum() < LEAST or not (place & ndimage.binary_dilation(seed)).any():
         return clothes
     known = push_pull(colours, (clothes > SURE).astype(np.float32))
@@ -48,18 +55,17 @@ def with_collars(head: Portrait, maps: GeometryMaps, cm_per_px: float) -> Array:
     return np.maximum(clothes, ndimage.gaussian_filter(found.astype(np.float32), 0.5))
 
 
-def _with_shoulders(maps: GeometryMaps, marks: Array, colours: Array, skin: Array, cm: float) -> Array:
+def _with_shoulders(maps: GeometryMaps, marks: Array, colours: Array, skin: Array, low: Array, cm: float) -> Array:
     """[256, 256] float32: the probability of clothes, and that of skin, too, beside the face and not in its colours.
 
     Necks are narrower; who leans forward has shoulders as high as the eyes. marks [478, 2] and cm of a pixel of the
-    maps; colours [256, 256, 3] and `skin` [256, 256] bool of `_face_colours`.
+    maps; colours [256, 256, 3] and `skin` [256, 256] bool of `_face_colours`; low [256, 1] bool below the eyes.
     """
     clothes = maps.labels[..., CLOTHES]
     if skin.sum() < LEAST:
         return clothes
-    rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
+    columns = np.arange(MAPS_SIZE) + 0.5
     away = np.maximum(marks[:, 0].min() - columns, columns - marks[:, 0].max()) * cm
-    low = rows > marks[list(OUTER_EYES), 1].mean()
     both, sure = clothes + maps.labels[..., SKIN], clothes > 0.5
     place = low & (away > JAW) & (both > 0.5) & (maps.matte[::2, ::2] > 0.5) & (maps.labels[..., HAIR] < 0.3)
     unlike = _spreads(colours, colours[skin])
@@ -107,9 +113,7 @@ def _lower_face(marks: Array) -> Array:
     return ring_mask(marks, OVAL, (MAPS_SIZE, MAPS_SIZE)) & low
 
 
-def _beside_jaw(face: Array, marks: Array, cm: float) -> Array:
-    """[256, 256] bool: beside and below the face's outline, but not the bare throat; cm of a pixel."""
-    rows, columns = np.mgrid[:MAPS_SIZE, :MAPS_SIZE] + 0.5
-    outside = distance_inside(~face) * cm > JAW
-    low = rows > marks[list(OUTER_EYES), 1].mean()
-    return outside & low & (np.abs(columns - marks[CHIN_TIP, 0]) * cm > THROAT)
+def _beside_jaw(face: Array, middle: float, cm: float) -> Array:
+    """[256, 256] bool: outside the face's outline, but not the bare throat around a column; cm of a pixel."""
+    columns = np.arange(MAPS_SIZE) + 0.5
+    return np.asarray((distance_inside(~face) * cm > JAW) & (np.abs(columns - middle) * cm > THROAT))

@@ -21,6 +21,12 @@ def smoothstep(x: Array | np.floating[Any] | float) -> Array:
     return x * x * (3 - 2 * x)
 
 
+def tensor_smoothstep(x: Tensor) -> Tensor:
+    """`smoothstep` of a tensor."""
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
 def halved(image: Array) -> Array:
     """[H // 2, W // 2, ...] float32: the means of two by two pixels of an image [H, W, ...]."""
     height, width = (side // 2 * 2 for side in image.shape[:2])

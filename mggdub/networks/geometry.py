@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mggdub.geometry.sampling import smoothstep
+from mggdub.networks.unet import decode, encode
 from mggdub.types import BACKGROUND, CLOTHES, EYES, MOUTH, SKIN, Array, GeometryMaps, Portrait
 from mggdub.weights import build
 
@@ -108,13 +109,8 @@ class GeometryNet(nn.Module):
 
     def forward(self, image: Tensor) -> GeometryOutput:
         """Image [B, 3, S, S] in 0..1, S a multiple of 32."""
-        levels = [self.stem(_with_place(F.pixel_unshuffle(image * 2 - 1, 2)))]
-        for step in self.down:
-            levels.append(step(levels[-1]))
-        x = levels.pop()
-        for merge, up in zip(self.merge, self.up, strict=True):
-            wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = up(merge(torch.cat([wide, levels.pop()], 1)))
+        *levels, deepest = encode(self.stem(_with_place(F.pixel_unshuffle(image * 2 - 1, 2))), self.down)
+        x = decode(deepest, levels, self.merge, self.up)
         raw = F.pixel_shuffle(self.outputs(x), 2).float()
         depth, normals, labels, matte = raw.split([1, 3, self.config.classes, 1], 1)
         return GeometryOutput(depth * DEPTH_UNIT, F.normalize(normals, dim=1, eps=1e-4), labels, matte, self.tell(x))

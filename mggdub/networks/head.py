@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.networks.unet import decode, encode
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
 from mggdub.weights import fitting, load, network
 
@@ -103,13 +104,9 @@ class HeadNet(nn.Module):
 
     def forward(self, pictures: Tensor, photo_state: Tensor) -> Grids:
         """Pictures [B, inputs, GRID, GRID] of `head_inputs`, photo_state [B, 32]."""
-        levels = [self.stem(pictures)]
-        for step in self.down:
-            levels.append(step(levels[-1]))
-        x = levels.pop() + self.own(photo_state / self.unit[-DRIVERS:])[:, :, None, None]
-        for merge, up in zip(self.merge, self.up, strict=True):
-            wide = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = up(merge(torch.cat([wide, levels.pop()], 1)))
+        *levels, deepest = encode(self.stem(pictures), self.down)
+        deepest = deepest + self.own(photo_state / self.unit[-DRIVERS:])[:, :, None, None]
+        x = decode(deepest, levels, self.merge, self.up)
         shade = F.pixel_shuffle(self.shade(x).float(), 2).unflatten(1, (-1, 3))
         return Grids(
             x.float(), self.refine(x).float() * DEPTH_UNIT, self.motion(x).float().unflatten(1, (-1, 3)), shade

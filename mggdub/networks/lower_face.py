@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mggdub.geometry.sampling import tensor_smoothstep
 from mggdub.networks.shaping import (
     BETWEEN,
     BRIGHT,
@@ -55,8 +56,7 @@ def _decided(change: Tensor) -> Tensor:
     """A change whose fine part stays where the coarse one is not small: the rest would only blur what is drawn."""
     coarse = _boxed(_boxed(change))
     size = _boxed(coarse.abs().amax(1, keepdim=True))
-    share = ((size - DECIDED[0]) / (DECIDED[1] - DECIDED[0])).clamp(0, 1)
-    return coarse + (change - coarse) * (share * share * (3 - 2 * share))
+    return coarse + (change - coarse) * tensor_smoothstep((size - DECIDED[0]) / (DECIDED[1] - DECIDED[0]))
 
 
 def _lit(change: Tensor, drawn: Tensor, inside: Tensor) -> Tensor:
