@@ -326,3 +326,25 @@ def test_a_true_render_whose_folder_is_removed_does_not_begin_to_draw(tmp_path: 
         rest = child.stderr.read()
     assert child.returncode == 4, rest
     assert first.startswith("Loading") and "removed" in rest.splitlines()[-1] and "frames" not in rest
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_program_that_waits_for_itself_is_ended(name: str) -> None:
+    """An import beside it may wait for a lock that was left closed where the signal came."""
+    program = f"""
+import atexit, os, signal, threading
+from mggdub.cli import signals
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signals.AT_LAST = 0.1
+signals.install()
+atexit.register(print, "removed", flush=True)
+try:
+    os.kill(os.getpid(), signal.{name})
+    threading.Event().wait(60)
+finally:
+    threading.Event().wait(60)
+"""
+    started = time.monotonic()
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (128 + getattr(signal, name), "removed\n")
+    assert run.stderr.startswith("Interrupted") and time.monotonic() - started < 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from mggdub.errors import OutputError
 
 PATIENCE = 10.0  # s in which a second signal is taken for a repetition of the first
 SOON = 0.05  # s after which a signal that was lost is sent again
+AT_LAST = 40.0  # s after a signal, in which everything has long unwound but where it waits for itself
+TIDYING = 5.0  # s of that for what is done at an end
 LOOK = 0.5  # s between two looks at the folder of the output
 UNKNOWN = (0, 0)
 # Those that cannot be caught, those that do not end a program, and faults, after which there is nothing to go on with.
@@ -64,9 +67,16 @@ def install() -> None:
     """Let every signal that would end this process raise Interrupted in the main thread, once.
 
     What is ignored (nohup) stays ignored. Repetitions while the first one unwinds are not heard. One that was dropped
-    on its way, as happens where an object is finalised or a module in C is imported, is sent again.
+    on its way, as happens where an object is finalised or a module in C is imported, is sent again. What does not
+    unwind, since a library's lock was left closed, is ended AT_LAST seconds later.
     """
     heard: list[float] = []
+    last: list[int] = []
+    gate = threading.Lock()
+    gate.acquire()
+    # Begun now: where the signal comes, in the midst of another start, no thread may be startable.
+    with suppress(RuntimeError):
+        threading.Thread(target=_end_at_last, args=(gate, last), daemon=True).start()
     others = sys.unraisablehook
 
     def quiet(what: sys.UnraisableHookArgs) -> None:
@@ -88,6 +98,9 @@ def install() -> None:
         if heard and now - heard[-1] < PATIENCE:
             return
         heard.append(now)
+        last[:1] = [number]
+        with suppress(RuntimeError):  # it is open already
+            gate.release()
         raise Interrupted(number, send_again)  # without a name, which would keep it alive
 
     for number in signal.valid_signals() - LEFT_ALONE:
@@ -95,6 +108,20 @@ def install() -> None:
             with suppress(OSError, ValueError):  # the system may keep some for itself
                 signal.signal(number, interrupt)
     _leave_time()
+
+
+def _end_at_last(gate: threading.Lock, number: list[int]) -> None:
+    """End the process as the signal says, where it goes on for too long after the gate was opened.
+
+    Files that are not whole are removed.
+    """
+    gate.acquire()
+    time.sleep(AT_LAST)
+    sys.stderr.write(f"{Interrupted(number[0]).sentence}\n")
+    tidying = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+    tidying.start()
+    tidying.join(TIDYING)
+    os._exit(128 + number[0])
 
 
 def ignore() -> None:

@@ -31,6 +31,7 @@ HANN = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, WINDOW + 1)[:-1])  # by its
 CHUNK = 1500  # values that are worked out together, so that hours need no more memory than a minute
 AROUND = 25  # values on either side that a chunk is heard with
 OCTAVE = 12.0  # semitones
+PATIENCE = 5.0  # s that an import may go on for after the work beside it was given up
 # Half of what librosa takes to import, of which nothing here uses anything; the last two are looked for everywhere.
 UNUSED = ("scipy.signal", "scipy.interpolate", "samplerate", "resampy")
 
@@ -106,12 +107,15 @@ def ears_open() -> Iterator[None]:
     if _librosa.cache_info().currsize:
         yield
         return
-    thread = Thread(target=_import_quietly, name="ears")
+    thread = Thread(target=_import_quietly, name="ears", daemon=True)
     thread.start()
     try:
         yield
-    finally:
-        thread.join()
+    except BaseException:
+        # Who was interrupted may have left a lock closed, LLVM's for one, for which the import waits for ever.
+        thread.join(PATIENCE)
+        raise
+    thread.join()
 
 
 def _import_quietly() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -118,6 +119,16 @@ print(prosody._librosa.cache_info().currsize)
     monkeypatch.setattr(prosody, "Thread", None)  # a second time there is nothing to import
     with prosody.ears_open():
         pass
+
+
+def test_an_interruption_does_not_wait_for_ever_for_ears(monkeypatch: pytest.MonkeyPatch) -> None:
+    prosody._librosa.cache_clear()
+    waiting = threading.Event()
+    monkeypatch.setattr(prosody, "PATIENCE", 0.01)
+    monkeypatch.setattr(prosody, "_import_quietly", waiting.wait)  # as for a lock that whoever is interrupted holds
+    with pytest.raises(KeyboardInterrupt), prosody.ears_open():
+        raise KeyboardInterrupt
+    waiting.set()
 
 
 def test_ears_that_do_not_open_are_told_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
