@@ -24,6 +24,7 @@ from mggdub.face.detector import FaceFinder
 from mggdub.face.portrait import check_face, choose_face
 from mggdub.geometry.camera import face_height, project
 from mggdub.media.audio import read_audio, sound_notes, sound_of_video
+from mggdub.media.demux import NotMedia
 from mggdub.media.encode import write_in_segments, write_video
 from mggdub.media.files import check_output
 from mggdub.media.image import read_image
@@ -237,8 +238,9 @@ def _sound_of(speech: Path | None, drive: Path | None) -> Waveform | None:
 def _has_picture(path: Path) -> bool:
     try:
         return bool(probe(path))
-    except InputError:  # if it is no sound either, reading it as such will say so
-        if kind(path) == "picture":
+    except InputError as error:  # if it is no sound either, reading it as such will say so
+        what = kind(path)
+        if what == "picture" or (what == "video" and isinstance(error.__cause__, NotMedia)):
             raise
         return False
 

@@ -410,3 +410,12 @@ def test_a_speech_of_another_length_than_its_driver_is_told(
     options = replace(SMALL, drive=nod)
     report = jobs.render_file(head_png, speech, tmp_path / "a.mp4", options, lambda *_: None, models)
     assert report.frames == 3 and said in " ".join(report.notes) and bool(report.notes) == bool(said)
+
+
+def test_a_track_of_a_video_that_is_cut_short_is_no_matter_of_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "load_models", lambda: None)
+    (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41\0\0\1\0mdat" + bytes(99))
+    with pytest.raises(InputError, match=r"cut\.mp4 holds no video"):
+        jobs.track_file(tmp_path / "cut.mp4", tmp_path / "a.csv", SMALL, lambda *_: None)

@@ -15,7 +15,7 @@ from typing import Any
 from mggdub.batch.cells import OPTIONS, as_file, as_input, as_option
 from mggdub.batch.text import brief, read_table, read_text, shown
 from mggdub.errors import InputError, MggdubError, UsageError
-from mggdub.media.files import CONTAINERS, check_input
+from mggdub.media.files import CONTAINERS, check_input, missing
 from mggdub.media.table import column_name
 from mggdub.media.unread import NAMED, PICTURES
 from mggdub.options import RenderOptions
@@ -107,7 +107,7 @@ def _entries(
     try:
         source.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{source} does not exist; check the path.") from error
+        raise UsageError(missing(source)) from error
     if source.is_dir():
         if not speech or not speech.is_dir():
             raise UsageError(f"{source} is a folder of photos; name the folder of recordings after it.")
@@ -262,6 +262,8 @@ def _inside(name: str) -> Path:
     parts = PureWindowsPath(name).parts  # takes both kinds of slashes
     if PureWindowsPath(name).anchor or ":" in name or ".." in parts or STATE in (part.lower() for part in parts):
         raise UsageError(f"the output {brief(name)} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
+    if PureWindowsPath(name).name.lower() in CONTAINERS:
+        raise UsageError(f"the output {brief(name)} is an ending without a name before it; give a name.")
     if PureWindowsPath(name).suffix.lower() not in CONTAINERS:
         endings = ", ".join(CONTAINERS)
         raise UsageError(f"the output {brief(name)} does not end in {endings}; choose one of these endings.")

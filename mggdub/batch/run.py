@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mggdub.batch.manifest import STATE, Problem, read_rows
 from mggdub.batch.text import as_text, shown
 from mggdub.errors import MggdubError, OutputError, UsageError
+from mggdub.media.files import check_local
 from mggdub.media.private import check_private, private_folder
 from mggdub.progress import Progress, Stage
 
@@ -73,6 +74,8 @@ def run_batch(
     or OutputError if no row can be read or nothing can be written.
     """
     clock = time.perf_counter()
+    for place in filter(None, (folder, options.cache_dir)):
+        check_local(place)
     folder = folder.absolute()
     if folder.is_file():
         raise OutputError(f"{folder} is a file; name a folder, which is made if need be.")

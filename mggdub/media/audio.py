@@ -15,6 +15,7 @@ from mggdub.errors import InputError
 from mggdub.media.demux import Contents, NotMedia, SoundTrack, contents, lasts
 from mggdub.media.files import check_input
 from mggdub.media.process import arguments, source, start
+from mggdub.media.unread import no_media
 from mggdub.types import Array, Waveform
 
 SAMPLE_RATE = 16_000
@@ -116,6 +117,8 @@ def _contents(path: Path) -> Contents:
 
 
 def _unreadable(path: Path, refused: bool) -> InputError:
+    if named := no_media(path, "recording"):
+        return named
     if refused:
         return InputError(
             f"{path} holds no sound that is read (is it a picture, a playlist or samples without a header?); give the "

@@ -24,7 +24,7 @@ def check_input(path: Path) -> Path:
     """The path, if it is a plain file with something in it. Raises UsageError (missing, folder) or InputError."""
     info = status(path)
     if info is None:
-        raise UsageError(_missing(path))
+        raise UsageError(missing(path))
     if stat.S_ISDIR(info.st_mode):
         raise UsageError(f"{path} is a folder; name a file.")
     if not stat.S_ISREG(info.st_mode) or is_descriptor(path):
@@ -36,12 +36,23 @@ def check_input(path: Path) -> Path:
     return path
 
 
-def _missing(path: Path) -> str:
+def missing(path: Path) -> str:
+    """What to say of an input that is not there."""
     if ADDRESS.match(str(path)):
-        return f"{str(path).replace(':/', '://', 1)} is an address; give the path of a file, downloaded if need be."
+        return f"{_address(path)} is an address; give the path of a file, downloaded if need be."
     if str(path) == "-":
         return "Standard input (-) is not read; write it into a file first."
     return f"{path} does not exist; check the path."
+
+
+def check_local(path: Path) -> None:
+    """Raises UsageError for an address, where something is to be written."""
+    if ADDRESS.match(str(path)):
+        raise UsageError(f"{_address(path)} is an address; give a path on this machine.")
+
+
+def _address(path: Path) -> str:
+    return str(path).replace(":/", "://", 1)
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -84,6 +95,9 @@ def check_output(
     Removes what killed processes left in that folder. Raises UsageError for another suffix, OutputError for everything
     the disk says no to.
     """
+    check_local(path)
+    if path.name.lower() in suffixes:
+        raise UsageError(f"{path} is an ending without a name before it (is a variable not set?); give a name.")
     if path.suffix.lower() not in suffixes:
         endings = "; choose one of these endings" if len(suffixes) > 1 else "; choose this ending"
         raise UsageError(f"{shortened(path)} does not end in {', '.join(suffixes)}{endings}.")

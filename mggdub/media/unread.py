@@ -1,4 +1,4 @@
-"""What Pillow does not read where a photo should stand: HEIF, and what can at least be named, by first bytes."""
+"""What is not read as a photo, a recording or a video, but can be named by its first bytes; and HEIF."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Kind:
     """Something that is not read as a picture by Pillow."""
 
     name: str  # as in "it is ..."
-    advice: str
+    advice: str  # {} is what should be there: "picture", "recording", "video"
     family: str  # heif (read by `media.heif`), picture, video, sound, other
 
 
@@ -52,6 +52,9 @@ SVG = _picture("an SVG drawing")
 POSTSCRIPT = _picture("a PostScript drawing (EPS)")
 AVATAR = Kind("an avatar file", "give the photo it was made of", "other")
 ICLOUD = _picture("a placeholder of a picture that lies in iCloud", "download the picture first")
+UNKNOWN_RAW = _picture(
+    "a camera's raw file or samples without a header (RAW)", "export it as JPEG or PNG, or as WAV if it is sound"
+)
 LIVE = _picture("a packed Live Photo (LIVP, a ZIP archive)", "unpack it and give the HEIC or JPEG inside")
 MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"8BPS\0\2", _picture("a large Photoshop document (PSB)")),
@@ -119,14 +122,26 @@ def kind_of_start(path: Path, start: bytes, suffix: str = "") -> Kind | None:
 
 def not_read(path: Path, kind: Kind) -> InputError:
     """What to say of it."""
-    return InputError(f"{path} is {kind.name}, which is not read as a photo; {kind.advice}.")
+    return InputError(f"{path} is {kind.name}, which is not read as a photo; {kind.advice.format('picture')}.")
+
+
+def no_media(path: Path, wanted: str) -> InputError | None:
+    """What to say of a file that is no `wanted` (recording, video), if it is known to be something else.
+
+    Raises UsageError or InputError if there is no such file.
+    """
+    kind = kind_of(path)
+    if kind is None or kind.family != "other" or kind is AVATAR:
+        return None
+    return InputError(f"{path} is {kind.name} and no {wanted}; {kind.advice.format(wanted)}.")
 
 
 def check_sound(path: Path) -> None:
     """Raises InputError if a file is known to be neither a picture nor something that may hold sound."""
     kind = kind_of(path)
     if kind and kind.family == "other":
-        raise InputError(f"{path} is {kind.name}, neither a picture nor a recording; {kind.advice}.")
+        advice = kind.advice.format("picture or the recording")
+        raise InputError(f"{path} is {kind.name}, neither a picture nor a recording; {advice}.")
 
 
 def _boxed(start: bytes) -> Kind | None:
@@ -167,7 +182,7 @@ def _raw(path: Path, start: bytes, suffix: str) -> Kind | None:
     """Raw files of cameras; most are TIFF files, whose first page is a thumbnail."""
     if name := next((name for magic, name in RAW_MAGICS if start.startswith(magic)), None):
         return _camera(name)
-    named = _camera(suffix[1:].upper()) if suffix in RAW else None
+    named = UNKNOWN_RAW if suffix == ".raw" else _camera(suffix[1:].upper()) if suffix in RAW else None
     if start[:4] not in TIFF_MAGIC:
         known = start[:2] in (b"\xff\xd8", b"\x89P", b"BM", b"GI") or start[4:8] == b"ftyp"
         return None if known else named
@@ -221,9 +236,9 @@ def _packed(start: bytes, suffix: str) -> Kind | None:
     if start.startswith(b"PK\3\4"):
         if suffix == ".livp":
             return LIVE
-        return Kind("a ZIP archive or an office document", "give the picture itself", "other")
+        return Kind("a ZIP archive or an office document", "give the {} itself", "other")
     if start.startswith(b"bplist"):
-        return ICLOUD if suffix == ".icloud" else Kind("a property list", "give the picture itself", "other")
+        return ICLOUD if suffix == ".icloud" else Kind("a property list", "give the {} itself", "other")
     if start.startswith(b"\x1f\x8b"):
         try:
             inside = zlib.decompressobj(31).decompress(start, START)
@@ -245,9 +260,9 @@ def _text(start: bytes) -> Kind | None:
     encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(start[:2], "utf-8")
     text = start.decode(encoding, "ignore").lstrip("\ufeff \t\r\n").lower()
     if text.startswith(("<!doctype html", "<html", "<head", "<body")):
-        return Kind("a web page, not the picture on it", "save the picture itself", "other")
+        return Kind("a web page", "save the {} itself", "other")
     if text.startswith("<") and ("<svg" in text or ":svg" in text):
         return SVG
     if text.startswith("version https://git-lfs"):
-        return Kind("a pointer of Git LFS to a picture", "fetch it with git lfs pull", "other")
+        return Kind("a pointer of Git LFS to a file", "fetch that with git lfs pull", "other")
     return None

@@ -15,6 +15,7 @@ from mggdub.media import cicp
 from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, contents, first_picture, raw_frames
 from mggdub.media.files import check_input, scratch
 from mggdub.media.process import arguments, source, start
+from mggdub.media.unread import no_media
 from mggdub.options import parse_fps
 from mggdub.types import Array
 
@@ -49,10 +50,7 @@ def probe(path: Path) -> VideoInfo:
     if not media.pictures:
         raise _no_video(path, refused=False)
     if picture is None:
-        raise InputError(
-            f"{path} holds no picture that can be decoded (it is damaged, of a rare kind, or larger than 8192x4320); "
-            "convert it to MP4 first."
-        )
+        raise _undecodable(path)
     track = media.pictures[0]
     width, height = _upright(path, picture)
     return VideoInfo(
@@ -70,11 +68,20 @@ def probe(path: Path) -> VideoInfo:
 
 
 def _no_video(path: Path, refused: bool) -> InputError:
+    if named := no_media(path, "video"):
+        return named
     if refused:
         return InputError(
             f"{path} is of a kind that is not read as a video (a playlist, an animated WebP ...); convert it to MP4."
         )
     return InputError(f"{path} holds no video; give a file that plays elsewhere, such as MP4 or MOV.")
+
+
+def _undecodable(path: Path) -> InputError:
+    return InputError(
+        f"{path} holds no picture that can be decoded (it is damaged, of a rare kind, or larger than 8192x4320); "
+        "convert it to MP4 first."
+    )
 
 
 def _upright(path: Path, picture: FirstPicture) -> tuple[int, int]:
@@ -146,7 +153,7 @@ def _pictures(path: Path, frames: Any, info: VideoInfo) -> Iterator[tuple[float,
             yield stamp, frame
             count += 1
     if count == 0:
-        raise InputError(f"{path} holds no picture that can be decoded; convert it to MP4 first.")
+        raise _undecodable(path)
 
 
 def thumbnail(path: Path, seconds: float, height: int = 96) -> bytes:

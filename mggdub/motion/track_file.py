@@ -141,10 +141,15 @@ def _rows(
 def _check_times(path: Path, clock: str, times: Array, numbers: Array) -> None:
     """Raises InputError for times [T] s that do not rise, or are too far or too near; `numbers` [T] are their lines."""
     late = np.flatnonzero(np.diff(times) <= 0)
-    if len(late) or times[0] < 0:
-        line = int(numbers[late[0] + 1]) if len(late) else int(numbers[0])
-        raise InputError(f"{path}, line {line}: {clock} does not increase from 0 on; sort the lines by time.")
+    if len(late):
+        line = int(numbers[late[0] + 1])
+        raise InputError(f"{path}, line {line}: {clock} does not increase from line to line; sort the lines by time.")
+    if times[0] < 0:
+        raise InputError(f"{path}, line {numbers[0]}: {clock} is below 0; count from the start of the take on.")
     if times[-1] > LONGEST:
+        step = float(np.median(np.diff(times, prepend=0.0)))
+        if step >= FAR and len(times) > 2 and _key(clock) == _key("time_s"):
+            raise InputError(f"{path} has a line every {plain(step)} s; {clock} counts seconds, write it in these.")
         raise InputError(f"{path} is longer than {LONGEST // 60} minutes; cut it into parts.")
     if len(times) > 1 and float(np.median(np.diff(times))) < 1 / (2 * FASTEST):  # cameras' clocks tremble
         raise InputError(f"{path} has more than {FASTEST} lines a second; {clock} counts seconds, leave out lines.")

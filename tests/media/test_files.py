@@ -287,3 +287,9 @@ def test_names_of_partials_are_recognised() -> None:
         "x" * 300 + ".averylongsuffixes",
     ):
         assert PARTIAL.fullmatch(hidden_sibling(Path("/somewhere") / name).name), name
+
+
+@pytest.mark.parametrize(("name", "told"), [(".mp4", "without a name"), ("s3://bucket/a.mp4", "is an address")])
+def test_what_is_no_name_of_a_video_is_told(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        check_output(Path(name) if ":" in name else tmp_path / name, force=True)

@@ -11,7 +11,9 @@ from PIL import Image
 from mggdub.batch.manifest import read_rows
 from mggdub.errors import InputError
 from mggdub.inspection import inspect_file
+from mggdub.media.audio import read_audio
 from mggdub.media.image import is_picture, read_image
+from mggdub.media.video import probe
 
 SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\n'
 
@@ -118,3 +120,21 @@ def test_a_folder_of_photos_names_its_drawings(tmp_path: Path) -> None:
         (sounds / f"{stem}.wav").write_bytes(b"x")
     rows, problems = read_rows(photos, sounds, False, {}, frozenset())
     assert [row.photo.name for row in rows] == ["a.heic", "b.svg", "c.jpg", "d.JFIF"] and not problems
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "mp4"])
+@pytest.mark.parametrize("name", ["b.jpg", "c.docx", "d.jpg"])
+def test_downloads_that_are_no_recordings_or_videos_are_named(tmp_path: Path, name: str, suffix: str) -> None:
+    content, words = OTHERS[name]
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    for read, wanted in ((read_audio, "recording"), (probe, "video")):
+        with pytest.raises(InputError, match=rf"{words}.* and no {wanted}; ") as error:
+            read(path)
+        assert "picture" not in str(error.value) and "{" not in str(error.value)
+
+
+def test_raw_may_be_sound(tmp_path: Path) -> None:
+    (tmp_path / "speech.raw").write_bytes(bytes(range(7, 250)) * 9)
+    with pytest.raises(InputError, match="samples without a header"):
+        inspect_file(tmp_path / "speech.raw")
