@@ -16,8 +16,9 @@ from mggdub.geometry.camera import project
 from mggdub.geometry.sampling import smoothstep, to_splines
 from mggdub.motion import torso
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, LEAST, PAD
-from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
+from mggdub.renderer.compose import compose_rgb, compose_yuv, settle
 from mggdub.renderer.kernels import PLACED_CHANNELS
+from mggdub.renderer.planes import convert_yuv
 from mggdub.renderer.rasterize import render_placed
 from mggdub.types import Array, Gaussians
 

@@ -15,28 +15,18 @@ import numba
 import numpy as np
 from numba import prange
 
-from mggdub.compiled import compiled
 from mggdub.geometry.sampling import between
 from mggdub.renderer.blocks import LEAST, PAD, behind_block, over_block
 from mggdub.renderer.lanes import LANES
-from mggdub.types import VIDEO_LUMA
+from mggdub.renderer.planes import row_kernel, to_yuv
 
 APART = (0.5, 1.0)  # drawn px, standard deviation of places: one surface, and no longer one
 MOSTLY = (0.5, 0.9)  # share of what a pixel shows that has a place: none and all of the detail
 LIPS_LEAST, LIPS_MOST = 0.25, 64.0  # share of lips from which on their colour is told; of 255, that it is another
 f4 = np.float32
-_MATH: dict[str, Any] = {"boundscheck": False, "fastmath": True, "error_model": "numpy"}
 
 
-def _kernel(parallel: bool) -> Any:
-    """What kernels call becomes part of them.
-
-    A copy of its own might round otherwise, and would be called in the process that compiles it alone.
-    """
-    return compiled(parallel=parallel, forceinline=not parallel, **_MATH)
-
-
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _cubic(t):  # type: ignore[no-untyped-def]
     """Weights of four neighbours at `t` 0..1 between the middle two (Catmull and Rom's)."""
     half, one, s = f4(0.5), f4(1), f4(1) - t
@@ -48,7 +38,7 @@ def _cubic(t):  # type: ignore[no-untyped-def]
     )
 
 
-@_kernel(parallel=True)
+@row_kernel(parallel=True)
 def settle(drawn):  # type: ignore[no-untyped-def]
     """Put into channel 6 of a drawing [h, w, 8] how much of the photo's detail a pixel takes, weighed as channel 3."""
     for y in prange(drawn.shape[0]):
@@ -64,7 +54,7 @@ def settle(drawn):  # type: ignore[no-untyped-def]
             drawn[y, x, 6] = placed * min(max(one, f4(0)), f4(1)) * min(max(own, f4(0)), f4(1))
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def steps(count, cells):  # type: ignore[no-untyped-def]
     """For `count` px over `cells` cells: the cell before each int64 and how far it lies beyond its middle, float32.
 
@@ -78,7 +68,7 @@ def steps(count, cells):  # type: ignore[no-untyped-def]
     return before, beyond
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _enlarging(count, cells):  # type: ignore[no-untyped-def]
     """For columns of a head [count + LANES]: where in a row of `_between_rows` their first tap is, and the weights."""
     before, beyond = steps(count, cells)
@@ -89,7 +79,7 @@ def _enlarging(count, cells):  # type: ignore[no-untyped-def]
     return before, weights
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _swaying(count, cells):  # type: ignore[no-untyped-def]
     """For columns of a picture: `steps` between cells of a line of `_sway_span`, whose first one is repeated before."""
     before, beyond = steps(count, cells)
@@ -97,7 +87,7 @@ def _swaying(count, cells):  # type: ignore[no-untyped-def]
     return before, beyond
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _over(y, first, last, begin, shape, detail, box, across, low, gone, row):  # type: ignore[no-untyped-def]
     """Put columns `first` to `last` of row y of the head into a row of `_row`, which starts at column `begin`.
 
@@ -118,7 +108,7 @@ def _over(y, first, last, begin, shape, detail, box, across, low, gone, row):  #
         row[3 * span + x] = f4(1)
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _between_rows(y, height, drawn, low):  # type: ignore[no-untyped-def]
     """Row y of `height` between the rows of a drawing, into low [(w + 2 PAD) * 8]; the columns that show anything."""
     rows, columns = drawn.shape[0], drawn.shape[1]
@@ -141,7 +131,7 @@ def _between_rows(y, height, drawn, low):  # type: ignore[no-untyped-def]
     return first, last
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _head_span(y, drawn, box, low):  # type: ignore[no-untyped-def]
     """The columns of the picture that row y of the head covers; the row into low, as of `_between_rows`."""
     left, top, width, height = box
@@ -155,7 +145,7 @@ def _head_span(y, drawn, box, low):  # type: ignore[no-untyped-def]
     return start + left, min(width, np.int64((last + 3) * width / columns)) + left
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _sway_span(y, size, share, line):  # type: ignore[no-untyped-def]
     """The columns of the picture that move in row y; the row between those of share [., n], into line [n + 2]."""
     rows, columns = share.shape
@@ -176,7 +166,7 @@ def _sway_span(y, size, share, line):  # type: ignore[no-untyped-def]
     return max(0, np.int64((first - 0.5) * cell) - 1), min(size[1], np.int64((last + 1.5) * cell) + 2)
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _copy_behind(y, begin, start, end, still, width, row):  # type: ignore[no-untyped-def]
     """Add columns `start` to `end` of row y of what is behind the head and does not move to a row, where it shows."""
     span, first, last = row.shape[0] // 4, start - begin + LANES, end - begin + LANES
@@ -190,7 +180,7 @@ def _copy_behind(y, begin, start, end, still, width, row):  # type: ignore[no-un
         blue[x] += share * f4(texels[4 * x + 2])
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type: ignore[no-untyped-def]
     """Add columns `start` to `end` of row y of what is behind the head to a row, where it shows.
 
@@ -207,7 +197,7 @@ def _behind(y, begin, start, end, still, size, cells, line, sway, row):  # type:
         behind_block(line, before, beyond, x, plane, still, pitch, row, x - begin + LANES, span, end)
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: ignore[no-untyped-def]
     """Put a mouth's inside over columns `first` to `last` of row y of the head, where no splat with a place is.
 
@@ -248,7 +238,7 @@ def _over_mouth(y, first, last, begin, box, across, low, mouth, row):  # type: i
                 row[place] = lips + covers * (f4(255) * found[c] - lips)
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _row(y, begin, start, stop, head, moving, scene, low, line, row):  # type: ignore[no-untyped-def]
     """Columns `start` to `stop` of row y of the picture into a row [4 * span] whose first column is `begin`.
 
@@ -276,13 +266,13 @@ def _row(y, begin, start, stop, head, moving, scene, low, line, row):  # type: i
         row[k * span + high_end] = row[k * span + high_end - 1]
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _moves(sway):  # type: ignore[no-untyped-def]
     """Whether anything sways."""
     return sway[0] != 0 or sway[1] != 0 or sway[4] != 0 or sway[5] != 0
 
 
-@_kernel(parallel=True)
+@row_kernel(parallel=True)
 def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, threads):  # type: ignore[no-untyped-def]
     """Draw what changes in the `part` (left, top, right, bottom) of frame [H, W, 3] uint8, `still` until then.
 
@@ -312,7 +302,7 @@ def compose_rgb(still, share, sway, drawn, detail, box, mouth, part, frame, thre
                     frame[y, x, c] = np.uint8(row[c * span + x - begin + LANES] + f4(0.5))
 
 
-@_kernel(parallel=True)
+@row_kernel(parallel=True)
 def compose_yuv(still, share, sway, drawn, detail, box, mouth, part, size, luma, chroma, threads):  # type: ignore[no-untyped-def]
     """Draw what changes in the `part` of luma [H', W'] and chroma [2, H' / 2, W' / 2] uint8; `compose_rgb` otherwise.
 
@@ -339,10 +329,10 @@ def compose_yuv(still, share, sway, drawn, detail, box, mouth, part, size, luma,
             scene = still, sway, detail, box, mouth, shape, size, across, cells
             _row(y0, begin, start, stop, head0, moving0, scene, low[0], line[0], both[0])
             _row(y1, begin, start, stop, head1, moving1, scene, low[1], line[1], both[1])
-            _to_yuv(both, begin, first, last, pair, size[1], luma, chroma)
+            to_yuv(both, begin, first, last, pair, size[1], luma, chroma)
 
 
-@_kernel(parallel=False)
+@row_kernel(parallel=False)
 def _union(one, other):  # type: ignore[no-untyped-def]
     """What either of two spans covers, and what is between them."""
     if one[1] <= one[0]:
@@ -350,64 +340,3 @@ def _union(one, other):  # type: ignore[no-untyped-def]
     if other[1] <= other[0]:
         return one
     return min(one[0], other[0]), max(one[1], other[1])
-
-
-@_kernel(parallel=False)
-def _to_yuv(both, begin, first, last, pair, width, luma, chroma):  # type: ignore[no-untyped-def]
-    """Two rows of `_row` [2, 4 * span] as columns `first` (even) to `last` of a pair of rows; changes them.
-
-    Where `width`, the picture's, is odd, the last column is repeated.
-    """
-    span = both.shape[1] // 4
-    a, b = first - 1 - begin + LANES, last + 1 - begin + LANES  # with a neighbour on either side
-    for i in range(2):
-        row, out = both[i], luma[2 * pair + i]
-        _light(row[a:b], row[span + a : span + b], row[2 * span + a : 2 * span + b])
-        for_luma, to = row[span + a + 1 : span + b - 1], out[first:last]
-        for x in range(to.shape[0]):
-            to[x] = np.uint8(f4(16.5) + f4(219 / 255) * for_luma[x])
-        if last == width < luma.shape[1]:
-            out[last] = out[last - 1]
-    above, below, columns = both[0], both[1], slice(first // 2, (last + 1) // 2)
-    c, d = 2 * span + a, 2 * span + b
-    _chroma(above[c:d], below[c:d], f4(224 / 255 / 8 / 1.8556), chroma[0, pair, columns])
-    _chroma(above[a:b], below[a:b], f4(224 / 255 / 8 / 1.5748), chroma[1, pair, columns])
-
-
-@_kernel(parallel=False)
-def _light(red, green, blue):  # type: ignore[no-untyped-def]
-    """Replace green by the light of a row, red and blue by what they have more."""
-    for x in range(green.shape[0]):
-        light = f4(VIDEO_LUMA[0]) * red[x] + f4(VIDEO_LUMA[1]) * green[x] + f4(VIDEO_LUMA[2]) * blue[x]
-        green[x] = light
-        red[x] -= light
-        blue[x] -= light
-
-
-@_kernel(parallel=False)
-def _chroma(above, below, gain, out):  # type: ignore[no-untyped-def]
-    """Between two rows, at every other column from the second on."""
-    left, two = above[0] + below[0], f4(2)
-    for column in range(out.shape[0]):
-        x = 2 * column
-        right = above[x + 2] + below[x + 2]
-        out[column] = np.uint8(f4(128.5) + gain * (left + two * (above[x + 1] + below[x + 1]) + right))
-        left = right
-
-
-@_kernel(parallel=True)
-def convert_yuv(picture, luma, chroma, threads):  # type: ignore[no-untyped-def]
-    """A whole picture [H, W, 3] uint8 as `compose_yuv` would write it."""
-    height, width = picture.shape[0], picture.shape[1]
-    span = width + 3 * LANES
-    rows = np.empty((threads, 2, 4 * span), f4)
-    for pair in prange((height + 1) // 2):
-        both = rows[np.int64(numba.get_thread_id())]
-        for i in range(2):
-            y = min(2 * pair + i, height - 1)
-            for c in range(3):
-                at = c * span + LANES
-                for x in range(width):
-                    both[i, at + x] = f4(picture[y, x, c])
-                both[i, at - 1], both[i, at + width] = both[i, at], both[i, at + width - 1]
-        _to_yuv(both, 0, 0, width, pair, width, luma, chroma)

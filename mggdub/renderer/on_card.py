@@ -21,7 +21,7 @@ from mggdub.types import VIDEO_LUMA, Array
 Value = TypeVar("Value", Array, Tensor)
 Taps = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # places of `grid_sample` along an axis [N] and their weights
 LIGHT = np.array(VIDEO_LUMA)
-LUMA, BLUE, RED = 219 / 255, 224 / 255 / 8 / 1.8556, 224 / 255 / 8 / 1.5748  # the gains of `compose._to_yuv`
+LUMA, BLUE, RED = 219 / 255, 224 / 255 / 8 / 1.8556, 224 / 255 / 8 / 1.5748  # the gains of `planes.to_yuv`
 
 
 @dataclass(frozen=True, eq=False)

@@ -243,6 +243,38 @@ def _times(row: Any, first: Any, second: Any, third: Any) -> Any:
 
 
 @kernel(parallel=True)
+def _summed(count, listed, slots, threads):  # type: ignore[no-untyped-def]
+    """[count, SUMS]: the slots [P, SUMS] of each Gaussian, in the order in which it is listed [P]."""
+    sums = np.zeros((count, SUMS), np.float32)
+    for t in prange(threads):
+        start, stop = count * t // threads, count * (t + 1) // threads
+        for k in range(listed.shape[0]):
+            if start <= listed[k] < stop:
+                for s in range(SUMS):
+                    sums[listed[k], s] += slots[k, s]
+    return sums
+
+
+@compiled(inline="always", fastmath=set(MATH), error_model="numpy")
+def _of_mean(of_u: Any, of_v: Any, of_z: Any, h0: Any, h1: Any, h2: Any, c: Any, view: Any) -> Any:
+    """The gradient of a mean in the camera's axes, of those of its place, of z, and of the Jacobian's rows."""
+    iz, (tx, ty), (cx, cy), (jx, jy, jxz, jyz) = view
+    gjx = h0[0] * c[4] + h1[0] * c[5] + h2[0] * c[6]
+    gjxz = h0[0] * c[10] + h1[0] * c[11] + h2[0] * c[12]
+    gjy = h0[1] * c[7] + h1[1] * c[8] + h2[1] * c[9]
+    gjyz = h0[1] * c[10] + h1[1] * c[11] + h2[1] * c[12]
+    gx, gy = of_u * jx, of_v * jy
+    gz = of_z - gx * tx - gy * ty - (gjx * jx + gjy * jy + gjxz * jxz + gjyz * jyz) * iz
+    if tx == cx:
+        gx -= gjxz * jx * iz
+        gz += gjxz * jx * tx * iz
+    if ty == cy:
+        gy -= gjyz * jy * iz
+        gz += gjyz * jy * ty * iz
+    return gx, gy, gz
+
+
+@kernel(parallel=True)
 def project_backward(  # type: ignore[no-untyped-def]
     means, quats, scales, camera, width, height, order, rows, listed, slots,
     drawn, of_means, of_quats, of_scales, of_opacities, of_colors, moves, threads,
@@ -253,13 +285,7 @@ def project_backward(  # type: ignore[no-untyped-def]
     """
     two, half = f4(2), f4(0.5)
     count = means.shape[0]
-    sums = np.zeros((count, SUMS), np.float32)
-    for t in prange(threads):
-        start, stop = count * t // threads, count * (t + 1) // threads
-        for k in range(listed.shape[0]):
-            if start <= listed[k] < stop:
-                for s in range(SUMS):
-                    sums[listed[k], s] += slots[k, s]
+    sums = _summed(count, listed, slots, threads)
     seen = np.zeros(count, np.bool_)
     for j in range(drawn):
         seen[order[j]] = True
@@ -279,7 +305,7 @@ def project_backward(  # type: ignore[no-untyped-def]
         g00, g01, g11 = -(u0 * A + u1 * B), -two * (u0 * B + u1 * C), -(v0 * B + v1 * C)
 
         first, second, third, (w, x, y, z), n = _rotation(quats, i)
-        _, iz, (tx, ty), (cx, cy), (jx, jy, jxz, jyz), across, down = _view(means, i, camera, width, height)
+        _, iz, plain, clamped, jacobian, across, down = _view(means, i, camera, width, height)
         a, b = _times(across, first, second, third), _times(down, first, second, third)
         s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
         a0, a1, a2 = two * g00 * a[0] + g01 * b[0], two * g00 * a[1] + g01 * b[1], two * g00 * a[2] + g01 * b[2]
@@ -306,18 +332,6 @@ def project_backward(  # type: ignore[no-untyped-def]
         h0 = first[0] * a0 + first[1] * a1 + first[2] * a2, first[0] * b0 + first[1] * b1 + first[2] * b2
         h1 = second[0] * a0 + second[1] * a1 + second[2] * a2, second[0] * b0 + second[1] * b1 + second[2] * b2
         h2 = third[0] * a0 + third[1] * a1 + third[2] * a2, third[0] * b0 + third[1] * b1 + third[2] * b2
-        c = camera
-        gjx = h0[0] * c[4] + h1[0] * c[5] + h2[0] * c[6]
-        gjxz = h0[0] * c[10] + h1[0] * c[11] + h2[0] * c[12]
-        gjy = h0[1] * c[7] + h1[1] * c[8] + h2[1] * c[9]
-        gjyz = h0[1] * c[10] + h1[1] * c[11] + h2[1] * c[12]
-        gx, gy = of_u * jx, of_v * jy
-        gz = sums[i, 9] - gx * tx - gy * ty - (gjx * jx + gjy * jy + gjxz * jxz + gjyz * jyz) * iz
-        if tx == cx:
-            gx -= gjxz * jx * iz
-            gz += gjxz * jx * tx * iz
-        if ty == cy:
-            gy -= gjyz * jy * iz
-            gz += gjyz * jy * ty * iz
+        gx, gy, gz = _of_mean(of_u, of_v, sums[i, 9], h0, h1, h2, camera, (iz, plain, clamped, jacobian))
         for k in range(3):
-            of_means[i, k] = gx * c[4 + k] + gy * c[7 + k] + gz * c[10 + k]
+            of_means[i, k] = gx * camera[4 + k] + gy * camera[7 + k] + gz * camera[10 + k]

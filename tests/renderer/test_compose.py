@@ -7,7 +7,8 @@ import torch
 
 from mggdub.geometry.sampling import to_splines
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
-from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv, settle
+from mggdub.renderer.compose import compose_rgb, compose_yuv, settle
+from mggdub.renderer.planes import convert_yuv
 
 HEIGHT, WIDTH, BOX = 46, 61, (8, 5, 40, 33)  # left, top, width, height
 REST = np.zeros(6, np.float32)

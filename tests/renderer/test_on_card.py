@@ -12,9 +12,10 @@ from torch import Tensor
 from mggdub.renderer import compose, on_card
 from mggdub.renderer.blocks import ALL_MOUTH, FINEST, PAD
 from mggdub.renderer.card_mouth import Mouths
-from mggdub.renderer.compose import compose_rgb, compose_yuv, convert_yuv
+from mggdub.renderer.compose import compose_rgb, compose_yuv
 from mggdub.renderer.mouth_light import compare_light, relight
 from mggdub.renderer.on_card import CardPicture
+from mggdub.renderer.planes import convert_yuv
 from mggdub.types import Array
 
 SHAPE, BOX = (21, 17), (8, 6, 40, 33)  # of a drawing; left, top, width, height
