@@ -55,7 +55,7 @@ class Compositor:
         still, planes = _without_head(avatar)
         made = cls(avatar, photo_places(avatar), still, texture.reshape(-1), planes, _changing(avatar))
         detail = texture[PAD:-PAD, PAD:-PAD]
-        made._put_missing(made.draw(own_state(avatar)), detail[..., :3])
+        made._put_missing(made.draw(in_photo_state(avatar)), detail[..., :3])
         to_splines(detail[..., :3])
         made._put_mouth(detail[..., 3])
         _continue_edges(texture)
@@ -82,7 +82,7 @@ class Compositor:
         avatar, box = self.avatar, self.avatar.box
         if not avatar.mouth_layer.own_share.any():
             return
-        means, quats, scales, opacities, colors = own_state(avatar).arrays
+        means, quats, scales, opacities, colors = in_photo_state(avatar).arrays
         colors = np.zeros_like(colors)
         colors[avatar.photo_mouth] = 1
         drawn = self.draw(Gaussians.of(means, quats, scales, opacities, colors))
@@ -145,7 +145,7 @@ def photo_places(avatar: HeadAvatar) -> Array:
     return places
 
 
-def own_state(avatar: HeadAvatar) -> Gaussians:
+def in_photo_state(avatar: HeadAvatar) -> Gaussians:
     """The head in the photo's own state: lids folded."""
     opacities = avatar.gaussians.opacities.clone()
     for lid in avatar.lids:

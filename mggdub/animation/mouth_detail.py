@@ -14,7 +14,7 @@ import numpy as np
 
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
-from mggdub.avatar.mouth import opening, own_places
+from mggdub.avatar.mouth import opening, photo_mouth_at
 from mggdub.avatar.teeth import draw_cells, find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
@@ -156,7 +156,7 @@ class _Mouth:
             return _NOTHING
         places = np.empty((rows, columns, 3), np.float32)
         find_places(*given, places)
-        found = own_places(self.avatar.mouth_layer, self.lips, places[..., :2], places[..., 2])
+        found = photo_mouth_at(self.avatar.mouth_layer, self.lips, places[..., :2], places[..., 2])
         return np.ascontiguousarray(found.transpose(1, 2, 0))
 
 

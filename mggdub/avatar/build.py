@@ -47,9 +47,9 @@ from mggdub.avatar.plate import (
     make_plate,
     neck_column,
     plate_alpha,
-    seen_body,
     soft_hole,
     veiled_opacity,
+    visible_body,
 )
 from mggdub.avatar.spots import DRAWN, find_spots
 from mggdub.avatar.strands import strand_film
@@ -181,7 +181,7 @@ def find_behind(study: PhotoStudy, view: RenderView, target: Array, regions: Reg
     """Body, throat and background where the head is taken away; target [h, w, 3] is the photo in the rendered box."""
     hole = head_hole(view, np.maximum(regions.matte, regions.film))
     column = neck_column(view, regions.person, regions.head_share, regions.clothes)
-    body = seen_body(target, regions.person, hole, view.cm_per_px)
+    body = visible_body(target, regions.person, hole, view.cm_per_px)
     jaw = np.maximum(behind_jaw(view, body, regions.clothes, column), below_shoulders(view, body, hole))
     filled = hole & (regions.head_share > 0.02)
     throat = bare_throat(view, regions.person, regions.clothes, regions.spreads)

@@ -126,7 +126,7 @@ def build_mouth(head: Portrait, mesh: Array, rest: Array, depth: Array) -> Mouth
     means = chords(along, down, mesh) + beyond + np.array([0, 0, lift], np.float32)  # [R, C, 3]
     image = head.image.astype(np.float32) / 255
     skin = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
-    photo_mouth, shown = own_mouth(head, image, mesh, rest, lift)
+    photo_mouth, shown = photo_mouth_texture(head, image, mesh, rest, lift)
     size = float(np.clip(closed_width(rest) / USUAL_WIDTH, *SIZES))
     return MouthLayer(
         means=means.reshape(-1, 3).astype(np.float32),
@@ -150,7 +150,8 @@ def opening(lips: Array) -> Array:
 def tone_of_teeth(skin: Array, photo_mouth: Array, shown: Array, open_by: Array) -> Array:
     """[3] sRGB of front teeth in full light, beside lit skin [3] and as the photo shows them, if it does.
 
-    photo_mouth [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `own_mouth`, open_by of `opening`.
+    photo_mouth [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `photo_mouth_texture`, open_by of
+    `opening`.
     """
     usual = tooth_tone(skin)
     pale = shown_teeth(skin, photo_mouth, shown)
@@ -194,7 +195,7 @@ def level_of_teeth(skin: Array, photo_mouth: Array, shown: Array, lips: Array) -
     return float(np.clip(max(level, UPPER.level) if covered else level, *LEVELS))
 
 
-def own_mouth(head: Portrait, image: Array, mesh: Array, rest: Array, lift: float) -> tuple[Array, Array]:
+def photo_mouth_texture(head: Portrait, image: Array, mesh: Array, rest: Array, lift: float) -> tuple[Array, Array]:
     """The photo's own mouth [3, OWN_ROWS, OWN_COLUMNS], laid out by its lips, and where the photo shows it
     [OWN_ROWS, OWN_COLUMNS], 0..1.
     """
@@ -236,7 +237,7 @@ def paint_mouth(layer: MouthLayer, displacement: Array, share: float) -> tuple[A
     lips, edges = lips_of(mesh, layer.rest), chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     colors = _drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips)
     if share > 0.01 and layer.own_share.any():
-        photo_mouth = own_places(layer, lips, at, down)
+        photo_mouth = photo_mouth_at(layer, lips, at, down)
         colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
     wide = np.linalg.norm(np.gradient(edges.mean(0), axis=0), axis=-1)
@@ -253,7 +254,7 @@ def _drawn(layer: MouthLayer, at: Array, edges: Array, lips: Array) -> Array:
     return np.asarray(draw_inside(*flat, float(open_by), float(low), layer.level, layer.tone)).reshape(*at.shape[:2], 3)
 
 
-def own_places(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
+def photo_mouth_at(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:
     """[4, R, C]: the photo's own mouth at places [R, C, 2] cm between lips [2, 11, 2], and how much of it is shown.
 
     down [R, C], or what broadcasts to it: how far the places are on the way from the upper to the lower lip.

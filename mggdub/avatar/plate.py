@@ -161,7 +161,7 @@ def behind_jaw(view: RenderView, person: Array, clothes: Array, column: Array) -
     return np.asarray(under, np.float32)
 
 
-def seen_body(image: Array, person: Array, hole: Array, cm: float) -> Array:
+def visible_body(image: Array, person: Array, hole: Array, cm: float) -> Array:
     """[h, w] 0..1: the matte `person` outside a `hole` [h, w] bool with what of an image [h, w, 3] it half doubts.
 
     What hangs together with the person, and has not the colours of the background, is the person, and so is what it

@@ -27,7 +27,7 @@ STRIP = 64  # rows at a time
 NODES = 65  # of a table for films
 
 
-def noted(path: Path, form: str | None) -> Points | None:
+def read_points(path: Path, form: str | None) -> Points | None:
     """What an AVIF or a PNG file says of its colours, None if nothing."""
     with suppress(LookupError, ValueError, struct.error), path.open("rb") as file:
         if form == "PNG":

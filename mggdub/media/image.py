@@ -82,7 +82,7 @@ def read_image(path: Path) -> Photo:
                 _check_size(path, *image.size)
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                image.info["cicp"] = cicp.noted(path, image.format)
+                image.info["cicp"] = cicp.read_points(path, image.format)
                 return _as_photo(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error

@@ -149,7 +149,7 @@ def _check_header(path: Path, header: list[str], most: int) -> None:
         raise InputError(f"{path} has {len(header)} columns, {most} is the most; leave out those that are not needed.")
     counts = Counter(name.lower() for name in header if name)
     if twice := [name for name in dict.fromkeys(header) if counts[name.lower()] > 1]:
-        raise InputError(f"{path} has the column {named(twice)} twice; remove one.")
+        raise InputError(f"{path} has the column {name_list(twice)} twice; remove one.")
 
 
 def _miscounted(cells: int, columns: int, delimiter: str) -> str:
@@ -168,7 +168,7 @@ def as_number(cell: str) -> float:
         raise
 
 
-def named(columns: list[str] | tuple[str, ...]) -> str:
+def name_list(columns: list[str] | tuple[str, ...]) -> str:
     """The names for a sentence: the first few, and how many more."""
     more = len(columns) - NAMED
     names = ", ".join(excerpt(name, LONGEST_NAME) for name in columns[:NAMED])

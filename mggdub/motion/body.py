@@ -19,11 +19,11 @@ from mggdub.motion.selection import (
     NAMES,
     SOON,
     Piece,
-    heard_of,
     joint_state,
     mirrored,
     next_piece,
     places_of,
+    prosody_features,
 )
 from mggdub.networks.motion import MotionBank
 from mggdub.networks.speech import VOICE_RATE
@@ -48,7 +48,7 @@ class BodyMotion:
 def body_motion(bank: MotionBank, prosody: Prosody, seed: int, person: Manner | None = None) -> BodyMotion:
     """Motion of a `person` that fits how something is said; the same seed gives the same."""
     person = person or Manner()
-    heard, count = heard_of(prosody), len(prosody)
+    heard, count = prosody_features(prosody), len(prosody)
     places = places_of(bank, np.array(person.unlike or np.zeros(len(bank.persons))))
     rng, played = np.random.default_rng([seed, 4]), np.full(len(bank.pose), -np.inf)
     pose, units = np.zeros((count, bank.pose.shape[1])), np.zeros((count, bank.units.shape[1]))

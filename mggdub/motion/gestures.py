@@ -14,7 +14,7 @@ import numpy as np
 from mggdub.face.expression import BROW_UNITS
 from mggdub.motion import selection
 from mggdub.motion.body import BodyMotion, body_motion, interpolated, low_passed
-from mggdub.motion.lids import LIDS, apart, lid_motion, resting, with_beside
+from mggdub.motion.lids import LIDS, lid_motion, resting, split_blinks, with_beside
 from mggdub.motion.limits import soft_end
 from mggdub.motion.manner import BLINKS, Manner, manner
 from mggdub.motion.prosody import Prosody
@@ -66,7 +66,7 @@ def gestures(
 
     `amount` 0 is nothing but blinks, 1 is as people do; `gaze` is 'camera' or 'natural', `blink` 'natural' or 'none'.
     """
-    rested, known = apart(bank)
+    rested, known = split_blinks(bank)
     person = manner(bank, seed)
     body = body_motion(rested, prosody, seed, person)
     blinks = fill_blinks(bank, body, prosody, seed, person) if blink == "natural" else np.zeros((0, 2))

@@ -51,7 +51,7 @@ def lid_curve(since: Array) -> Array:
     return np.interp(since, LID_TIMES, LID_SHUT)
 
 
-def own_lids(bank: MotionBank) -> Array:
+def lids_with_blinks(bank: MotionBank) -> Array:
     """[N, 2] lids with their blinks, as a bank knows them, every blink at full closure."""
     lids = bank.units[:, LIDS].astype(np.float64)
     rest = lids.copy()
@@ -70,9 +70,9 @@ def _outward(lids: Array, known: Array, closed: int) -> Array:
     return np.take_along_axis(lids, np.where(index < closed, before, after), 0)
 
 
-def apart(bank: MotionBank) -> tuple[MotionBank, Blinks]:
+def split_blinks(bank: MotionBank) -> tuple[MotionBank, Blinks]:
     """The bank without its blinks, neither of the lids nor of what goes with them; and the blinks."""
-    lids, units = own_lids(bank), bank.units.astype(np.float64)
+    lids, units = lids_with_blinks(bank), bank.units.astype(np.float64)
     rest, many = lids.copy(), (len(bank.blinks), BEFORE + AFTER)
     closing, beside = np.zeros(many), np.zeros((*many, units.shape[1]))
     for k, (first, at, last) in enumerate(_between(bank)):

@@ -67,7 +67,7 @@ class Places:
     unlike: Array  # [K] cost of whom it is of
 
 
-def heard_of(prosody: Prosody) -> Array:
+def prosody_features(prosody: Prosody) -> Array:
     """[n, 4] as a bank has it: level, pitch in octaves, onset, speaking."""
     parts = (prosody.level, prosody.pitch / 12, prosody.onset, prosody.speaking)
     return np.stack(parts, 1).astype(np.float32)

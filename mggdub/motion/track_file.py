@@ -21,7 +21,7 @@ import numpy as np
 
 from mggdub.errors import InputError, plain
 from mggdub.media.files import appearing_whole, check_output
-from mggdub.media.table import Limits, as_number, named, read_table
+from mggdub.media.table import Limits, as_number, name_list, read_table
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 LONGEST = 1800  # s
@@ -80,10 +80,10 @@ def read_track(path: Path) -> TrackFile:
             f"{path} has no column time_s (nor the Timecode of Live Link Face); add the seconds as time_s."
         )
     if not places:
-        raise InputError(f"{path} has none of the columns {named(COLUMNS[1:])}; name its columns so.")
+        raise InputError(f"{path} has none of the columns {name_list(COLUMNS[1:])}; name its columns so.")
     taken = [given[place] for place, name in enumerate(header) if header.count(name) > 1 and name in {clock, *wanted}]
     if taken:
-        raise InputError(f"{path} has the columns {named(taken)}, which mean the same; remove one.")
+        raise InputError(f"{path} has the columns {name_list(taken)}, which mean the same; remove one.")
     numbers, times, values = _rows(path, lines, given, header.index(clock), list(places), live_link)
     times = _from_timecodes(times) if live_link else times[:, 0]
     _check_times(path, given[header.index(clock)], times, numbers)
@@ -128,7 +128,7 @@ def _rows(
         bad = [header[clock]] if not all(map(math.isfinite, time)) else []
         bad += [header[place] for place, value in zip(places, row, strict=True) if not abs(value) < LARGEST_VALUE]
         if bad:
-            raise InputError(f"{path}, line {number}: no usable number in the column {named(bad)}; correct it.")
+            raise InputError(f"{path}, line {number}: no usable number in the column {name_list(bad)}; correct it.")
         numbers.append(number)
         times.extend(time)
         values.extend(row)

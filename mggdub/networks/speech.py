@@ -56,14 +56,14 @@ class OpeningNet(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, 2 T, features] to [B, T, outputs]."""
         x = functional.gelu(self.enter(functional.dropout(tokens, self.dropout[0], self.training)))
-        x = functional.gelu(self.halve(beside(x, (-1, 0, 1, 2))[:, ::2]))
+        x = functional.gelu(self.halve(at_offsets(x, (-1, 0, 1, 2))[:, ::2]))
         for step, norm, wide, narrow in zip(DILATIONS, self.norms, self.wide, self.narrow, strict=True):
-            inner = functional.gelu(wide(beside(norm(x), (-step, 0, step))))
+            inner = functional.gelu(wide(at_offsets(norm(x), (-step, 0, step))))
             x = x + narrow(functional.dropout(inner, self.dropout[1], self.training))
         return self.out(functional.dropout(x, self.dropout[1], self.training))
 
 
-def beside(x: Tensor, places: tuple[int, ...]) -> Tensor:
+def at_offsets(x: Tensor, places: tuple[int, ...]) -> Tensor:
     """[B, T, C] to [B, T, len(places) * C]: what lies so many steps away, zeros beyond the ends."""
     reach = max(map(abs, places))
     padded = functional.pad(x, (0, 0, reach, reach))
@@ -90,7 +90,7 @@ class LipMap(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Whisper's tokens [2 T, F] to lip modes and voice [T, outputs]."""
         tokens = normalized(features)
-        heard = self.linear(around(tokens, self.offsets))
+        heard = self.linear(in_context(tokens, self.offsets))
         opening = torch.stack([net(tokens[None])[0, :, 0] for net in self.nets]).mean(0)  # [T] cm
         more = SHARE * (opening - heard[:, :LIP_MODES] @ self.gap)
         return heard + functional.pad(more[:, None] * self.opening, (0, 1))
@@ -101,7 +101,7 @@ def normalized(features: Tensor) -> Tensor:
     return functional.layer_norm(features, features.shape[-1:])
 
 
-def around(tokens: Tensor, offsets: tuple[int, ...]) -> Tensor:
+def in_context(tokens: Tensor, offsets: tuple[int, ...]) -> Tensor:
     """[2 T, F] to [T, len(offsets) * F]: for each prediction the normalised tokens around its own, ends repeated."""
     centres = torch.arange(1, len(tokens), 2)[:, None] + torch.tensor(offsets)
     return tokens[centres.clamp(0, len(tokens) - 1)].flatten(1)

@@ -18,7 +18,7 @@ from mggdub import weights
 from mggdub.face.expression import load_expression
 from mggdub.motion.lids import LIDS, lid_curve, stretched
 from mggdub.motion.limits import soft_end
-from mggdub.motion.selection import NAMES, heard_of
+from mggdub.motion.selection import NAMES, prosody_features
 from mggdub.motion.voice import runs
 from mggdub.networks.motion import HEARD, POSE, MotionBank, to_tensors
 from mggdub.train.common import HELD_OUT, held_out
@@ -230,7 +230,7 @@ def waiting_times(waits: Array) -> Array:
 def _how(take: Take) -> Array:
     """[n, 4] how it is said; of what is not heard only whether somebody speaks."""
     if take.prosody:
-        return heard_of(take.prosody)
+        return prosody_features(take.prosody)
     found = np.zeros((len(take.track), HEARD), np.float32)
     found[:, -1] = take.speaking
     return found

@@ -23,7 +23,7 @@ from torch import Tensor
 from mggdub import weights
 from mggdub.face.expression import ExpressionBasis, gap_of_modes, load_expression
 from mggdub.metrics.landmarks import correlation
-from mggdub.networks.speech import RATE, SHARE, LipMapConfig, OpeningNet, around, normalized
+from mggdub.networks.speech import RATE, SHARE, LipMapConfig, OpeningNet, in_context, normalized
 from mggdub.networks.whisper import load_whisper
 from mggdub.train.prepare import clips
 from mggdub.train.speech_data import (
@@ -65,7 +65,7 @@ def fold_of(people: list[str]) -> dict[str, int]:
 def design(section: Section) -> Array:
     """[n, features * offsets + 1]: what the map sees of a section, and 1."""
     tokens = normalized(torch.from_numpy(section.features.astype(np.float32)))
-    inputs = around(tokens, LipMapConfig().offsets)[MARGIN:-MARGIN]
+    inputs = in_context(tokens, LipMapConfig().offsets)[MARGIN:-MARGIN]
     return torch.cat([inputs, torch.ones(len(inputs), 1)], 1).numpy()
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from mggdub.animation.animate import animate
-from mggdub.animation.compositor import Compositor, own_state, photo_places
+from mggdub.animation.compositor import Compositor, in_photo_state, photo_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.avatar.visible import foreground
 from mggdub.metrics.pixels import psnr
@@ -32,7 +32,7 @@ def sharp(avatar: HeadAvatar, frame: Array) -> float:
 
 
 def test_the_photos_own_state_is_the_photo(avatar: HeadAvatar, compositor: Compositor) -> None:
-    frame = compositor.rgb(compositor.draw(own_state(avatar)), STILL)
+    frame = compositor.rgb(compositor.draw(in_photo_state(avatar)), STILL)
     assert psnr(avatar.box.cut(frame), avatar.box.cut(avatar.image)) > 42
     outside = np.ones(frame.shape[:2], bool)
     avatar.box.cut(outside)[:] = False
@@ -58,7 +58,7 @@ def test_a_head_drawn_at_half_its_size_is_sharp_at_rest_and_turned(
     rest, *moved = (sharp(avatar, frame) / photo for frame in animate(avatar, models, track, relative=True))
     assert rest > 0.97 and min(moved) > 0.86
     plain = replace(compositor, detail=np.zeros_like(compositor.detail))
-    assert sharp(avatar, plain.rgb(plain.draw(own_state(avatar)), STILL)) / photo < rest
+    assert sharp(avatar, plain.rgb(plain.draw(in_photo_state(avatar)), STILL)) / photo < rest
 
 
 def test_lids_have_the_detail_of_their_own_places(avatar: HeadAvatar) -> None:
@@ -72,7 +72,7 @@ def test_lids_have_the_detail_of_their_own_places(avatar: HeadAvatar) -> None:
 
 
 def test_planes_and_frames_show_the_same(avatar: HeadAvatar, compositor: Compositor) -> None:
-    drawn, body = compositor.draw(own_state(avatar)), np.array([0.3, 0.2, 1.0, 0], np.float32)
+    drawn, body = compositor.draw(in_photo_state(avatar)), np.array([0.3, 0.2, 1.0, 0], np.float32)
     frame, planes = compositor.rgb(drawn, body), compositor.yuv(drawn, body)
     height, width = frame.shape[:2]
     assert planes.shape == (height * 3 // 2, width)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from mggdub.animation.animate import animate, posed_heads
-from mggdub.animation.compositor import Compositor, own_state
+from mggdub.animation.compositor import Compositor, in_photo_state
 from mggdub.animation.lower_face import (
     FINER,
     LowerFace,
@@ -164,7 +164,7 @@ def test_motion_is_that_of_the_face_and_not_of_the_head(
 ) -> None:
     compositor = Compositor.of(avatar)
     lower = LowerFace.of(avatar, LowerFaceNet())
-    still = drawn_inputs(compositor.draw(own_state(avatar)), lower.at_rest, lower.at_rest)
+    still = drawn_inputs(compositor.draw(in_photo_state(avatar)), lower.at_rest, lower.at_rest)
     assert np.abs(still[4:6]).max() < 0.05
     now, head = list(posed_heads(avatar, models, spoken, relative=True))[1]
     window = find_window(avatar.mesh, now.displacement, now.rotation, now.translation, avatar.camera)
@@ -178,7 +178,7 @@ def test_motion_is_that_of_the_face_and_not_of_the_head(
 
 def test_the_photo_is_cut_as_it_is_drawn(avatar: HeadAvatar) -> None:
     lower = LowerFace.of(avatar, LowerFaceNet())
-    drawn = drawn_inputs(Compositor.of(avatar).draw(own_state(avatar)), lower.at_rest, lower.at_rest)
+    drawn = drawn_inputs(Compositor.of(avatar).draw(in_photo_state(avatar)), lower.at_rest, lower.at_rest)
     apart = np.abs(drawn[:3] - lower.photo[:3]).max(0)[drawn[3] > 0.99]
     assert np.median(apart) < 0.02
     assert np.array_equal(

@@ -14,7 +14,7 @@ from mggdub.avatar.plate import (
     make_plate,
     neck_fill,
     plate_alpha,
-    seen_body,
+    visible_body,
 )
 from mggdub.avatar.transparency import opaque_colors
 from mggdub.avatar.visible import foreground, rim, with_wisps
@@ -171,11 +171,11 @@ def test_a_body_that_the_matte_half_doubts_is_seen_where_its_colours_are_not_the
     hole[:75, 40:60] = True
     person[50:70, 30:40], picture[50:70, 30:40] = 0.3, 0.2  # a dark collar
     person[50:70, 70:80] = 0.3  # a wall
-    body = seen_body(picture, person, hole, 0.1)
+    body = visible_body(picture, person, hole, 0.1)
     assert body[52:, 31:40].min() == 1 and np.array_equal(body[:, 60:], person[:, 60:])
     person[55:65, 35:40] = 0  # the dark inside of the collar, between it and the head
-    assert seen_body(picture, person, hole, 0.1)[56:64, 36:40].min() == 1
-    assert np.array_equal(seen_body(picture, np.ones_like(person), hole, 0.1), np.ones_like(person))
+    assert visible_body(picture, person, hole, 0.1)[56:64, 36:40].min() == 1
+    assert np.array_equal(visible_body(picture, np.ones_like(person), hole, 0.1), np.ones_like(person))
 
 
 def test_the_bright_edge_of_a_collar_that_the_matte_lacks_is_body_and_a_wall_s_pattern_is_none() -> None:
@@ -184,10 +184,10 @@ def test_the_bright_edge_of_a_collar_that_the_matte_lacks_is_body_and_a_wall_s_p
     picture[54:60, 20:40] = (0.5, 0.5, 0.6)  # its edge, of which the matte has nothing
     hole = np.zeros((100, 100), bool)
     hole[:75, 40:60] = True
-    body = seen_body(picture, person, hole, 0.1)
+    body = visible_body(picture, person, hole, 0.1)
     assert body[54:, 20:40].min() == 1 and body[:54].max() == 0 and body[:60, 60:].max() == 0
     busy = np.random.default_rng(0).choice([0.2, 0.8], (100, 100, 1)).repeat(3, 2).astype(np.float32)
-    assert np.array_equal(seen_body(np.where(person[..., None] > 0, picture, busy), person, hole, 0.1), person)
+    assert np.array_equal(visible_body(np.where(person[..., None] > 0, picture, busy), person, hole, 0.1), person)
 
 
 def test_a_neck_that_turns_with_the_head_leaves_background_at_its_sides() -> None:

@@ -26,7 +26,7 @@ from measuring import EXAMPLES, PARITY, finish, kernels_on_card, matrix_product,
 
 from mggdub.animation import on_card
 from mggdub.animation.animate import animate, frame_motions
-from mggdub.animation.compositor import own_state, photo_places
+from mggdub.animation.compositor import in_photo_state, photo_places
 from mggdub.animation.on_card import Animator
 from mggdub.avatar.file import is_avatar, load_avatar
 from mggdub.avatar.values import HeadAvatar
@@ -211,7 +211,7 @@ def animated(avatar: HeadAvatar, models: Models, device: str, frames: int, profi
 
 def measure(avatar: HeadAvatar, models: Models, device: str, frames: int, profiled: bool) -> dict[str, Any] | str:
     """Everything, for a head in its photo's own state and for a moving one, or why there is nothing."""
-    camera, head, places = avatar.camera, own_state(avatar), photo_places(avatar)
+    camera, head, places = avatar.camera, in_photo_state(avatar), photo_places(avatar)
     apart = depths_apart(head, camera)
     found = on_cuda(apart, camera, device=device)
     if isinstance(found, str):

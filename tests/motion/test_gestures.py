@@ -24,7 +24,7 @@ from mggdub.motion.gestures import (
     with_gaze,
     without_lids,
 )
-from mggdub.motion.lids import LIDS, apart, lid_curve, lid_motion, own_lids, resting, with_beside
+from mggdub.motion.lids import LIDS, lid_curve, lid_motion, lids_with_blinks, resting, split_blinks, with_beside
 from mggdub.motion.manner import (
     LEVELS,
     LOWERED,
@@ -164,7 +164,7 @@ def test_a_mirrored_piece_turns_to_the_other_side(bank: MotionBank) -> None:
 
 @pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 30.0, 50.0, 60.0])
 def test_blinks_close_fully_at_every_frame_rate(bank: MotionBank, fps: float) -> None:
-    rested, known = apart(bank)
+    rested, known = split_blinks(bank)
     found = body.body_motion(rested, said(60), 0)
     blinks = fill_blinks(bank, found, said(60), 0, Manner())
     shown = lid_motion(known, blinks, moments(60, fps))
@@ -274,8 +274,8 @@ def test_lids_that_a_bank_took_apart_are_whole_again() -> None:
     slow = np.array([0, 0, 0.12, 0.8, 1, 0.9, 0.5, 0.4, 0.35, 0.3, 0.22, 0.2, 0.12, 0.1, 0.05, 0])
     bank, whole = a_blink(slow)
     beside = np.r_[0:18, 23:60]
-    np.testing.assert_allclose(own_lids(bank)[beside], whole[beside], atol=1e-4)
-    rested, known = apart(bank)
+    np.testing.assert_allclose(lids_with_blinks(bank)[beside], whole[beside], atol=1e-4)
+    rested, known = split_blinks(bank)
     assert np.abs(rested.units[:, LIDS]).max() < 0.15
     lasting = lid_motion(known, np.array([[20.5 / VOICE_RATE, 0]]), moments(2.4))
     np.testing.assert_allclose(lasting[beside], np.clip(whole.mean(1), 0, 1)[beside], atol=0.06)
@@ -283,7 +283,7 @@ def test_lids_that_a_bank_took_apart_are_whole_again() -> None:
 
 def test_a_blink_that_was_quicker_than_the_usual_one_is_not_made_slow() -> None:
     bank, _ = a_blink(np.array([0, 0, 0, 0.5, 1, 0.3, 0, 0, 0, 0]), 0.08)
-    assert own_lids(bank)[[18, 22, 23]].max() < 0.1 < lid_curve(np.array([0.08])).min()
+    assert lids_with_blinks(bank)[[18, 22, 23]].max() < 0.1 < lid_curve(np.array([0.08])).min()
 
 
 def test_every_blink_has_its_own_shape_and_closes_quicker_than_it_opens() -> None:
@@ -291,7 +291,7 @@ def test_every_blink_has_its_own_shape_and_closes_quicker_than_it_opens() -> Non
     opening = np.linspace(1, 0, 12)
     long, _ = a_blink(np.concatenate([[0, 0, 0.1, 0.8], opening]), 0.16)
     short, _ = a_blink(np.array([0, 0, 0.1, 0.8, 1, 0.8, 0.3, 0.1, 0, 0, 0, 0, 0, 0, 0, 0]), 0.12)
-    one, other = (lid_motion(apart(b)[1], np.array([[1.0, 0]]), times) for b in (long, short))
+    one, other = (lid_motion(split_blinks(b)[1], np.array([[1.0, 0]]), times) for b in (long, short))
     for shown in (one, other):
         closing, left = (np.ptp(times[(shown > 0.1) & (shown < 0.9) & side]) for side in (times < 1, times > 1))
         assert 0.02 < closing < left < 0.45
@@ -310,7 +310,7 @@ def a_blink_with_brows() -> tuple[MotionBank, Array]:
 
 def test_eyes_and_brows_go_with_a_blink_wherever_it_is_played_and_not_without_it() -> None:
     bank, units = a_blink_with_brows()
-    rested, known = apart(bank)
+    rested, known = split_blinks(bank)
     down, brow = (selection.NAMES.index(name) for name in ("eyeLookDownLeft", "browInnerUp"))
     assert np.abs(rested.units[:, [down, brow]]).max() < 1e-6
     again = with_beside(rested.units, known, np.array([[20.5 / VOICE_RATE, 0]]))
@@ -325,7 +325,7 @@ def test_eyes_and_brows_go_with_a_blink_wherever_it_is_played_and_not_without_it
 
 @pytest.mark.parametrize("moment", [0.02, 0.1, 2.3, 2.39])
 def test_a_blink_at_either_end_moves_brows_as_far_as_there_is_time(moment: float) -> None:
-    rested, known = apart(a_blink_with_brows()[0])
+    rested, known = split_blinks(a_blink_with_brows()[0])
     moved = with_beside(rested.units, known, np.array([[moment, 0]]))
     assert moved.shape == rested.units.shape
     assert np.abs(moved - rested.units)[int(moment * VOICE_RATE)].max() == pytest.approx(0.3)
