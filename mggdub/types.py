@@ -262,7 +262,7 @@ class ExpressionTrack:
     lip_modes: Array  # [T, 8] float32, in the units of the shipped PCA (cm)
     rotation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] degrees
     translation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] cm
-    torso: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [T, 4] of `models.torso`
+    torso: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [T, 4] of `motion.torso`
 
     def __post_init__(self) -> None:
         count = len(self.times)

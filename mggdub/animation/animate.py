@@ -63,10 +63,10 @@ def lids_shown(closed: Array) -> Array:
 
 
 def frame_poses(
-    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False, start: int = 0
+    avatar: HeadAvatar, models: Models, track: ExpressionTrack, relative: bool = False
 ) -> Iterator[FramePose]:
     """`frame_motions` with what follows from them for the splats."""
-    return _with_splats(avatar, models, frame_motions(avatar, models, track, relative, start))
+    return _with_splats(avatar, models, frame_motions(avatar, models, track, relative))
 
 
 def _with_splats(avatar: HeadAvatar, models: Models, motions: Iterator[FrameMotion]) -> Iterator[FramePose]:

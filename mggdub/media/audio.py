@@ -48,8 +48,8 @@ def probe_audio(path: Path) -> SoundInfo:
     return SoundInfo(track.sample_rate, track.layout or f"{track.channels} channels")
 
 
-def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
-    """Mono float32 at `sample_rate`, starting where the file's own clock starts.
+def read_audio(path: Path) -> Waveform:
+    """Mono float32 at SAMPLE_RATE, starting where the file's own clock starts.
 
     Channels are mixed without getting louder, and where they would cancel the louder side is heard alone; sound that
     starts late or has gaps is filled with silence, so that it stays in step with the pictures of the same file. Raises
@@ -62,7 +62,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> Waveform:
             raise _too_long(path)
     except NotMedia as problem:
         raise _unreadable(path, problem.refused) from problem
-    return _read(path, track, sample_rate)
+    return _read(path, track)
 
 
 def sound_of_video(path: Path) -> Waveform | None:
@@ -84,11 +84,11 @@ def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
             "phone, it is all but silent. Export it as mono."
         ]
     first, *others = _contents(path).sounds
-    if not others or not _is_silent(sound or _read(path, first, SAMPLE_RATE)):
+    if not others or not _is_silent(sound or _read(path, first)):
         return []
     for track in others:
         try:
-            silent = _is_silent(_read(path, track, SAMPLE_RATE))
+            silent = _is_silent(_read(path, track))
         except InputError:
             continue
         if not silent:
@@ -150,17 +150,17 @@ def _mixable(path: Path, track: SoundTrack) -> Any:
     return stream.filter("pan", "stereo|" + "|".join(f"c{side}<{sum_}" for side, sum_ in enumerate(sides)))
 
 
-def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
+def _read(path: Path, track: SoundTrack) -> Waveform:
     data = bytearray()
     loud = cancelling = 0  # parts
-    with start(arguments(_decoder(path, track, sample_rate)), stdout=subprocess.PIPE) as running:
+    with start(arguments(_decoder(path, track)), stdout=subprocess.PIPE) as running:
         assert running.process.stdout is not None
-        for samples, cancels in _heard(running.process.stdout, track.channels, sample_rate):
+        for samples, cancels in _heard(running.process.stdout, track.channels):
             data += samples.tobytes()
             audible = bool(np.abs(samples).max(initial=0.0) > SILENT)
             loud += audible
             cancelling += audible and cancels
-            if len(data) / (4 * sample_rate) > LONGEST:
+            if len(data) / (4 * SAMPLE_RATE) > LONGEST:
                 raise _too_long(path)
         status = running.wait()
     if not data and status != 0:
@@ -169,18 +169,18 @@ def _read(path: Path, track: SoundTrack, sample_rate: int) -> Waveform:
         )
     if not data:
         raise NoSoundError(f"{path} holds no audio samples; record or export it again.")
-    return Waveform(np.frombuffer(data, dtype="<f4"), sample_rate, 2 * cancelling > loud)  # writable, as a bytearray is
+    return Waveform(np.frombuffer(data, dtype="<f4"), SAMPLE_RATE, 2 * cancelling > loud)  # writable, as a bytearray is
 
 
-def _decoder(path: Path, track: SoundTrack, sample_rate: int) -> Any:
+def _decoder(path: Path, track: SoundTrack) -> Any:
     """ffmpeg that writes float32: the mix of the channels, or left, right and mix."""
     sound = _mixable(path, track)
     if track.channels == 1:
-        mixed = _resampled(sound, track, sample_rate, "mono")
+        mixed = _resampled(sound, track, SAMPLE_RATE, "mono")
     else:
         twice = sound.asplit()
-        sides = _resampled(twice[0], track, sample_rate, "stereo")
-        mix = _resampled(twice[1], track, sample_rate, "mono")
+        sides = _resampled(twice[0], track, SAMPLE_RATE, "stereo")
+        mix = _resampled(twice[1], track, SAMPLE_RATE, "mono")
         mixed = ffmpeg.filter((sides, mix), "amerge", inputs=2)
     return mixed.output("pipe:1", format="f32le", acodec="pcm_f32le")
 
@@ -199,10 +199,10 @@ def _resampled(stream: Any, track: SoundTrack, sample_rate: int, layout: str = "
     return stream.filter("aresample", sample_rate, **options)
 
 
-def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[tuple[Array, bool]]:
+def _heard(pipe: IO[bytes], channels: int) -> Iterator[tuple[Array, bool]]:
     """Mono float32 in -1..1, part after part, of what `_decoder` writes, and whether the channels cancel in it."""
     width = 1 if channels == 1 else 3
-    size = CHUNK if width == 1 else 4 * width * round(BLOCK * sample_rate)
+    size = CHUNK if width == 1 else 4 * width * round(BLOCK * SAMPLE_RATE)
     before: int | None = None
     while data := pipe.read(size):
         samples = np.frombuffer(data, "<f4", count=len(data) // (4 * width) * width).copy()
@@ -211,7 +211,7 @@ def _heard(pipe: IO[bytes], channels: int, sample_rate: int) -> Iterator[tuple[A
         column = _audible(columns) if width == 3 and len(columns) else 0
         part = columns[:, column]
         if before is not None and before != column:
-            length = round(FADE * sample_rate)
+            length = round(FADE * SAMPLE_RATE)
             share = np.minimum(np.arange(1, len(part) + 1, dtype=np.float32) / np.float32(length), 1)
             part = columns[:, before] * (1 - share) + part * share
         before = column
