@@ -1,4 +1,4 @@
-"""Imports only go down, and the front door opens at once."""
+"""Imports only go down, files and functions are short, and the front door opens at once."""
 
 import ast
 import subprocess
@@ -65,6 +65,8 @@ KEEPERS = {
     "simple_lama_inpainting": "inpainting.py",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
+LONG = {"renderer/kernels.py"}
 
 
 @cache
@@ -88,6 +90,16 @@ def test_imports_go_down(path: Path) -> None:
     parts = {name.split(".")[1] for name in imported(path) if name.startswith("mggdub.")}
     known = {p.stem for p in PACKAGE.iterdir()}
     assert (parts & known) - {part} <= ALLOWED[part]
+
+
+def test_files_and_functions_are_short() -> None:
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        name = str(path.relative_to(PACKAGE))
+        assert len(text.splitlines()) <= LONGEST_FILE or name in LONG, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno:
+                assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{name}: {node.name}"
 
 
 @pytest.mark.parametrize("name", KEEPERS)
