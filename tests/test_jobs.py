@@ -109,14 +109,17 @@ def test_silence_keeps_the_mouth_shut(models: Models, avatar: HeadAvatar) -> Non
     assert all(np.array_equal(frame, late[0]) for frame in late)
 
 
-def test_a_photo_becomes_a_video_that_ends_with_its_sound(head_png: Path, tmp_path: Path) -> None:
+def test_a_photo_becomes_a_video_that_ends_with_its_sound(models: Models, head_png: Path, tmp_path: Path) -> None:
     sound, rate = tmp_path / "hum.wav", 22050
     time = np.arange(int(rate * 0.5)) / rate
     soundfile.write(sound, 0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2, rate)
     seen: list[str] = []
     options = replace(SMALL, fps=Fraction(25))
-    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
-    reports = [jobs.render_file(head_png, sound, path, options, lambda stage, *_: seen.append(stage)) for path in paths]
+    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]  # with networks of its own, and with those that are there
+    reports = [
+        jobs.render_file(head_png, sound, path, options, lambda stage, *_: seen.append(stage), given)
+        for path, given in zip(paths, (None, models), strict=True)
+    ]
     info = probe(paths[0])
     assert (info.width, info.height, info.fps, info.has_audio) == (256, 256, 25, True)
     assert len(list(read_video(paths[0]))) == reports[0].frames == round(0.5 * 25)
@@ -166,7 +169,7 @@ def test_a_see_through_face_is_a_photo_of_what_shows(models: Models, head_png: P
     ghost, plain = (build.build_avatar(one, models, SMALL) for one in (photo, Photo(photo.pixels)))
     assert torch.equal(ghost.gaussians.colors, plain.gaussians.colors)
     assert (ghost.image == plain.image).all()
-    blue = build.build_avatar(photo, models, replace(SMALL, background="navy")).image.astype(int)
+    blue = build.build_avatar(photo, models, replace(SMALL, size=128, background="navy")).image.astype(int)
     assert (blue.mean((0, 1))[2] > blue.mean((0, 1))[0] + 20).all()
 
 
