@@ -58,6 +58,13 @@ def test_doubtful_photos_get_advice(models: Models, head: Image.Image) -> None:
     assert "cover the mouth, cheeks and chin" in found.advice[0]
 
 
+@pytest.mark.parametrize(("across", "down"), [(2.0, 1.0), (1.0, 2.0), (1.5, 1.0), (1.0, 1.5)])
+def test_a_stretched_photo_is_told(models: Models, head: Image.Image, across: float, down: float) -> None:
+    found = seen(models, head.resize((round(384 * across), round(384 * down))))
+    assert found.verdict == "usable" and "stretched" in found.advice[0]
+    assert "stretched" not in " ".join(seen(models, head.resize((400, 384))).advice)
+
+
 def light(picture: Image.Image) -> np.ndarray:
     """Linear light of sRGB, 0..1."""
     values = np.asarray(picture, np.float64) / 255
