@@ -154,6 +154,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         models.load(WATCHING)
         progress(Stage.DRIVE, 0, 1)
         performance = track_video(source, models, progress)
+        notes = list(performance.notes)
     else:
         sound = read_audio(source)
         models.load(HEARING)
@@ -353,7 +354,7 @@ def _report(
 ) -> RenderReport:
     """`clock`: when the job began, and when it had loaded, built, listened and rendered."""
     height, width = avatar.image.shape[:2]
-    cuts = len(performance.cuts)
+    cuts, notes = len(performance.cuts), (*performance.notes, *notes)
     parts = zip(("load", "photo", "speech", "render"), pairwise(clock), strict=True)
     times = {name: end - start for name, (start, end) in parts} | stopwatch.seconds
     return RenderReport(

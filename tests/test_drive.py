@@ -1,6 +1,7 @@
 """Driving a photo: what is put into a synthetic video is tracked, and what is tracked moves the photo."""
 
 import csv
+import re
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
@@ -391,6 +392,16 @@ def test_a_driver_that_is_no_video_is_called_that_before_the_work(
     if name == "moving.webp":
         with pytest.raises(InputError, match="not read as a video"):
             jobs.track_file(tmp_path / name, tmp_path / "a.csv", options, lambda *_: None)
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_whose_face_of_several_drives_is_told(people: int, models: Models, head_png: Path, tmp_path: Path) -> None:
+    frame = np.concatenate([np.asarray(Image.open(head_png).convert("RGB").resize((256, 256)))] * people, 1)
+    write_video(tmp_path / "a.mp4", iter([frame] * 2), fps=Fraction(25), size=(256 * people, 256))
+    notes = driving.track_video(tmp_path / "a.mp4", models).notes
+    assert len(notes) == people - 1
+    for note in notes:
+        assert note.startswith("2 faces in ") and re.search("the one on the (left|right) drives", note)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.3, ""), (1.0, "the rest of it is not heard")])

@@ -80,6 +80,7 @@ class Sighting:
     shot: int
     picture: Array  # [18, 32, 3] uint8
     look: Array | None  # [168]
+    faces: tuple[Face, ...] = ()  # where it was chosen as the largest, all, largest first
 
 
 def follow_face(frames: Iterable[Array], finder: FaceFinder) -> list[Face | None]:
@@ -103,11 +104,11 @@ def look_on(finder: FaceFinder, stamp: float, frame: Array, trail: Trail | None)
     """The next frame [H, W, 3] uint8 of a video, `stamp` s from its start, after those that left the `trail`."""
     picture = coarse(frame)
     if trail is None:
-        face = next(iter(finder.find(frame)), None)
-        if face is None:
+        faces = tuple(finder.find(frame))
+        if not faces:
             return Sighting(stamp, None, 0, picture, None), None
-        look = face_look(frame, face.landmarks)
-        return Sighting(stamp, face, 0, picture, look), Trail(face, look, (look,), picture, stamp, 0, picture)
+        first, look = faces[0], face_look(frame, faces[0].landmarks)
+        return Sighting(stamp, first, 0, picture, look, faces), Trail(first, look, (look,), picture, stamp, 0, picture)
     tracked = finder.track(frame, trail.face)
     look = face_look(frame, tracked.landmarks) if tracked else trail.look
     if tracked and not breaks(trail, tracked, look, picture, stamp) and _known(trail, look) < DOUBT:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -35,12 +37,27 @@ def choose_face(faces: list[Face], which: str = "largest") -> Face:
 
 def company(faces: list[Face], which: str) -> tuple[str, ...]:
     """What to say where others are about as large as the face that is dubbed, and nobody chose; largest first."""
-    heights = [face_height(face.landmarks) for face in faces]
-    count = sum(height >= AS_LARGE * heights[0] for height in heights)
+    count, where = _as_large(faces)
     if which != "largest" or count < 2:
         return ()
-    where = _place(np.stack([face.landmarks[:, :2].mean(0) for face in faces[:count]]), heights[0] / 2)
     return (f"{count} faces are about as large; the one {where} speaks, --face takes another.",)
+
+
+def driving_company(path: Path, faces: Sequence[Face]) -> tuple[str, ...]:
+    """The same of the picture in which a driving video begins; largest first."""
+    count, where = _as_large(faces)
+    if count < 2:
+        return ()
+    return (f"{count} faces in {path} are about as large; the one {where} drives, crop the video to let another.",)
+
+
+def _as_large(faces: Sequence[Face]) -> tuple[int, str]:
+    """How many faces are about as large as the first, that one included, and where among them it is."""
+    heights = [face_height(face.landmarks) for face in faces]
+    count = sum(height >= AS_LARGE * heights[0] for height in heights)
+    if count < 2:
+        return count, ""
+    return count, _place(np.stack([face.landmarks[:, :2].mean(0) for face in faces[:count]]), heights[0] / 2)
 
 
 def _place(middles: Array, apart: float) -> str:

@@ -25,7 +25,7 @@ from mggdub.face.mesh import (
     inside,
     outline,
 )
-from mggdub.face.portrait import SMALLEST_FACE, cut
+from mggdub.face.portrait import SMALLEST_FACE, cut, driving_company
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import (
     RIGID,
@@ -104,7 +104,8 @@ def track_video(path: Path, models: Models, progress: Progress = silent) -> Perf
     parts = _of_shots(path, shots, times[has_face], models)
     track = ExpressionTrack(times, *(values[latest] for values in parts))
     cuts = tuple(shot[0].stamp for shot in shots[1:])
-    return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts)
+    notes = driving_company(path, shots[0][0].faces)
+    return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts, notes=notes)
 
 
 def _followed(path: Path, models: Models, progress: Progress) -> list[Sighting]:

@@ -27,6 +27,7 @@ class Performance:
     missing: tuple[str, ...] = ()  # columns that a track file lacks
     limited: int = 0  # frames in which the head would go farther than a photo bears
     heard: dict[str, float] | None = None  # how the speech that moves it is said
+    notes: tuple[str, ...] = ()  # what else is to be said of it
 
 
 def play_file(file: TrackFile, basis: ExpressionBasis) -> Performance:
