@@ -16,7 +16,7 @@ from mggdub.avatar.appearance import measure_face, warnings
 from mggdub.errors import InputError, plain
 from mggdub.face.detector import FaceFinder
 from mggdub.face.mesh import EYE_SKETCHES, INNER_LIPS, OVAL
-from mggdub.face.portrait import check_face, cut_off, portrait
+from mggdub.face.portrait import check_face, cut_off, holes, portrait
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
@@ -107,7 +107,7 @@ def inspect_face(photo: Photo, face: Face, index: int, finder: FaceFinder, net: 
     """What is measured of one face."""
     head = portrait(photo, face, finder)
     measures = measure_face(head, estimate_geometry(net, head))
-    advice = [*cut_off(face, photo.size), *warnings(measures)]
+    advice = [*cut_off(face, photo.size), *holes(face, photo), *warnings(measures)]
     verdict = "usable" if advice else "good"
     try:
         check_face(face, photo.size)

@@ -249,6 +249,18 @@ def test_a_face_that_the_picture_cuts_off_is_told(
             build.build_avatar(Photo(np.array(picture)), models, RenderOptions())
 
 
+@pytest.mark.parametrize(("place", "told"), [("eyes", True), ("mouth", True), ("beside", False), ("nowhere", False)])
+def test_a_face_with_holes_is_told(head: Image.Image, models: Models, place: str, told: bool) -> None:
+    marks = models.faces.find(np.array(head))[0].landmarks[:, :2]
+    middles = {"eyes": marks[[159, 386]], "mouth": marks[[13]], "beside": np.array([[20.0, 200.0]])}
+    alpha = Image.new("L", head.size, 255)
+    for x, y in middles.get(place, np.zeros((0, 2))):
+        ImageDraw.Draw(alpha).ellipse((x - 13, y - 13, x + 13, y + 13), fill=0)
+    photo = Photo(np.array(head), np.array(alpha))
+    found = inspect_face(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
+    assert any("transparent" in sentence for sentence in found.advice) == told
+
+
 def test_a_face_too_small_for_render_is_unusable(
     head: Image.Image, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ from mggdub.avatar.visible import (
 )
 from mggdub.face.expression import photo_state, vertex_motion
 from mggdub.face.mesh import CHIN_TIP
-from mggdub.face.portrait import check_face, choose_face, company, cut_off, portrait
+from mggdub.face.portrait import check_face, choose_face, company, cut_off, holes, portrait
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
 from mggdub.geometry.sampling import sample_crop
@@ -124,7 +124,7 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     surface, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
     grids = predict_grids(models, head, maps, surface, drivers)
     surface = surface + enlarge_grid(grids.depth[0, 0].numpy())
-    remarks = (*cut_off(face, photo.size), *company(faces, options.face))
+    remarks = (*cut_off(face, photo.size), *holes(face, photo), *company(faces, options.face))
     return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil, options.inpainter, remarks)
 
 

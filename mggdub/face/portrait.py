@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from mggdub.errors import InputError, UsageError
 from mggdub.face.detector import FaceFinder
-from mggdub.face.mesh import INNER_LIPS, canonical_face
+from mggdub.face.mesh import INNER_LIPS, OVAL, canonical_face, ring_mask
 from mggdub.face.views import Region, affine
 from mggdub.geometry.camera import RIGID, crop_camera, crop_matrix, face_height, head_crop, solve_pose
 from mggdub.geometry.rotation import matrix_to_euler
@@ -19,6 +19,7 @@ from mggdub.types import Array, Crop, Face, Photo, Portrait
 
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
+HOLES = 0.01  # of the area of a face; an eye has as much
 CUT_OFF = 0.03  # of a face's landmarks beyond the picture; photos and clips of people have none
 AS_LARGE = 0.7  # of the largest face's height: who is that large may be the one who was meant
 
@@ -77,6 +78,19 @@ def cut_off(face: Face, size: tuple[int, int]) -> tuple[str, ...]:
     if _outside(face.landmarks, size).mean() < CUT_OFF:
         return ()
     return ("The picture's edge cuts the face off, and the rest is guessed; use a picture that shows all of it.",)
+
+
+def holes(face: Face, photo: Photo) -> tuple[str, ...]:
+    """What to say where a photo is transparent inside the face."""
+    if photo.alpha is None:
+        return ()
+    marks = face.landmarks[:, :2]
+    low, high = np.clip([marks.min(0), marks.max(0)], 0, photo.size).astype(int)
+    alpha = photo.alpha[low[1] : high[1], low[0] : high[0]]
+    inside = alpha[ring_mask(marks - low, OVAL, alpha.shape)]
+    if not len(inside) or (inside < 128).mean() < HOLES:
+        return ()
+    return ("Parts of the face are transparent, and what lies behind shows there; use a picture whose face is whole.",)
 
 
 def _outside(landmarks: Array, size: tuple[int, int]) -> Array:
