@@ -18,7 +18,9 @@ COLUMNS = 64  # points along the lashes
 FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 26  # rows: lashes below the margin, the photo's lid, hidden skin, above it
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASHES = 0.56  # of an open lid's height that lashes hang below the margin in its middle
+LASHES = 0.52  # of an open lid's height that lashes hang below the margin where they are longest
+LASHES_LEAN = 0.5  # power of the way along the lid: they are longest at a quarter of it from the outer corner
+OUTER_END = 0.2  # of the way along, over which a closed lid comes in from the outer corner, where no lashes are
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 OWN_LOOK = 0.6  # of the way to the crease, below which a lid looks as in the photo
 BEYOND = 0.7  # of the crease's height, as far as a lid goes where the eye ends
@@ -251,8 +253,9 @@ def towards_ends() -> Array:
 
 
 def lash_height(high: Array) -> Array:
-    """[C] crop px: what lashes are measured by, of a lid that is `high` [C] px: less where the eye ends."""
-    return high * crease_curve(1.0, COLUMNS)
+    """[C] crop px: what lashes are measured by, of a lid that is `high` [C] px: most in the eye's outer part."""
+    arch = np.sin(np.pi * np.linspace(0, 1, COLUMNS) ** LASHES_LEAN) ** 0.6
+    return high * (AT_CORNER + (1 - AT_CORNER) * arch)
 
 
 def lid_parts(lids: tuple[slice, slice]) -> tuple[slice, ...]:
@@ -293,6 +296,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     way = float(travel[COLUMNS // 3 : -COLUMNS // 3].mean()) * cm_per_px(head.camera)
     shown, solid = sample_crop(image, above), rows.solid.copy()
     unfolds = np.clip((way - WAY[0]) / (WAY[1] - WAY[0]), 0, 1)  # the fold of eyes that are half shut is gone already
+    solid[:-CREST] *= veil(smoothstep(np.linspace(0, 1, COLUMNS) / OUTER_END))
     solid[-CREST:] = veil(solid[-CREST:] * unfolds * is_fold(shown, skin[-CREST:]))
     return np.clip(colors, 0, 1).astype(np.float32), solid
 

@@ -62,7 +62,7 @@ def test_a_photo_in_its_own_state_is_not_moved(basis: ExpressionBasis, blink: fl
 def test_lids_meet_whatever_their_shape(basis: ExpressionBasis, own: float) -> None:
     mesh, before = wide_eyes(basis), state(own, eyeSquintLeft=0.3)
     closed = gaps(moved(basis, mesh, state(1.0, eyeLookDownLeft=0.5), before))
-    assert closed.min() > -0.05 and closed.max() < 0.001
+    assert closed.min() > -0.07 and closed.max() < 0.001
 
 
 def test_an_eye_closes_steadily_and_opens_beyond_the_photo(basis: ExpressionBasis) -> None:

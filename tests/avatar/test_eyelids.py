@@ -214,8 +214,15 @@ def test_a_fold_is_shaded_skin() -> None:
 
 def test_lashes_are_shorter_where_the_eye_ends_whatever_the_crease() -> None:
     height = lash_height(np.full(COLUMNS, 20.0))
-    assert height.max() == pytest.approx(20, abs=0.1) and (np.diff(height[: COLUMNS // 2]) >= 0).all()
+    longest = int(height.argmax())
+    assert height.max() == pytest.approx(20, abs=0.1) and longest < COLUMNS // 3  # in the outer third
+    assert (np.diff(height[: longest + 1]) >= 0).all() and (np.diff(height[longest:]) <= 0).all()
     assert height[[0, -1]].max() < 3
+
+
+def test_a_closed_lid_has_no_lashes_at_the_outer_corner_itself() -> None:
+    solid = upper_lid(head(photo_with(1)), SURFACE, "Left")[0].opacity.reshape(-1, COLUMNS)[:-CREST]
+    assert solid[:, 0].max() == 0 and (solid[FRINGE:, COLUMNS // 4 :] == solid[FRINGE:].max()).all()
 
 
 def test_eyes_that_are_half_shut_keep_their_fold() -> None:
