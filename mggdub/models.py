@@ -47,9 +47,6 @@ class Models:
     """
 
     def __init__(self, head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> None:
-        self._put(head, lower_face)
-
-    def _put(self, head: HeadNet | None, lower_face: LowerFaceNet | None) -> None:
         given = {"head": head, "lower_face": lower_face}
         vars(self).update({name: network for name, network in given.items() if network is not None})
 
@@ -105,9 +102,8 @@ class Models:
 
     def having(self, head: HeadNet | None = None, lower_face: LowerFaceNet | None = None) -> Models:
         """The same with another `head` or `lower_face`; networks that are loaded are shared."""
-        other = Models()
-        vars(other).update(vars(self))
-        other._put(head, lower_face)
+        other = Models(head, lower_face)
+        vars(other).update(vars(self) | vars(other))
         return other
 
 

@@ -177,22 +177,8 @@ def fingerprint() -> str:
     return hashlib.sha256("".join(f"{name} {digest(locate(name))}\n" for name in names).encode()).hexdigest()
 
 
-def build(network: torch.nn.Module, name: str) -> torch.nn.Module:
-    """Load `name` strictly into `network` and put it in evaluation mode. Raises InputError if it does not fit."""
-    return fill(network, load(name)[0], name)
-
-
-def fill(network: torch.nn.Module, tensors: dict[str, Tensor], name: str) -> torch.nn.Module:
-    """The network in evaluation mode with the tensors of `name`. Raises InputError if they are not its own."""
-    try:
-        network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise InputError(f"The weight file {name} belongs to another version of mggdub; reinstall mggdub.") from error
-    return network.eval()
-
-
 def network(make: Callable[[], Network], tensors: dict[str, Tensor], name: str) -> Network:
-    """The network that `make` makes of a file's config, filled with the file's tensors.
+    """The network that `make` makes of a file's config, filled with the file's tensors, in evaluation mode.
 
     Its sizes are compared before anything is allocated for it. Raises InputError if they are others.
     """
@@ -204,5 +190,5 @@ def network(make: Callable[[], Network], tensors: dict[str, Tensor], name: str) 
     if shapes != {key: tensor.shape for key, tensor in tensors.items()}:
         raise InputError(f"The weight file {name} belongs to another version of mggdub; reinstall mggdub.")
     filled = make()
-    fill(filled, tensors, name)
-    return filled
+    filled.load_state_dict(tensors)
+    return filled.eval()

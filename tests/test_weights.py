@@ -52,7 +52,7 @@ def test_damage_is_noticed(saved: Path) -> None:
 
 def test_a_network_of_another_shape_is_refused(saved: Path) -> None:
     with pytest.raises(InputError, match="another version"):
-        weights.build(torch.nn.Linear(2, 2), "thing")
+        weights.network(lambda: torch.nn.Linear(2, 2), weights.load("thing")[0], "thing")
     assert saved.is_dir()
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mggdub.geometry.sampling import smoothstep
 from mggdub.networks.unet import decode, encode
 from mggdub.types import BACKGROUND, CLOTHES, EYES, MOUTH, SKIN, Array, GeometryMaps, Portrait
-from mggdub.weights import build
+from mggdub.weights import load, network
 
 MAPS_SIZE = 256
 MATTE_GAIN = 1.5  # clears haze: mean error on held-out real faces 0.053 instead of 0.069, edges the same
@@ -137,8 +137,7 @@ def _with_place(x: Tensor) -> Tensor:
 
 def load_geometry() -> GeometryNet:
     """The shipped network. Raises InputError if its weights are missing or damaged."""
-    net = build(GeometryNet(), "geometry")
-    assert isinstance(net, GeometryNet)
+    net = network(GeometryNet, load("geometry")[0], "geometry")
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

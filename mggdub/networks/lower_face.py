@@ -153,4 +153,4 @@ def load_lower_face() -> LowerFaceNet:
     """The shipped network. Raises InputError if it is missing or damaged."""
     tensors, settings = load(NAME)
     config = fitting(LowerFaceConfig, settings, NAME)
-    return network(lambda: LowerFaceNet(config), tensors, NAME).eval().requires_grad_(False)
+    return network(lambda: LowerFaceNet(config), tensors, NAME).requires_grad_(False)

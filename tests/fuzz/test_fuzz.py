@@ -125,7 +125,7 @@ def read_network(path: Path) -> None:
     before = os.environ.get("MGGDUB_WEIGHTS")
     os.environ["MGGDUB_WEIGHTS"] = str(path.parent)
     try:
-        weights.build(torch.nn.Linear(3, 2), path.stem)
+        weights.network(lambda: torch.nn.Linear(3, 2), weights.load(path.stem)[0], path.stem)
     finally:
         os.environ.pop("MGGDUB_WEIGHTS")
         os.environ |= {"MGGDUB_WEIGHTS": before} if before else {}
