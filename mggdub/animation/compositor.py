@@ -41,9 +41,9 @@ class Compositor:
     avatar: HeadAvatar
     places: Array  # [N, 2] px of the rendered box, NaN for splats that show nothing of the photo
     still: Array  # [(H + 2 PAD) * (W + 2 PAD) * 4] uint8, the picture without the head
-    detail: (
-        Array  # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, B-splines over the box, FINEST steps in one of 255; `of_mouth`
-    )
+    # [(h + 2 PAD) * (w + 2 PAD) * 4] int16, B-splines over the box, FINEST steps in one of 255, and up to ALL_MOUTH how
+    # much of a pixel is the photo's own mouth
+    detail: Array
     planes: Array  # [H' * 3 / 2, W'] uint8, the picture without the head as `yuv`
     part: tuple[int, int, int, int]  # px of what may change: left, top, right, bottom
 

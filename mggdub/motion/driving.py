@@ -242,7 +242,7 @@ def _calmed(rotations: Array, translations: Array) -> tuple[Array, Array]:
 
 
 def tracked_points(head: Portrait, maps: GeometryMaps, size: tuple[int, int], ratio: float) -> TrackedPoints:
-    """What `align` follows of a video's first frame, a picture of `size` px; `ratio` px of its crop per crop px."""
+    """What `refine_poses` follows of a first frame, a picture of `size` px; `ratio` px of its crop per crop px."""
     marks, mesh = head.landmarks, head_mesh(head.landmarks, head.camera)
     step = np.arange(0.5, CROP_SIZE, SKIN_STEP / ratio)
     grid = np.stack(np.meshgrid(step, step), -1).reshape(-1, 2)
