@@ -22,7 +22,10 @@ LASHES = 0.52  # of an open lid's height that lashes hang below the margin where
 LASHES_LEAN = 0.5  # power of the way along the lid: they are longest at a quarter of it from the outer corner
 OUTER_END = 0.2  # of the way along, over which a closed lid comes in from the outer corner, where no lashes are
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
-OWN_LOOK = 0.6  # of the way to the crease, below which a lid looks as in the photo
+# From where to where, of the way to the crease, the photo's own colours turn into a closed lid's: above them the open
+# eye's lashes and the fold's shadow lie over its lid.
+OWN_COLORS = (0.3, 0.9)
+OWN_LOOK = 0.6  # of the way to the crease, below which a lid has the photo's own detail
 BEYOND = 0.7  # of the crease's height, as far as a lid goes where the eye ends
 LAYERS = 5  # points that lie over each other: what shines through each is that root of what shines through all
 # A closed lid against the skin below the eye, as logarithms (389 blinks of 168 people, 0.18 off those left out): by the
@@ -289,7 +292,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     heights = np.clip(rows.heights, 0, STRIP_ENDS)[:, None] * lid.crease
     strip = sample_crop(image, _places(lid.lashes, lid.up, heights))
     strip = np.minimum(strip, LIGHTEST * np.maximum(skin, 0))
-    ramp = smoothstep((rows.heights[:, None, None] - 0.6) / 0.6)
+    ramp = smoothstep((rows.heights[:, None, None] - OWN_COLORS[0]) / (OWN_COLORS[1] - OWN_COLORS[0]))
     colors = strip + (skin + GRAIN * grain - strip) * ramp
     roots = smoothstep(rows.closed / (LASH_BAND * lash_height(high)))[..., None]
     colors = np.minimum(colors, lash_line(image, lid, below)) * (1 - roots) + colors * roots
