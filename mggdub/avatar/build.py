@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy import ndimage, sparse
 
@@ -34,7 +33,7 @@ from mggdub.avatar.creases import keep_creases
 from mggdub.avatar.eyeballs import eyeball_layer, turn_irises
 from mggdub.avatar.eyelids import eyelid_layers
 from mggdub.avatar.file import as_saved
-from mggdub.avatar.hidden import color_hidden, hidden_layer
+from mggdub.avatar.hidden import color_hidden, hidden_layer, still_hidden, with_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
 from mggdub.avatar.mouth import build_mouth, mouth_points
 from mggdub.avatar.outline import above_crown, background_share, crop_room, stands_out
@@ -75,7 +74,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
 from mggdub.networks.head import Grids
 from mggdub.options import AvatarOptions
-from mggdub.types import CROP_SIZE, HAIR, Array, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
+from mggdub.types import CROP_SIZE, HAIR, Array, GeometryMaps, Photo, Portrait, as_tensor
 
 
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
@@ -227,6 +226,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     beyond = beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles)
     if study.veil:
         visible = replace(visible, opacities=as_tensor(_veiled(study.veil, visible.opacities.numpy(), pixels)))
+    hidden = still_hidden(hidden, visible, view.camera)
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     lips = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
@@ -241,7 +241,7 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
     picture, plate = _over_background(study, regions.person, behind)
     return HeadAvatar(
-        gaussians=_with_layer(visible, rest),
+        gaussians=with_layer(visible, rest),
         mesh_weights=sparse.vstack([skin, rest.skin], format="csr").astype(np.float32),
         head_share=head_share,
         shows_photo=np.concatenate([np.ones(len(pixels), bool), rest.photo]),
@@ -297,17 +297,6 @@ def _target(study: PhotoStudy, box: RenderBox | None = None) -> Array:
 def _veiled(veil: Veil, opacities: Array, places: Array) -> Array:
     """[N] opacities that are as transparent as the photo at places [N, 2] crop px."""
     return veiled_opacity(opacities, sample_crop(veil.inside, places))
-
-
-def _with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:
-    """Gaussians and a layer's points, which are round."""
-    return Gaussians(
-        torch.cat([visible.means, as_tensor(layer.means)]),
-        torch.cat([visible.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(layer), 1)))]),
-        torch.cat([visible.scales, as_tensor(np.repeat(layer.radius[:, None], 3, 1))]),
-        torch.cat([visible.opacities, as_tensor(layer.opacity)]),
-        torch.cat([visible.colors, as_tensor(layer.colors)]),
-    )
 
 
 def _over_background(study: PhotoStudy, person: Array, behind: Behind) -> tuple[Array, Array]:

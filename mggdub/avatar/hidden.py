@@ -18,10 +18,12 @@ from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.sampling import sample_crop
 from mggdub.geometry.symmetry import head_shell, mirror, surface_points, visible_filter, voxel_filter
 from mggdub.networks.head import HeadNet
-from mggdub.types import CLOTHES, CROP_SIZE, HAIR, Array, GeometryMaps, Portrait
+from mggdub.renderer.rasterize import render_frame
+from mggdub.types import CLOTHES, CROP_SIZE, HAIR, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
 
 HIDDEN_INSET = 2  # of 256 px: how far inside the outline the hidden side begins, so that it stays hidden
 OPAQUE = 0.75  # of what is before the hidden side; less shows the background
+SHOWS, SHOWS_ROUNDS = 0.03, 3  # of a pixel that a hidden point may take; rounds, since others show when it is gone
 MIRRORED_RADIUS, SHELL_RADIUS = 0.11, 0.2  # cm, of the hidden points: mirrored ones come first, then the shell
 
 
@@ -85,3 +87,35 @@ def color_hidden(net: HeadNet, layer: PointLayer, features: Tensor, head: Portra
     change = net.color_hidden(*hidden_inputs(features, head, layer.means, layer.colors)).numpy()
     colors = np.clip(layer.colors + change[:, :3], 0, 1)
     return replace(layer, colors=colors, opacity=np.clip(layer.opacity + change[:, 3], 0.02, 0.98))
+
+
+def still_hidden(layer: PointLayer, visible: Gaussians, camera: Camera) -> PointLayer:
+    """The points of a hidden layer that do not show through the visible splats of the photo's own state.
+
+    Where hair is thin they would. The photo's detail makes up for that, and when the head turns it shines beside them.
+    """
+    for _ in range(SHOWS_ROUNDS):
+        if len(layer) == 0:
+            return layer
+        both = with_layer(visible, layer)
+        hides = (torch.arange(len(both)) >= len(visible)).float()[:, None].expand(-1, 3)
+        shown = render_frame(replace(both, colors=hides), camera)[0][..., 0]  # [h, w]
+        reach = float(np.median(layer.radius) * camera.K[0, 0] / camera.viewmat[2, 3])  # px
+        most = ndimage.maximum_filter(shown, 2 * max(1, round(1.5 * reach)) + 1)
+        columns, rows = np.floor(project(layer.means, camera)).astype(int).T
+        keep = most[rows.clip(0, camera.height - 1), columns.clip(0, camera.width - 1)] < SHOWS
+        if keep.all():
+            return layer
+        layer = layer.where(keep)
+    return layer
+
+
+def with_layer(visible: Gaussians, layer: PointLayer) -> Gaussians:
+    """Gaussians and a layer's points, which are round."""
+    return Gaussians(
+        torch.cat([visible.means, as_tensor(layer.means)]),
+        torch.cat([visible.quats, as_tensor(np.tile([1.0, 0, 0, 0], (len(layer), 1)))]),
+        torch.cat([visible.scales, as_tensor(np.repeat(layer.radius[:, None], 3, 1))]),
+        torch.cat([visible.opacities, as_tensor(layer.opacity)]),
+        torch.cat([visible.colors, as_tensor(layer.colors)]),
+    )

@@ -32,6 +32,11 @@ class PointLayer:
     def __len__(self) -> int:
         return len(self.means)
 
+    def where(self, keep: Array) -> PointLayer:
+        """The points of a mask [N] bool."""
+        columns = (self.means, self.colors, self.radius, self.skin, self.neck, self.opacity, self.photo)
+        return PointLayer(*(values[keep] for values in columns))
+
 
 def join_layers(layers: list[PointLayer]) -> PointLayer:
     """One layer of several, in their order."""

@@ -4,16 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mggdub.avatar.box import over_crop, render_view
 from mggdub.avatar.build import assemble, find_regions, study_photo
-from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS, hidden_layer
+from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS, hidden_layer, still_hidden
+from mggdub.avatar.values import PointLayer
 from mggdub.face.mesh import EAR_LOBES
 from mggdub.geometry.camera import head_mesh, project
 from mggdub.media.image import read_image
 from mggdub.models import Models
 from mggdub.options import RenderOptions
-from mggdub.types import CLOTHES, HAIR, SKIN, Array
+from mggdub.types import CLOTHES, HAIR, SKIN, Array, Gaussians
 
 
 def test_below_the_ears_only_hair_hangs(models: Models, head_png: Path) -> None:
@@ -78,3 +80,31 @@ def test_no_hidden_point_lies_before_clothes(models: Models, head_png: Path) -> 
     x, y = project(avatar.gaussians.means.numpy()[avatar.hidden], view.camera).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < matte.shape[1]) & (y < matte.shape[0])
     assert inside.sum() > 1000 and matte[y[inside], x[inside]].min() > 0.5
+
+
+def test_no_hidden_point_shows_through_thin_hair(models: Models, head_png: Path) -> None:
+    """In the photo's own state the hidden side of a head gives less than a thirtieth of any colour."""
+    study = study_photo(read_image(head_png), models, RenderOptions(size=256, preview=True))
+    avatar = assemble(study, models)
+    own, rest = avatar.gaussians, slice(avatar.hidden.start)
+    visible = Gaussians(own.means[rest], own.quats[rest], own.scales[rest], own.opacities[rest], own.colors[rest])
+    at = avatar.hidden
+    layer = PointLayer(
+        own.means[at].numpy(),
+        own.colors[at].numpy(),
+        own.scales[at, 0].numpy(),
+        avatar.mesh_weights[at],
+        avatar.head_share[at],
+        own.opacities[at].numpy(),
+    )
+    assert len(still_hidden(layer, visible, avatar.camera)) > 0.95 * len(layer)
+    x = project(layer.means, avatar.camera)[:, 0]
+    middle = float(np.median(x))
+    thin = project(visible.means.numpy(), avatar.camera)[:, 0] < middle
+    fainter = replace(
+        visible, opacities=torch.where(torch.from_numpy(thin), 0.2 * own.opacities[rest], own.opacities[rest])
+    )
+    kept = still_hidden(layer, fainter, avatar.camera)
+    left = project(kept.means, avatar.camera)[:, 0] < middle - 10
+    assert left.sum() < 0.02 * (x < middle - 10).sum() and (~left).sum() > 0.8 * (x > middle).sum()
+    assert len(still_hidden(layer.where(np.zeros(len(layer), bool)), visible, avatar.camera)) == 0
