@@ -354,7 +354,7 @@ def _report(
 ) -> RenderReport:
     """`clock`: when the job began, and when it had loaded, built, listened and rendered."""
     height, width = avatar.image.shape[:2]
-    cuts, notes = len(performance.cuts), (*performance.notes, *notes)
+    cuts, notes = len(performance.cuts), tuple(dict.fromkeys((*performance.notes, *notes)))
     parts = zip(("load", "photo", "speech", "render"), pairwise(clock), strict=True)
     times = {name: end - start for name, (start, end) in parts} | stopwatch.seconds
     return RenderReport(

@@ -16,6 +16,7 @@ from mggdub.media.demux import Contents, NotMedia, SoundTrack, contents, lasts
 from mggdub.media.files import check_input
 from mggdub.media.process import arguments, source, start
 from mggdub.media.unread import no_media
+from mggdub.media.whole import cut_short
 from mggdub.types import Array, Waveform
 
 SAMPLE_RATE = 16_000
@@ -74,10 +75,14 @@ def sound_of_video(path: Path) -> Waveform | None:
 
 
 def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
-    """What to know of the sound of a file: that its channels cancel, or that it is silent and another one is not.
+    """What to know of the sound of a file: cut short, channels that cancel, or silence where another one is not silent.
 
     `sound` is what was read of it; without, it is read if the file holds others. Raises UsageError or InputError.
     """
+    return [*cut_short(path), *_track_notes(path, sound)]
+
+
+def _track_notes(path: Path, sound: Waveform | None) -> list[str]:
     if sound and sound.cancels:
         return [
             f"The channels of {path} cancel each other, so one of them was listened to; where they are mixed, as by a "
@@ -119,6 +124,8 @@ def _contents(path: Path) -> Contents:
 def _unreadable(path: Path, refused: bool) -> InputError:
     if named := no_media(path, "recording"):
         return named
+    if notes := cut_short(path):
+        return InputError(notes[0])
     if refused:
         return InputError(
             f"{path} holds no sound that is read (is it a picture, a playlist or samples without a header?); give the "

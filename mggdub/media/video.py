@@ -16,6 +16,7 @@ from mggdub.media.demux import MOST_PIXELS, SIMPLE, FirstPicture, NotMedia, cont
 from mggdub.media.files import check_input, scratch
 from mggdub.media.process import arguments, source, start
 from mggdub.media.unread import no_media
+from mggdub.media.whole import cut_short
 from mggdub.options import parse_fps
 from mggdub.types import Array
 
@@ -70,6 +71,8 @@ def probe(path: Path) -> VideoInfo:
 def _no_video(path: Path, refused: bool) -> InputError:
     if named := no_media(path, "video"):
         return named
+    if notes := cut_short(path):
+        return InputError(notes[0])
     if refused:
         return InputError(
             f"{path} is of a kind that is not read as a video (a playlist, an animated WebP ...); convert it to MP4."

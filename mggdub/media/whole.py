@@ -1,0 +1,91 @@
+"""Whether a recording or a video is all there, by the sizes that its container notes: WAV, AIFF, AVI, MP4, Matroska."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+MOST_PARTS = 100_000  # that are looked at
+PLACEHOLDER = 0x7FFF0000  # bytes, from which on a writer that did not know the size noted any
+MISSED = 0.005  # of the noted size, below which nothing is told
+BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"sidx", b"styp", b"uuid", b"pnot"))
+EBML, SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
+
+
+def cut_short(path: Path) -> list[str]:
+    """What to say of a file that ends before it should; empty where the container does not tell. Raises OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        noted = _noted_end(file, size)
+    if noted - size <= MISSED * noted:
+        return []
+    return [
+        f"{path} was cut short on its way: {max(1, round(100 * (noted - size) / noted))} % of it is missing; copy or "
+        "download it again."
+    ]
+
+
+def _noted_end(file: BinaryIO, size: int) -> int:
+    """Bytes from the start at which the last part that is there should end, 0 if nothing says so."""
+    head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return _end_of_samples(file, size)
+    if head[:4] in (b"RIFF", b"FORM") and head[8:] in (b"AVI ", b"AIFF", b"AIFC"):
+        noted = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
+        return 8 + noted if noted < PLACEHOLDER else 0
+    if head[:4] == EBML:
+        return _end_of_segment(file)
+    return _end_of_boxes(file, size) if head[4:8] in BOXES else 0
+
+
+def _end_of_samples(file: BinaryIO, size: int) -> int:
+    at = 12
+    for _ in range(MOST_PARTS):
+        file.seek(at)
+        head = file.read(8)
+        noted = int.from_bytes(head[4:], "little")
+        if len(head) < 8 or noted >= PLACEHOLDER:
+            return 0
+        if head[:4] == b"data":
+            return at + 8 + noted
+        at += 8 + noted + noted % 2
+        if at > size:
+            return 0
+    return 0
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    at = 0
+    for _ in range(MOST_PARTS):
+        file.seek(at)
+        head = file.read(16)
+        noted = int.from_bytes(head[:4], "big")
+        if noted == 1:
+            noted = int.from_bytes(head[8:], "big")
+        if len(head) < 8 or head[4:8] not in BOXES or noted < 8:  # the end, something else, or up to the end
+            return 0
+        at += noted
+        if at > size:
+            return at
+    return 0
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    at = 4
+    for last in (False, True):
+        file.seek(at)
+        first = file.read(1)
+        length = 9 - first[0].bit_length() if first else 9
+        if length > 8:
+            return 0
+        value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
+        if value == (1 << 7 * length) - 1:  # not known
+            return 0
+        at += length + value
+        if last:
+            return at
+        file.seek(at)
+        if file.read(4) != SEGMENT:
+            return 0
+        at += 4
+    return 0
