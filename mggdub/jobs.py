@@ -37,7 +37,7 @@ from mggdub.motion.limits import held_back
 from mggdub.motion.prosody import ears_open
 from mggdub.motion.speech import speech_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
-from mggdub.motion.track_file import TrackFile, read_track, track_notes, write_track
+from mggdub.motion.track_file import TrackFile, read_track, track_notes, unplayable_notes, write_track
 from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
 from mggdub.progress import Progress, Stage, Stopwatch
 from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
@@ -163,6 +163,7 @@ def track_file(source: Path, output: Path, options: RenderOptions, progress: Pro
         performance = _perform(sound, models, options, progress)
         performance = replace(performance, track=fill_mouth_units(performance.track, models.expression))
     write_track(output, performance.track, options.force)
+    notes += unplayable_notes(output, performance.track.times)
     cuts = len(performance.cuts)
     return TrackReport(
         output=str(output),

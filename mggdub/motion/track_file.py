@@ -110,6 +110,19 @@ def track_notes(path: Path, times: Array) -> list[str]:
     return notes
 
 
+def unplayable_notes(path: Path, times: Array) -> list[str]:
+    """What to say of a track, written to `path`, that `read_track` would refuse for its times [T] s."""
+    if len(times) and times[-1] > LONGEST:
+        return [f"{path} lasts more than {LONGEST // 60} minutes; cut it into parts before you play it with --drive."]
+    if _is_too_fast(times):
+        return [f"{path} has more than {FASTEST} lines a second; leave out lines before you play it with --drive."]
+    return []
+
+
+def _is_too_fast(times: Array) -> bool:
+    return len(times) > 1 and float(np.median(np.diff(times))) < 1 / (2 * FASTEST)  # cameras' clocks tremble
+
+
 def _rows(
     path: Path,
     lines: Iterator[tuple[int, list[str]]],
@@ -151,7 +164,7 @@ def _check_times(path: Path, clock: str, times: Array, numbers: Array) -> None:
         if step >= FAR and len(times) > 2 and _key(clock) == _key("time_s"):
             raise InputError(f"{path} has a line every {plain(step)} s; {clock} counts seconds, write it in these.")
         raise InputError(f"{path} is longer than {LONGEST // 60} minutes; cut it into parts.")
-    if len(times) > 1 and float(np.median(np.diff(times))) < 1 / (2 * FASTEST):  # cameras' clocks tremble
+    if _is_too_fast(times):
         raise InputError(f"{path} has more than {FASTEST} lines a second; {clock} counts seconds, leave out lines.")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.motion.track_file import COLUMNS, LONGEST, read_track, track_notes, write_track
+from mggdub.motion.track_file import COLUMNS, LONGEST, read_track, track_notes, unplayable_notes, write_track
 from mggdub.types import BLENDSHAPES, ExpressionTrack
 
 JAW, BLINK = BLENDSHAPES.index("jawOpen"), BLENDSHAPES.index("eyeBlinkLeft")
@@ -202,3 +202,19 @@ def test_bytes_are_no_track(tmp_path: Path, head_png: Path) -> None:
         read_track(path)
     with pytest.raises(UsageError, match="does not exist"):
         read_track(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(("count", "step", "said"), [(9, 0.04, ""), (9, 0.001, "240 lines"), (2002, 0.9, "30 minutes")])
+def test_a_track_that_could_not_be_played_is_told_when_it_is_written(
+    tmp_path: Path, count: int, step: float, said: str
+) -> None:
+    times = (np.arange(count) + 0.5) * step
+    units, modes = np.zeros((count, 52), np.float32), np.zeros((count, 8), np.float32)
+    write_track(tmp_path / "a.csv", ExpressionTrack(times, units, modes))
+    notes = unplayable_notes(tmp_path / "a.csv", times)
+    assert len(notes) == bool(said) and said in "".join(notes)
+    if said:
+        with pytest.raises(InputError, match=said):
+            read_track(tmp_path / "a.csv")
+    else:
+        read_track(tmp_path / "a.csv")
