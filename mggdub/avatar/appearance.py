@@ -57,9 +57,7 @@ SMALL = 2 * SMALLEST_FACE  # px
 SOFT, BLURRED = 5.0, 1.0  # sharpness; 164 sharp portraits have 13 and more, one blurred by 1 px has 2
 OPEN_MOUTH = 0.03  # of the outer-eye distance: about 3 mm
 CLOSED_EYE = 0.15  # height over width; open eyes have 0.26 and more
-STRETCHED = (
-    1.22  # of 883 faces of photos and clips none has more than 1.19; of 82 that were stretched by half, all have
-)
+STRETCHED = 1.22  # of some 960 faces of photos and clips two have more; of 82 that were stretched by half, all
 TURNED = 20.0  # degrees of yaw or pitch from which the far side suffers
 HAIRY = 0.1  # of the face's outline; of 164 portraits the only one above has a fringe down to the brows
 DARK = 50.0  # median luma; 164 portraits of people of every colour have 69 and more
