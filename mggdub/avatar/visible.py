@@ -14,12 +14,12 @@ from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
 from mggdub.geometry.distance import distance_inside
-from mggdub.geometry.rim import beyond_outline, even_rim
+from mggdub.geometry.rim import beyond_outline, even_rim, no_steeper
 from mggdub.geometry.sampling import push_pull, sample_crop, smoothstep
 from mggdub.geometry.surface import integrate_normals, surfels
 from mggdub.renderer.fit import fit_photo
 from mggdub.renderer.projection import BLUR
-from mggdub.types import CLOTHES, CROP_SIZE, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
+from mggdub.types import CLOTHES, CROP_SIZE, HAIR, Array, Camera, Gaussians, GeometryMaps, Portrait, as_tensor
 
 CONTRAST = (0.1, 0.3)  # of colours: no and enough difference to tell head from background
 ON_THE_LINE = 0.12  # off the line between both colours a pixel is neither's mixture
@@ -34,6 +34,9 @@ WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and i
 TUFT_REACH, STRAND_GAP = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
 BODY_EDGE, SOLID_PERSON = 0.3, 0.95  # cm of the soft edge of clothes; of the matte, where it has ended
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
+HANGS, HANGS_REACH = 1.5, 3.0  # cm deeper per cm that hair below the ears lies at most; cm from what it lies beside
+HANGS_BELOW, HANGS_SOFT = 2.0, 0.3  # cm round the height of ear lobes, and of hair's edge, over which that begins
+HANGS_CLOTHES = 0.2  # probability of clothes, beside which it does not
 EYE_INSET, IRIS_INSET = 0.34, 0.17  # cm behind the lids
 SPLAT = 0.62  # px, standard deviation of a splat in the photo's own pose
 
@@ -74,8 +77,22 @@ def coarse_surface(head: Portrait, maps: GeometryMaps) -> Array:
     mask = (person * (1 - maps.labels[..., CLOTHES])) > 0.5
     prior = maps.depth + head.camera.viewmat[2, 3]
     depth = integrate_normals(maps.normals, mask, half_camera(head.camera).K, prior)
+    hanging = _hanging(maps.labels, head.landmarks, cm)
+    depth = no_steeper(depth, mask, hanging, HANGS * cm, HANGS_REACH / cm)
     whole = beyond_outline(even_rim(depth, mask, cm), mask, cm)
     return ndimage.zoom(whole, 2, order=1).astype(np.float32)
+
+
+def _hanging(labels: Array, landmarks: Array, cm: float) -> Array:
+    """[256, 256] 0..1: hair that hangs beside a face, lower than its ears; labels [256, 256, C], cm of a pixel.
+
+    Its normals bend away as a jaw's do. It would lie far behind that, all the way drawn out, wall between its strands
+    too, when the head turns. What lies near clothes may be a collar.
+    """
+    below = np.arange(len(labels))[:, None] * 2 - landmarks[list(mesh.EAR_LOBES), 1].mean()
+    lower = smoothstep(0.5 + below * cm / 2 / HANGS_BELOW)
+    bare = smoothstep(distance_inside(labels[..., CLOTHES] < HANGS_CLOTHES) * cm / HANGS_BELOW)
+    return ndimage.gaussian_filter(np.clip(2 * labels[..., HAIR], 0, 1) * lower * bare, HANGS_SOFT / cm)
 
 
 def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:

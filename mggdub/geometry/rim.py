@@ -37,3 +37,14 @@ def beyond_outline(depth: Array, mask: Array, cm: float) -> Array:
         evened = ndimage.gaussian_filter(whole, width / cm, truncate=REACH)
         whole = whole + (evened - whole) * smoothstep(away * cm / width - 1)
     return np.asarray(whole)
+
+
+def no_steeper(depth: Array, mask: Array, place: Array, slope: float, reach: float) -> Array:
+    """[H, W]: a surface's depth [H, W] that grows by `slope` a pixel at most, as far as `place` [H, W] 0..1 says.
+
+    What is deeper than that behind anything of its mask [H, W] bool within `reach` px comes nearer.
+    """
+    nearer, steps = np.where(mask, depth, np.inf), slope * np.hypot(*np.mgrid[-1:2, -1:2])
+    for _ in range(max(1, round(reach))):
+        nearer = ndimage.grey_erosion(nearer, structure=-steps, mode="nearest")
+    return np.asarray(depth + (np.minimum(nearer, depth) - depth) * place, depth.dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mggdub.geometry.rim import DEEP, beyond_outline, even_rim
+from mggdub.geometry.rim import DEEP, beyond_outline, even_rim, no_steeper
 from mggdub.types import Array
 
 CM, SIZE = 0.1, 120
@@ -39,3 +39,15 @@ def test_it_goes_on_without_steps(saw: Array) -> None:
     far = (RADIUS > 5.5)[1:] & (COLUMNS < 20)[1:]
     near = (~MASK & (RADIUS < 4.7))[1:] & (COLUMNS < 20)[1:]
     assert step[far].max() < 0.1 < step[near].max()
+
+
+def test_hair_that_hangs_lies_no_farther_behind_than_beside() -> None:
+    """A cheek that ends in a steep slope; what is nearer outside the mask does not count."""
+    steep = 50 + 0.5 * np.maximum(COLUMNS - 60, 0)
+    mask, hair = COLUMNS < 110, (ROWS > 60) * 1.0
+    wall = np.where(mask, steep, 10.0)
+    even = no_steeper(wall, mask, hair, CM, 60)
+    assert np.array_equal(even[:61], wall[:61])
+    assert np.allclose(even[61:][mask[61:]], (50 + CM * np.maximum(COLUMNS - 60, 0))[61:][mask[61:]])
+    short = no_steeper(wall, mask, hair, CM, 5)
+    assert np.allclose(short[90, 100], wall[90, 95] + 5 * CM)  # only what lies within the reach counts
