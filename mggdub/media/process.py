@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import ffmpeg
@@ -149,18 +149,22 @@ def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
 
     It gets its own session, so that Ctrl-C reaches only us and a half video is never finished as if it were whole. The
     thread that reads its stderr starts it, since a signal that interrupts this one in the middle of that would leave an
-    ffmpeg nobody knows of.
+    ffmpeg nobody knows of; one that comes before that thread runs keeps it from starting anything.
     """
     stderr: deque[str] = deque(maxlen=40)
     born: Queue[subprocess.Popen[bytes] | Exception] = Queue()
+    given_up, starting = Event(), Lock()
 
     def listen() -> None:
-        try:
-            process = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **pipes)
-        except Exception as error:
-            born.put(error)
-            return
-        born.put(process)
+        with starting:
+            if given_up.is_set():
+                return
+            try:
+                process = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **pipes)
+            except Exception as error:
+                born.put(error)
+                return
+            born.put(process)
         assert process.stderr is not None
         for line in process.stderr:
             stderr.append(line.decode("utf-8", "replace"))
@@ -174,8 +178,10 @@ def start(argv: list[str], **pipes: Any) -> Iterator[Running]:
             raise child
         yield Running(child, stderr, listener)
     finally:
-        if child is None and listener.ident is not None:
-            child = born.get()
+        if child is None:
+            with starting:
+                given_up.set()
+            child = None if born.empty() else born.get()
         if isinstance(child, subprocess.Popen):
             _end(child, listener)
 
