@@ -74,7 +74,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
 from mggdub.networks.head import Grids
 from mggdub.options import AvatarOptions
-from mggdub.types import CROP_SIZE, HAIR, Array, GeometryMaps, Photo, Portrait, as_tensor
+from mggdub.types import CROP_SIZE, HAIR, Array, Camera, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
 
 
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
@@ -195,10 +195,13 @@ def _mouth(study: PhotoStudy, mesh: Array, at_rest: Array) -> MouthLayer:
     return build_mouth(head, mesh, at_rest, on_surface[:, 2])
 
 
-def _hidden_side(study: PhotoStudy, models: Models, share: Array, covered: Array, overlap: bool) -> PointLayer:
-    """`hidden_layer` in its own colours, as transparent as the photo beside it."""
+def _hidden_side(
+    study: PhotoStudy, models: Models, share: Array, covered: Array, visible: Gaussians, camera: Camera, overlap: bool
+) -> PointLayer:
+    """`hidden_layer` behind visible splats, in its own colours, as transparent as the photo beside it."""
     head = study.head
     hidden = hidden_layer(head, study.maps, study.surface, share, models.expression.triangles, overlap, covered)
+    hidden = still_hidden(hidden, visible, camera)  # by what is not learned yet: the learning has the same points
     hidden = color_hidden(models.head, hidden, study.grids.features[0], head)
     if not study.veil:
         return hidden
@@ -222,11 +225,10 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))
     covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 0))
-    hidden = _hidden_side(study, models, regions.share, covered, overlap)
+    hidden = _hidden_side(study, models, regions.share, covered, visible, view.camera, overlap)
     beyond = beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles)
     if study.veil:
         visible = replace(visible, opacities=as_tensor(_veiled(study.veil, visible.opacities.numpy(), pixels)))
-    hidden = still_hidden(hidden, visible, view.camera)
     skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     lips = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
