@@ -35,6 +35,7 @@ from mggdub.avatar.eyelids import eyelid_layers
 from mggdub.avatar.file import as_saved
 from mggdub.avatar.hidden import color_hidden, hidden_layer, still_hidden, with_layer
 from mggdub.avatar.learned import enlarge_grid, motion_bases, predict_grids
+from mggdub.avatar.lower_lids import cover_white, find_lower_lids
 from mggdub.avatar.mouth import build_mouth, mouth_points
 from mggdub.avatar.outline import above_crown, background_share, crop_room, stands_out
 from mggdub.avatar.parting import find_parting, lips_behind
@@ -210,8 +211,8 @@ def _hidden_side(
 
 def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
     """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
-    head, basis = study.head, models.expression
-    view = render_view(head, study.scale, study.box)
+    head, eyes, basis = study.head, find_lower_lids(study.head), models.expression
+    view = render_view(eyes, study.scale, study.box)
     target, regions = _target(study), find_regions(study, view)
     behind = find_behind(study, view, target, regions)
 
@@ -229,16 +230,16 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     beyond = beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles)
     if study.veil:
         visible = replace(visible, opacities=as_tensor(_veiled(study.veil, visible.opacities.numpy(), pixels)))
-    skin = skin_weights(pixels, head.landmarks, basis.triangles, cm_per_px(head.camera))
+    skin = skin_weights(pixels, eyes.landmarks, basis.triangles, cm_per_px(head.camera))
     stray = np.setdiff1d(np.nonzero(parting.holds(pixels))[0], mouth_pixels)
     lips = lips_behind(head, study.surface, parting, pixels[stray], skin[stray], view.cm_per_px)
     lids, lid_sources = eyelid_layers(head, study.surface)
-    eyeballs, hidden = eyeball_layer(head, study.surface), join_layers([hidden, lips])
+    eyeballs, hidden = eyeball_layer(eyes, study.surface), join_layers([hidden, lips])
     layers = [beyond, eyeballs, hidden, mouth_points(mouth), *lids]
     rest = join_layers(layers)
     ends = np.cumsum([len(visible), *(len(layer) for layer in layers)]).tolist()
     hidden_at, mouth_at, left_lid, right_lid = (slice(a, b) for a, b in pairwise(ends[2:]))
-    skin = turn_irises(keep_creases(skin, head), head, pixels)
+    skin = turn_irises(cover_white(keep_creases(skin, head), head, eyes), eyes, pixels)
     head_share = np.concatenate([spots.of(regions.head_share), rest.neck]).astype(np.float32)
     places = np.concatenate([pixels, project(rest.means, head.camera)])  # [N, 2] crop px
     picture, plate = _over_background(study, regions.person, behind)
