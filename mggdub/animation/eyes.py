@@ -12,9 +12,8 @@ from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 # up and down), times what a fit to noisy units and a drawing under lids fall short of people's own motion.
 OUTWARDS, DOWN, UP = 0.66, 0.44, 0.39
 LOWER_RISE = 0.06  # cm that the lower lid goes to meet the upper one
-OVERLAP = np.array(
-    [0, 0, 0.02, 0.04, 0.05, 0.06, 0.05]
-)  # cm of the closed lids, from the inner corner to the outer one
+# cm by which closed lids overlap, from the inner corner of an eye to the outer one
+OVERLAP = np.array([0, 0, 0.02, 0.04, 0.05, 0.06, 0.05])
 # cm that an open upper lid's middle goes down per unit, beyond what the basis says: it follows the gaze, and wide eyes
 # open farther (what is left of 428 training eyes' middles, root mean square: 0.067 cm before, 0.053 with it).
 LID_FOLLOWS = {"eyeBlink": -0.38, "eyeWide": -0.37, "eyeLookDown": 0.11, "eyeLookUp": -0.33}
