@@ -26,6 +26,7 @@ MOST_OF_LIP = 0.45  # of the way from the inner to the outer edge
 NEAR = 0.06  # cm: what is not lip begins that near to the parting
 DARK = 0.6  # of a lip's luma
 CORNERS, BEYOND = 0.8, 0.3  # cm from a corner within which the dark of an open mouth is no lip, also beyond the lips
+AROUND = 0.6  # cm beyond a corner: skin or beard that such dark is darker than
 POCKET, BESIDE = 0.9, 0.2  # cm: the dark of an open mouth that is no wider, and so near to it, is no lip's shadow
 ENCLOSED = 0.75  # of a dark spot's edge, that makes it part of the mouth
 BRIGHT, PALE = 1.12, 0.6  # of a lip's luma, and of its red beyond its green, that teeth have
@@ -86,7 +87,12 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     own = between & (gap > SEEN_GAP)
     lip = _lip_colours(image, outer & ~between & (share > MOST_OF_LIP) & (share < 1), corners)
     dark, pale = _dark(image, lip), _pale(image, lip)
-    outer |= corners & dark & ndimage.binary_dilation(outer, iterations=max(1, round(BEYOND * px)))
+    beyond = (
+        corners
+        & dark
+        & (grey(image) < DARK * _beside_corners(head, ring[ends] + corner, px)[_nearer(ring[ends], shape)])
+    )
+    outer |= beyond & ndimage.binary_dilation(outer, iterations=max(1, round(BEYOND * px)))
     stays = dark & ~own & ~corners & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, an open mouth's shadow
     pockets = _pockets(stays & own.any(), line, px)
     stays &= ~pockets
@@ -124,6 +130,20 @@ def _near(points: Array, shape: tuple[int, ...], reach: float) -> Array:
     """[H, W] bool: the pixels within `reach` px of points [P, 2]."""
     away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
     return np.asarray((np.linalg.norm(away, axis=-1) < reach).any(-1))
+
+
+def _nearer(points: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W] int: which of points [P, 2] px is the nearest to each pixel."""
+    away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
+    return np.asarray(np.linalg.norm(away, axis=-1).argmin(-1))
+
+
+def _beside_corners(head: Portrait, corners: Array, px: float) -> Array:
+    """[2] 0..1: luma of the skin, or beard, beside the mouth's corners [2, 2] crop px."""
+    outwards = (corners - corners.mean(0)) / np.maximum(np.linalg.norm(corners - corners.mean(0), axis=1), 1)[:, None]
+    places = np.clip(corners + AROUND * px * outwards, 0, CROP_SIZE)
+    light = grey(head.image.astype(np.float32) / 255)
+    return np.array([np.median(light[_near(place[None], light.shape, AROUND / 2 * px)]) for place in places])
 
 
 def _pockets(dark: Array, line: Array, px: float) -> Array:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from mggdub.avatar import build
 from mggdub.avatar.parting import LINE, Parting, find_parting, lips_behind
@@ -96,6 +96,17 @@ def test_the_dark_in_the_corners_of_a_smile_is_the_mouths_also_beyond_the_lips()
     assert (behind > 0.9 * (1 - LINE) * LIP).all()
     closed, still = mouth(LIP, high=0.2, shown=0.2, up=0)
     assert not held(find_parting(painted(closed, corners, DARK), still, 0.07)).any()
+
+
+def test_a_beard_beside_the_corners_is_no_part_of_the_mouth() -> None:
+    head, mesh = mouth(TEETH, high=4, shown=4, up=0)
+    beard = ~ellipse(30, 16) & (np.abs(ROWS - MIDDLE[1]) < 40)
+    corners = (np.abs(np.abs(COLUMNS - MIDDLE[0]) - 26) < 4) & (np.abs(ROWS - MIDDLE[1]) < 2)
+    bearded = painted(head, beard, DARK * 2)
+    assert not (held(find_parting(bearded, mesh, 0.07)) & beard).any()
+    found = held(find_parting(painted(bearded, corners, DARK), mesh, 0.07))
+    assert found[corners & ellipse(30, 16)].mean() > 0.9
+    assert (found & beard & ~ndimage.binary_dilation(corners, iterations=2)).sum() < 4
 
 
 def test_a_dark_spot_among_teeth_on_the_lip_is_the_mouths() -> None:
