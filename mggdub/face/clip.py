@@ -19,7 +19,7 @@ from mggdub.types import BLENDSHAPES, Array, Face
 SMOOTHING = 1.0  # frames, sigma of the pose's Gaussian; symmetric, so it does not lag
 ROUNDS = 3  # of poses that fit a mesh, and a mesh that fits the poses
 RESTING = 0.08  # of a clip's frames, that are nearest to rest
-POSE_RIDGE = 0.05  # rad^2, of a clip's head rotation about its mean; less motion than that says little
+POSE_RIDGE = 2.0  # rad^2, of a clip's head rotation about its mean; less motion than that says little
 RESTLESS = (  # units whose activity means that the mouth is not at rest
     *("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft"),
     *("mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"),
@@ -261,7 +261,7 @@ def displacement(meshes: Array, rotations: Array, calm: Array) -> tuple[Array, A
     """(meshes [T, V, 3] minus rest, cm; rest [V, 3], their median over the `calm` frames); rotations [T, 3, 3].
 
     What follows the head's rotation is taken out (ridge regression within the clip): it is the error of the
-    mesh's depth, not expression.
+    mesh's depth, not expression. Of short clips little is: there much goes with the head's rotation by chance.
     """
     rest = np.median(meshes[calm], 0)
     move = (meshes - rest).reshape(len(meshes), -1)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggdub.face.clip import Sighting, follow_face, sightings
+from mggdub.face.clip import Sighting, displacement, follow_face, sightings
 from mggdub.face.detector import FaceFinder
 from mggdub.face.likeness import face_look, unlikeness
+from mggdub.geometry.rotation import rotvec_to_matrix
 from mggdub.motion.shots import settled
 from mggdub.types import Array
 
@@ -143,3 +144,15 @@ def test_who_is_hidden_is_waited_for(finder: FaceFinder, people: tuple[Image.Ima
     assert places(seen) == "L.L" and as_text(seen) == "0.0"
     for_good = watched(finder, beside(one, other), *[beside(covered, other)] * 4)
     assert places(for_good) == "L.R" and as_text(for_good) == "0.1"
+
+
+@pytest.mark.parametrize(("seconds", "degrees", "left"), [(4, 2.5, (0.9, 1.0)), (120, 8, (0.0, 0.15))])
+def test_lips_that_go_with_a_short_sway_are_expression(seconds: int, degrees: float, left: tuple[float, float]) -> None:
+    sway = np.sin(np.arange(25 * seconds) * 0.2)  # a head's, and of a mouth that widens as it goes, by chance or not
+    meshes = np.zeros((len(sway), 478, 3), np.float32)
+    meshes[:, 61, 0] = 0.3 * sway
+    turns = np.radians(degrees) * np.stack([0 * sway, sway, 0 * sway], 1)
+    move, rest = displacement(meshes, rotvec_to_matrix(turns), np.argsort(np.abs(sway))[:10])
+    share = np.ptp(move[:, 61, 0]) / 0.6
+    assert left[0] < share <= left[1]
+    assert not move[:, 62].any() and not rest[62].any()
