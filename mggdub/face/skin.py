@@ -8,12 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from mggdub.compiled import compiled
-from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, RIGHT_EYE, inside, open_triangles, outline
+from mggdub.face.mesh import INNER_LIPS, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, inside, open_triangles, outline
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import LANDMARKS, Array
 
 FADE_ABOVE = 2.0  # cm over which hair above the brow stops following the skin
 FADE_BELOW = 6.0  # cm over which the neck below the jaw stops following the skin
+WITH_CORNER = (0.3, 0.8)  # cm from a corner of the mouth, towards its middle and away from it, that go with it
 
 
 def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: float) -> sparse.csr_matrix:
@@ -21,7 +22,7 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
 
     points [N, 2] and landmarks [478, >=2] in px of the same picture; `triangles` of the closed mesh. Inside the face
     the weights are barycentric; around it they are those of the nearest point of the outline, fading with distance;
-    eyeballs follow nothing; the inner mouth follows the nearer lip.
+    eyeballs follow nothing; the inner mouth follows the nearer lip; the pit beyond a corner of the mouth goes with it.
     """
     count = len(points)
     xy = landmarks[:, :2].astype(np.float64)
@@ -40,7 +41,26 @@ def skin_weights(points: Array, landmarks: Array, triangles: Array, cm_per_px: f
     reach = (FADE_ABOVE + (FADE_BELOW - FADE_ABOVE) * below) / cm_per_px
     weights[around] = near * smoothstep(1 - distance / reach)[:, None]
     rows_index = np.repeat(np.arange(count), 3)
-    return sparse.csr_matrix((weights.ravel(), (rows_index, vertices.ravel())), shape=(count, LANDMARKS))
+    rows = sparse.csr_matrix((weights.ravel(), (rows_index, vertices.ravel())), shape=(count, LANDMARKS))
+    return _with_corners(rows, points, xy, cm_per_px)
+
+
+def _with_corners(rows: sparse.csr_matrix, points: Array, xy: Array, cm_per_px: float) -> sparse.csr_matrix:
+    """Rows [N, 478] of points [N, 2] px, of which those around the mouth's corners go with these."""
+    corners = xy[list(MOUTH_CORNERS)]
+    across = (corners[0] - corners[1]) / max(float(np.linalg.norm(corners[0] - corners[1])), 1e-6)
+    for vertex, corner, outwards in zip(MOUTH_CORNERS, corners, (across, -across), strict=True):
+        away = (points - corner) * cm_per_px
+        near = np.nonzero((np.abs(away) < max(WITH_CORNER)).all(1))[0]
+        distance = np.linalg.norm(away[near], axis=1)
+        beyond = smoothstep(0.5 + 0.5 * (away[near] @ outwards) / np.maximum(distance, 1e-6))
+        reach = WITH_CORNER[0] + (WITH_CORNER[1] - WITH_CORNER[0]) * beyond
+        share = 1 - smoothstep((distance / reach - 0.25) / 0.75)
+        kept = np.ones(len(points), np.float32)
+        kept[near] -= share
+        with_it = sparse.csr_matrix((share, (near, np.full(len(near), vertex))), shape=rows.shape, dtype=np.float32)
+        rows = sparse.diags(kept).tocsr() @ rows + with_it
+    return rows.astype(np.float32)
 
 
 def mesh_rows(*parts: tuple[Sequence[int], Array]) -> sparse.csr_matrix:

@@ -8,6 +8,7 @@ from mggdub.face.mesh import (
     CHIN,
     INNER_LIPS,
     LEFT_EYE,
+    MOUTH_CORNERS,
     OVAL,
     PIVOT,
     RIGHT_EYE,
@@ -16,7 +17,7 @@ from mggdub.face.mesh import (
     open_triangles,
     outline,
 )
-from mggdub.face.skin import skin_weights
+from mggdub.face.skin import WITH_CORNER, skin_weights
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
 from mggdub.geometry.sampling import add_sampled
 
@@ -61,10 +62,26 @@ def test_skin_reproduces_the_points_it_covers(mesh: tuple[np.ndarray, np.ndarray
     face = inside(grid, vertices[outline(triangles), :2])
     holes = [inside(grid, vertices[list(ring), :2]) for ring in (LEFT_EYE, RIGHT_EYE)]
     mouth = inside(grid, vertices[list(INNER_LIPS), :2])
-    covered = face & ~holes[0] & ~holes[1] & ~mouth
+    away = np.linalg.norm(grid[:, None] - vertices[list(MOUTH_CORNERS), :2], axis=-1) / 14  # [N, 2] cm
+    covered = face & ~holes[0] & ~holes[1] & ~mouth & (away.min(1) > max(WITH_CORNER))
     assert (skin @ vertices[:, :2])[covered] == pytest.approx(grid[covered], abs=0.1)
     assert (total[holes[0] | holes[1]] == 0).all()
     assert total[np.linalg.norm(grid - 256, axis=1) > 260].max() < 0.05  # far hair stands still
+
+
+def test_the_pit_beside_a_corner_of_the_mouth_goes_with_it(mesh: tuple[np.ndarray, np.ndarray]) -> None:
+    vertices, triangles = mesh
+    right, left = vertices[list(MOUTH_CORNERS), :2]
+    outwards = (left - right) / np.linalg.norm(left - right)
+    beyond = left + 14 * np.array([0.1, 0.25, 0.6, 1.0])[:, None] * outwards
+    below = left + 14 * np.array([[0, 0.1]])
+    shares = (
+        skin_weights(np.concatenate([beyond, below]), vertices, triangles, 1 / 14)[:, MOUTH_CORNERS[1]]
+        .toarray()
+        .ravel()
+    )
+    assert shares[0] == pytest.approx(1, abs=1e-5) and shares[-1] > 0.9
+    assert shares[1] > 0.9 > shares[2] > shares[3] and shares[3] < 0.2
 
 
 def test_no_motion_moves_nothing_and_the_neck_stays_at_the_collar() -> None:
