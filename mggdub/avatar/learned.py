@@ -7,17 +7,17 @@ import torch
 
 from mggdub.avatar import shares
 from mggdub.avatar.values import Bases
-from mggdub.face.mesh import OUTER_LIPS, ring_mask
+from mggdub.face.mesh import OVAL, ring_mask
 from mggdub.geometry import sampling
 from mggdub.geometry.camera import cm_per_px, project
 from mggdub.geometry.distance import distance_inside
 from mggdub.geometry.sampling import sample_crop, sample_grid
 from mggdub.geometry.symmetry import mirror
 from mggdub.models import Models
-from mggdub.networks.head import GRID, Grids, head_inputs
+from mggdub.networks.head import FINE, GRID, Grids, head_inputs
 from mggdub.types import CROP_SIZE, Array, GeometryMaps, Portrait, as_tensor
 
-FROM_LIPS = 2.5  # cm from the lips, from where on what was learned moves all it does
+INNER, BESIDE = 3.0, 1.0  # cm inside a face's outline where bases move nothing any more, beside it where they colour
 
 
 @torch.inference_mode()
@@ -40,21 +40,35 @@ def hidden_inputs(
 
 
 def motion_bases(grids: Grids, edge: Array, head: Portrait) -> Bases:
-    """The bases of one photo; their motion fades before the edge of the rendered box, `edge` [512, 512] px away."""
-    motion = (grids.motion[0].numpy() * motion_fade(edge, head)).astype(np.float32)
-    return Bases(motion, np.ascontiguousarray(grids.shade[0].numpy()))
+    """The bases of one photo; `edge` [512, 512] px as of `motion_fade`."""
+    motion, shade = grids.motion[0].numpy() * motion_fade(edge, head), grids.shade[0].numpy() * shade_fade(head)
+    return Bases(motion.astype(np.float32), shade.astype(np.float32))
 
 
 def motion_fade(edge: Array, head: Portrait) -> Array:
-    """[GRID, GRID] 0..1 of `edge_distance`: nothing at the edge, nor where the lips are.
+    """[GRID, GRID] 0..1 of `edge_distance`: nothing at the edge, nor in the inner face.
 
-    Lips follow their own modes, which the driver tells; what was learned besides takes them away from it.
+    Eyes, nose and lips follow the mesh, which the driver tells; what was learned besides takes them away from it.
     """
-    lips = ring_mask(head.landmarks, OUTER_LIPS, edge.shape)
-    away = distance_inside(~lips) * cm_per_px(head.camera)
-    step = CROP_SIZE // GRID
-    edge, away = (x.reshape(GRID, step, GRID, step).mean((1, 3)) for x in (edge, away))
-    return sampling.smoothstep((edge - 3) / shares.EDGE_FADE) * sampling.smoothstep(away / FROM_LIPS)
+    inside = distance_inside(_face(head)) * cm_per_px(head.camera)
+    edge, inside = _cells(edge, GRID), _cells(inside, GRID)
+    return sampling.smoothstep((edge - 3) / shares.EDGE_FADE) * sampling.smoothstep(1 - inside / INNER)
+
+
+def shade_fade(head: Portrait) -> Array:
+    """[FINE, FINE] 0..1: nothing in the face, whose colours the photo knows best."""
+    return sampling.smoothstep(_cells(distance_inside(~_face(head)), FINE) * cm_per_px(head.camera) / BESIDE)
+
+
+def _face(head: Portrait) -> Array:
+    """[512, 512] bool."""
+    return ring_mask(head.landmarks, OVAL, (CROP_SIZE, CROP_SIZE))
+
+
+def _cells(image: Array, count: int) -> Array:
+    """[count, count]: means of an image [512, 512]."""
+    step = CROP_SIZE // count
+    return np.asarray(image.reshape(count, step, count, step).mean((1, 3)))
 
 
 def enlarge_grid(cells: Array) -> Array:

@@ -4,7 +4,8 @@ One U-Net sees what is known of a photo and makes a feature grid F (the paper's 
 the depth offsets (geometric refinement) and the bases of motion and colour (Gaussian decoder). Points are children of
 the grid's cells: they inherit the bases of the cells around them. A small network colours the hidden side, guided by F
 and the photo at the mirrored place (Sym-Gaussian decoder). All of this runs once per photo; per frame, another small
-network turns expression and pose into the weights of the bases. Everything is zero at the photo's own state.
+network turns expression and pose into the weights of the bases, which count as far as the head has turned. Everything
+is zero at the photo's own state.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, unproject
+from mggdub.geometry.sampling import smoothstep, tensor_smoothstep
 from mggdub.networks.unet import decode, encode
 from mggdub.types import CROP_SIZE, DRIVERS, Array, Camera, GeometryMaps, Portrait
 from mggdub.weights import fitting, load, network
@@ -31,6 +33,7 @@ FINE = 2 * GRID  # of the colour bases
 # Degrees and cm of the head's pose and of the torso's motion, for an input of 1.
 POSE_UNIT = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 0.5, 0.5, 2.0, 2.0)
 MOST_TURN = 1.5  # of an input: what was learned up to 15 degrees is not drawn out beyond
+TURNS = (2.0, 8.0)  # degrees from the photo's pose, between which bases come in: a head that hardly turns is the photo
 STATES = len(POSE_UNIT) + DRIVERS  # pose and torso, then drivers relative to the photo's own
 HEAD_UNIT = 10.0  # cm, for an input of 1
 DEPTH_UNIT = 2.0  # cm, for an output of 1
@@ -117,7 +120,8 @@ class HeadNet(nn.Module):
         x, photo = states / self.unit, photo_state / self.unit[-DRIVERS:]
         x = torch.cat([x[..., :3].clamp(-MOST_TURN, MOST_TURN), x[..., 3:]], -1)
         bent = self.bend(torch.cat([x, photo], -1)) - self.bend(torch.cat([torch.zeros_like(x), photo], -1))
-        values = self.linear(x) + bent
+        turn = states[..., :3].norm(dim=-1, keepdim=True)
+        values = (self.linear(x) + bent) * tensor_smoothstep((turn - TURNS[0]) / (TURNS[1] - TURNS[0]))
         return values[..., : self.config.motion_rank], values[..., self.config.motion_rank :]
 
     def color_hidden(self, features: Tensor, twin: Tensor, photo: Tensor, color: Tensor, at: Tensor) -> Tensor:
@@ -155,7 +159,8 @@ class FrameWeights:
         x = state / self.unit
         x[:3] = x[:3].clip(-MOST_TURN, MOST_TURN)
         bent = _silu(self.at_rest + self.first @ x) - _silu(self.at_rest)
-        values = self.linear @ x + self.last @ bent
+        share = smoothstep((np.linalg.norm(state[:3]) - TURNS[0]) / (TURNS[1] - TURNS[0])).astype(np.float32)
+        values = (self.linear @ x + self.last @ bent) * share
         return values[: self.motion_rank], values[self.motion_rank :]
 
 

@@ -160,6 +160,7 @@ def avatar_arrays(
         "crop_K": head.camera.K,
         "image": resize(head.image, (SIZE, SIZE)),
         "fade": learned.motion_fade(edge_distance(render_view(head, scale, box)), head).astype(np.float16),
+        "shade_fade": learned.shade_fade(head).astype(np.float16),
         "inputs": inputs.astype(np.float16),
         "opacities": np.stack([m.opacities for m in now]).astype(np.float16),
         "displacement": np.stack([m.displacement for m in now]).astype(np.float16),

@@ -53,7 +53,7 @@ def astray(net: HeadNet, grids: Grids, one: Sample, moments: range) -> Tensor:
 def drawn(net: HeadNet, grids: Grids, one: Sample, moment: int) -> tuple[Gaussians, Tensor, Tensor]:
     """The head at a moment, what its motion was [3, GRID, GRID] and its change of colour [3, 2 GRID, 2 GRID]."""
     weights, tints = net.weights(one.states[moment], one.own)
-    shade = torch.tensordot(tints, grids.shade[0], 1)
+    shade = torch.tensordot(tints, grids.shade[0], 1) * one.shade_fade
     x, growth, motion = moved(weights, grids, one, moment)
     solid = one.hidden.stop
     scales = one.scales * growth

@@ -39,7 +39,8 @@ class Sample:
     mouth: slice
     own: Tensor  # [32]
     camera: Camera
-    fade: Tensor  # [GRID, GRID]
+    fade: Tensor  # [GRID, GRID] of the bases of motion
+    shade_fade: Tensor  # [FINE, FINE] of those of colour
     inputs: Tensor  # [inputs, GRID, GRID]
     twin: Tensor  # [H, 2] 0..1, where the mirror image of a hidden point lies
     twin_color: Tensor  # [H, 3]
@@ -100,6 +101,7 @@ def load_sample(data: Path, stem: str, number: int, without: frozenset[str] = fr
         own=tensor(a["own"]),
         camera=Camera(a["K"], a["viewmat"], width, height),
         fade=tensor(a["fade"]),
+        shade_fade=tensor(a["shade_fade"]),
         inputs=tensor(a["inputs"]),
         twin=tensor(twin / CROP_SIZE),
         twin_color=tensor(twin_color),

@@ -33,6 +33,9 @@ def test_nothing_is_added_at_the_photos_own_state(net: head.HeadNet) -> None:
     turned = torch.zeros(head.STATES)
     turned[1] = 10.0
     assert net.weights(turned, own)[0].abs().max() > 1e-3
+    turned[1] = head.TURNS[0]
+    turned[12] = 1  # a face that moves in a head that hardly turns
+    assert not any(part.any() for part in net.weights(turned, own))
 
 
 def test_weights_of_one_frame_are_the_networks(net: head.HeadNet) -> None:

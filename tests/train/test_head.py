@@ -12,7 +12,7 @@ from mggdub import types
 from mggdub.avatar.hidden import MIRRORED_RADIUS, SHELL_RADIUS
 from mggdub.avatar.values import SOLID
 from mggdub.evaluation.perceptual import Vgg
-from mggdub.networks.head import GRID, STATES, HeadConfig, HeadNet
+from mggdub.networks.head import FINE, GRID, STATES, HeadConfig, HeadNet
 from mggdub.train import flow, head, head_losses, head_sample
 from mggdub.train.head_data import MOST_CLIPS, choose_clips
 from mggdub.types import CROP_SIZE, Array
@@ -40,7 +40,7 @@ def a_clip(folder: Path, identity: str, shift: float) -> None:
     skin = sparse.csr_matrix((POINTS, 478), dtype=np.float32)
     still = np.zeros((MOMENTS, 3), np.float32)
     states = np.zeros((MOMENTS, STATES), np.float32)
-    states[1:, 1] = 5
+    states[1:, 1] = 10
     picture = np.full((MOMENTS, SIDE, SIDE, 3), 102, np.uint8)
     picture[1:] += 40
     marks = np.tile(rng.uniform(8, 24, (478, 2)).astype(np.float32), (MOMENTS, 1, 1))
@@ -53,7 +53,8 @@ def a_clip(folder: Path, identity: str, shift: float) -> None:
         "slices": first + np.array([[0, 8], [8, 12], [12, 13], [13, 14]]),
         "own": np.full(32, shift, np.float32), "K": K, "viewmat": view, "crop_K": crop,
         "plates": np.zeros((MOMENTS, SIDE, SIDE, 3), np.uint8), "image": np.full((256, 256, 3), 102, np.uint8),
-        "fade": np.ones((GRID, GRID), np.float16), "inputs": np.zeros((63, GRID, GRID), np.float16),
+        "fade": np.ones((GRID, GRID), np.float16), "shade_fade": np.ones((FINE, FINE), np.float16),
+        "inputs": np.zeros((63, GRID, GRID), np.float16),
         "order": np.arange(MOMENTS), "opacities": np.full((MOMENTS, POINTS), 0.95, np.float16),
         "displacement": np.zeros((MOMENTS, 478, 3), np.float16), "growth": np.ones((MOMENTS, 478), np.float16),
         "rotation": still, "translation": still, "sway": np.zeros((MOMENTS, 3, 4), np.float32), "states": states,
