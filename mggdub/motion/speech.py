@@ -21,9 +21,9 @@ from mggdub.networks.whisper import SAMPLE_RATE, level
 from mggdub.options import MotionOptions
 from mggdub.types import IS_BLINK, LIP_MODES, Array, ExpressionTrack, Waveform
 
-GAIN = 1.2  # of people the model never heard it opens the mouth too little
+GAIN = 1.12  # of people the model never heard it opens the mouth too little
 LATER = 0.026  # s: it learned from clips whose sound comes late; now lips part when a p or b bursts
-TOUCH, TOUCH_REACH = 0.44, 0.38  # cm: lips heard nearly closed close; from twice the reach on nothing changes
+TOUCH, TOUCH_REACH = 0.32, 0.38  # cm: lips heard nearly closed close; from twice the reach on nothing changes
 
 
 def listen(
