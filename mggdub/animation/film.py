@@ -1,4 +1,4 @@
-"""The film over single strands of hair fades where its side of a head turns into view: it shows wall, not hair."""
+"""Film over single strands, and the rim of hair, fade where their side of a head turns into view: they show wall."""
 
 from __future__ import annotations
 

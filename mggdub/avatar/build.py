@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -51,15 +52,18 @@ from mggdub.avatar.plate import (
     veiled_opacity,
     visible_body,
 )
-from mggdub.avatar.spots import DRAWN, find_spots
+from mggdub.avatar.rims import covered_when_turned, hair_rim
+from mggdub.avatar.spots import DRAWN, Spots, fading_last, find_spots
 from mggdub.avatar.strands import strand_film
 from mggdub.avatar.transparency import Veil, cut_alpha, opaque_colors, unveiled, without_ghost
 from mggdub.avatar.values import HeadAvatar, MouthLayer, PointLayer, RenderBox, join_layers
 from mggdub.avatar.visible import (
     coarse_surface,
+    first_looks,
     head_matte,
     person_and_depth,
     photo_mouth,
+    surface_gaussians,
     undressed,
     visible_gaussians,
     with_wisps,
@@ -75,7 +79,7 @@ from mggdub.models import Models
 from mggdub.networks.geometry import clothes_share, estimate_geometry, torso_matte
 from mggdub.networks.head import Grids
 from mggdub.options import AvatarOptions
-from mggdub.types import CROP_SIZE, HAIR, Array, Camera, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
+from mggdub.types import CROP_SIZE, HAIR, SKIN, Array, Camera, Gaussians, GeometryMaps, Photo, Portrait, as_tensor
 
 
 def build_avatar(photo: Photo, models: Models, options: AvatarOptions) -> HeadAvatar:
@@ -91,7 +95,7 @@ class PhotoStudy:
 
     head: Portrait
     maps: GeometryMaps
-    surface: Array  # [512, 512] camera z, cm
+    coarse: Array  # [512, 512] camera z, cm, before what was learned
     grids: Grids
     drivers: Array  # [32] of `photo_state`
     picture: Array  # [H, W, 3] uint8, at the size of the output
@@ -101,6 +105,11 @@ class PhotoStudy:
     veil: Veil | None = None
     inpainter: str = "fast"
     remarks: tuple[str, ...] = ()  # what to say of where the face is, and of others
+
+    @cached_property
+    def surface(self) -> Array:
+        """[512, 512] camera z, cm, with the learned depth."""
+        return self.coarse + enlarge_grid(self.grids.depth[0, 0].numpy())
 
 
 def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoStudy:
@@ -121,11 +130,10 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     wider = look_wider(photo, head, maps, models.geometry)
     box = render_box(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wider)
     check_box(box)
-    surface, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
-    grids = predict_grids(models, head, maps, surface, drivers)
-    surface = surface + enlarge_grid(grids.depth[0, 0].numpy())
+    coarse, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
+    grids = predict_grids(models, head, maps, coarse, drivers)
     remarks = (*cut_off(face, photo.size), *holes(face, photo), *company(faces, options.face))
-    return PhotoStudy(head, maps, surface, grids, drivers, picture, scale, box, wider, veil, options.inpainter, remarks)
+    return PhotoStudy(head, maps, coarse, grids, drivers, picture, scale, box, wider, veil, options.inpainter, remarks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +217,37 @@ def _hidden_side(
     return replace(hidden, opacity=_veiled(study.veil, hidden.opacity, project(hidden.means, head.camera)))
 
 
+def _spots(
+    study: PhotoStudy,
+    models: Models,
+    view: RenderView,
+    regions: Regions,
+    hair: Array,
+    looks: Array,
+    pictures: tuple[Array, Array],
+    covered: Array,
+    overlap: bool,
+) -> Spots:
+    """`find_spots`, whose last, which fade as a film does, begin with the rim of hair.
+
+    hair [h, w], looks [h, w, 4], pictures [h, w, 3] with and without the head, covered [512, 512]. All is as it was
+    before learning: the learning has the same spots in the same order.
+    """
+    head, maps = study.head, study.maps
+    spots = find_spots(view, regions.matte, regions.film, regions.head_share, maps.normals)
+    skin = sample_crop(maps.labels[..., SKIN], view.crop_px / 2)
+    rim = hair_rim(spots, *pictures, regions.matte, hair, skin, view.cm_per_px)
+    if not rim.any():
+        return spots
+    _, depth = person_and_depth(view, maps, study.coarse, study.wider)
+    hidden = hidden_layer(head, maps, study.coarse, regions.share, models.expression.triangles, overlap, covered)
+    coarse = surface_gaussians(view, spots, looks, depth)
+    hidden = still_hidden(hidden, coarse, view.camera)
+    middle = head_mesh(head.landmarks, head.camera).mean(0)
+    rim[rim] = covered_when_turned(coarse.means.numpy()[rim], hidden.means, middle, view.camera)
+    return fading_last(spots, rim)
+
+
 def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAvatar:
     """The head of a photo that was studied; `overlap` as in `hidden_layer`."""
     head, eyes, basis = study.head, find_lower_lids(study.head), models.expression
@@ -217,15 +256,16 @@ def assemble(study: PhotoStudy, models: Models, overlap: bool = False) -> HeadAv
     behind = find_behind(study, view, target, regions)
 
     mesh = head_mesh(head.landmarks, head.camera)
-    spots = find_spots(view, regions.matte, regions.film, regions.head_share, study.maps.normals)
+    hair = sample_crop(study.maps.labels[..., HAIR], view.crop_px / 2)
+    looks = first_looks(view, target, behind.plate, regions.matte, regions.film, regions.person, regions.clothes)
+    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 0))
+    spots = _spots(study, models, view, regions, hair, looks, (target, behind.plate), covered, overlap)
     pixels = spots.of(view.crop_px)  # [N, 2] crop px
     mouth_pixels, parting = photo_mouth(head, mesh, pixels), find_parting(head, mesh, view.cm_per_px)
-    hair = sample_crop(study.maps.labels[..., HAIR], view.crop_px / 2)
-    maps = (regions.matte, regions.film, regions.person, regions.clothes, regions.depth, hair)
-    visible, looks = visible_gaussians(view, spots, target, behind.plate, *maps, mouth_pixels)
+    drawn = np.maximum(regions.matte, regions.film) > DRAWN
+    visible = visible_gaussians(view, spots, looks, target, behind.plate, drawn, regions.depth, hair, mouth_pixels)
 
     mouth = _mouth(study, mesh, mesh - vertex_motion(basis, study.drivers))
-    covered = over_crop(view, np.where(regions.matte > DRAWN, looks[..., 3], 0))
     hidden = _hidden_side(study, models, regions.share, covered, visible, view.camera, overlap)
     beyond = beyond_layer(view, looks[..., :3], regions.matte, regions.head_share, regions.depth, basis.triangles)
     if study.veil:

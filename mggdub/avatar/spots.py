@@ -23,12 +23,12 @@ FACING = 0.41  # of a normal towards the viewer; less is a nose's side, an ear, 
 
 @dataclass(frozen=True, eq=False)
 class Spots:
-    """Pixels, and blocks of two by two, of a rendered box; N of them, pixels first, and those of a film last."""
+    """Pixels, and blocks of two by two, of a rendered box; N of them, those that fade as a film does last."""
 
     rows: Array  # [N] int64, of the upper left pixel
     columns: Array  # [N]
     size: Array  # [N] float32, px: 1 or 2
-    film: int = 0  # how many are more a film's than a head's
+    film: int = 0  # how many fade
 
     @property
     def centres(self) -> Array:
@@ -62,8 +62,14 @@ def find_spots(view: RenderView, matte: Array, film: Array, head_share: Array, n
     size = np.repeat(np.array([1, 2], np.float32), [len(rows), len(above)])
     found = Spots(np.concatenate([rows, 2 * above]), np.concatenate([columns, 2 * before]), size)
     filmed = found.of(film) > found.of(matte)
-    order = np.argsort(filmed, kind="stable")
-    return Spots(found.rows[order], found.columns[order], size[order], int(filmed.sum()))
+    return fading_last(found, filmed)
+
+
+def fading_last(spots: Spots, fades: Array) -> Spots:
+    """Spots among whose last, which fade, are those of a mask [N] bool, too."""
+    fades = fades | (np.arange(len(fades)) >= len(fades) - spots.film)
+    order = np.argsort(fades, kind="stable")
+    return Spots(spots.rows[order], spots.columns[order], spots.size[order], int(fades.sum()))
 
 
 def _fine(view: RenderView, matte: Array, normals: Array) -> Array:

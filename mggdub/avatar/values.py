@@ -100,7 +100,7 @@ class HeadAvatar:
     """A head that can be moved: everything that is done once per photo.
 
     Gaussians are those of the photo's own expression and pose; the first `pixels` of them are pixels of the photo,
-    the last of these a film over strands; then come the hidden side, the mouth and the two lids.
+    the last of these a rim of hair and a film over strands; then come the hidden side, the mouth and the two lids.
     """
 
     gaussians: Gaussians
@@ -110,7 +110,7 @@ class HeadAvatar:
     crop_uv: Array  # [N, 2] float32 0..1, where in the crop a point lies
     shows_photo: Array  # [N] bool, whether it looks like the place of the photo in which it lies
     hidden: slice  # the points of the side the photo does not show; those before it are its pixels
-    film: slice  # those of its pixels that show a wall with single strands of hair before it
+    film: slice  # those of its pixels that show a wall with hair before it: the rim of hair, and single strands
     bases: Bases
     mesh: Array  # [478, 3] float32, cm, the photo's own mesh in head space
     photo_drivers: Array  # [32] float32, the photo's own expression

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from mggdub.avatar.box import SEAM, RenderView, WiderView
 from mggdub.avatar.mouth import SEEN_GAP
-from mggdub.avatar.spots import DRAWN, Spots
+from mggdub.avatar.spots import Spots
 from mggdub.face import mesh
 from mggdub.face.mesh import INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, NOSE_TIP, inside
 from mggdub.geometry.camera import cm_per_px, unproject
@@ -228,37 +228,43 @@ def photo_mouth(head: Portrait, mesh: Array, pixels: Array) -> Array:
     return np.nonzero(inner & (np.linalg.norm(mesh[INNER_UPPER_LIP] - mesh[INNER_LOWER_LIP]) > SEEN_GAP))[0]
 
 
-def visible_gaussians(
-    view: RenderView,
-    spots: Spots,
-    target: Array,
-    plate: Array,
-    matte: Array,
-    film: Array,
-    person: Array,
-    clothes: Array,
-    deep: Array,
-    hair: Array,
-    mouth: Array,
-) -> tuple[Gaussians, Array]:
-    """A Gaussian for every spot of the head, fitted to the photo, and colours and opacities [h, w, 4] as they began.
+def first_looks(
+    view: RenderView, target: Array, plate: Array, matte: Array, film: Array, person: Array, clothes: Array
+) -> Array:
+    """Colours and opacities [h, w, 4] of a head's pixels, which a fit changes.
 
     target and plate [h, w, 3], the photo with and without the head; matte, person, clothes [h, w] 0..1; film [h, w] of
-    `strand_film`; deep [h, w] cm; hair [h, w] probability; mouth [M] of `photo_mouth`.
+    `strand_film`.
     """
     inwards = max(1, round(RIM / view.cm_per_px))
     raw = foreground(target, matte, plate)
     colors, opacity = rim(target, raw, matte, plate, person < 0.05, 1 - 2 * clothes, inwards)
     more = np.maximum(film - opacity, 0)[..., None]
     colors = (colors * opacity[..., None] + plate * more) / np.maximum(opacity[..., None] + more, 1e-6)
-    looks = np.dstack([colors, opacity + more[..., 0]]).astype(np.float32)
-    gaussians = _surface_gaussians(view, spots, looks, deep)
+    return np.dstack([colors, opacity + more[..., 0]]).astype(np.float32)
+
+
+def visible_gaussians(
+    view: RenderView,
+    spots: Spots,
+    looks: Array,
+    target: Array,
+    plate: Array,
+    drawn: Array,
+    deep: Array,
+    hair: Array,
+    mouth: Array,
+) -> Gaussians:
+    """A Gaussian for every spot of the head, fitted to the photo.
+
+    looks [h, w, 4] of `first_looks`; target and plate [h, w, 3], the photo with and without the head; drawn [h, w]
+    bool, where spots are; deep [h, w] cm; hair [h, w] probability; mouth [M] of `photo_mouth`.
+    """
+    gaussians = surface_gaussians(view, spots, looks, deep)
     inset = inset_depth(view.head.landmarks, spots.of(view.crop_px), mouth)
     gaussians = replace(gaussians, means=gaussians.means + as_tensor(inset))
-    mask = np.maximum(matte, film) > DRAWN
     leeway = color_leeway(spots, deep, hair, view.cm_per_px)
-    fitted = fit_photo(gaussians, view.camera, target, mask, background=plate, min_scale=SMALLEST, leeway=leeway)
-    return fitted, looks
+    return fit_photo(gaussians, view.camera, target, drawn, background=plate, min_scale=SMALLEST, leeway=leeway)
 
 
 def color_leeway(spots: Spots, deep: Array, hair: Array, cm: float) -> Array:
@@ -279,7 +285,7 @@ def _growth(spots: Spots, deep: Array) -> tuple[Array, Array]:
     return spots.of(right), spots.of(down)
 
 
-def _surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array) -> Gaussians:
+def surface_gaussians(view: RenderView, spots: Spots, looks: Array, deep: Array) -> Gaussians:
     """A Gaussian for every spot, in the surface; looks [h, w, 4] are colours and opacity."""
     depth, look = spots.of(deep), spots.of(looks)
     quats, patches = surfels(spots.centres, depth, _growth(spots, deep), view.camera)

@@ -57,10 +57,9 @@ def twins(models: Models, head_png: Path, tmp_path_factory: pytest.TempPathFacto
     pictures, scale, box, crop_px = head_data.framed(face, [photo.pixels], SIDE)
     surface, own = coarse_surface(face, maps), expression.photo_state(models.expression, face)
     told = learned.predict_grids(models, face, maps, surface, own)
-    nearer = surface + learned.enlarge_grid(told.depth[0, 0].numpy())
     flat, deep = (
-        build.assemble(build.PhotoStudy(face, maps, z, told, own, pictures[0], scale, box), models)
-        for z in (surface, nearer)
+        build.assemble(build.PhotoStudy(face, maps, surface, grids, own, pictures[0], scale, box), models)
+        for grids in (told._replace(depth=torch.zeros_like(told.depth)), told)
     )
     folder, track = tmp_path_factory.mktemp("twins"), playing()
     untrained = models.having(head=HeadNet().eval().requires_grad_(False))
