@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 
+from mggdub.avatar.lashes import TIPS_FORWARD, comes_in, lash_height, lashes_cover, tips_below
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
 from mggdub.face.skin import mesh_rows
@@ -15,12 +16,9 @@ from mggdub.geometry.sampling import sample_crop, smoothstep
 from mggdub.types import CROP_SIZE, Array, Portrait
 
 COLUMNS = 64  # points along the lashes
-FRINGE, STRIP, SKIN, CREST = 10, 16, 18, 26  # rows: lashes below the margin, the photo's lid, hidden skin, above it
+FRINGE, STRIP, SKIN, CREST = 18, 16, 18, 26  # rows: lashes below the margin, the photo's lid, hidden skin, above it
 LID_RADIUS = 0.042  # cm
 LID_FORWARD = 0.15  # cm towards the viewer: over the photo's own lid, which stretches
-LASHES = 0.52  # of an open lid's height that lashes hang below the margin where they are longest
-LASHES_LEAN = 0.5  # power of the way along the lid: they are longest at a quarter of it from the outer corner
-OUTER_END = 0.2  # of the way along, over which a closed lid comes in from the outer corner, where no lashes are
 STRIP_ENDS = 0.9  # of the way to the crease, where the photo's strip ends: its dark line stays
 # From where to where, of the way to the crease, the photo's own colours turn into a closed lid's: above them the open
 # eye's lashes and the fold's shadow lie over its lid.
@@ -137,13 +135,14 @@ def upper_lid(head: Portrait, surface: Array, side: str) -> tuple[PointLayer, Ar
     [512, 512] camera z cm of the photo.
     """
     lid = lid_shape(head, side)
-    rows = lid_rows(lid, _travel(head, lid, side))
+    rows = lid_rows(lid, _travel(head, lid, side), cm_per_px(head.camera))
     means = _on_surface(head, surface, _places(lid.lashes, lid.up, rows.places))
     count = len(means)
     colors, solid = lid_look(head, lid, side, rows)
     places, detailed = lid_detail(head, lid, side, rows)
+    forward = LID_FORWARD + np.repeat(TIPS_FORWARD * np.clip(-rows.heights, 0, 1), COLUMNS)
     layer = PointLayer(
-        (means - [0, 0, LID_FORWARD]).astype(np.float32),
+        (means - np.outer(forward, [0, 0, 1])).astype(np.float32),
         colors.reshape(count, 3),
         np.full(count, LID_RADIUS, np.float32),
         _follow(lid, side, rows.carried),
@@ -223,26 +222,27 @@ class LidRows:
     solid: Array  # [R, C] opacity
 
 
-def lid_rows(lid: LidShape, travel: Array) -> LidRows:
+def lid_rows(lid: LidShape, travel: Array, px_cm: float) -> LidRows:
     """Lashes and the photo's strip move as one; hidden skin lies between its upper edge and the crease.
 
-    travel [C] crop px is how far the margin is from the lower one.
+    travel [C] crop px is how far the margin is from the lower one; px_cm are cm of a crop px.
     """
     fringe, strip = np.linspace(-1, 0, FRINGE, endpoint=False), np.linspace(0, 1, STRIP) * STRIP_ENDS
     skin, crest = (np.arange(SKIN) + 1) / SKIN, (np.arange(CREST) + 1) / CREST
     high, ends, crease = np.linalg.norm(lid.up, axis=1), towards_ends(), lid.crease
+    hang = -fringe[:, None] * tips_below(COLUMNS) / px_cm
     reach = (COVERS_AT[-1] * (high + travel) - travel) / np.maximum(high, 1e-3) - crease
     reach = BEYOND * crease + np.maximum(reach - BEYOND * crease, 0) * ends
     carried = np.concatenate([np.ones(FRINGE + STRIP), 1 + (CREASE_FOLLOWS - 1) * skin, CREASE_FOLLOWS * (1 - crest)])
     places = [
-        fringe[:, None] * lash_height(high) / np.maximum(high, 1e-3) * LASHES,
+        -hang / np.maximum(high, 1e-3),
         np.concatenate([strip, STRIP_ENDS + (1 - STRIP_ENDS) * skin])[:, None] * crease,
         crease + crest[:, None] * reach,
     ]
     closed = np.concatenate(places) * high + (1 - carried[:, None]) * travel
     covers = np.interp(closed[-CREST:] / np.maximum(high + travel, 1e-3), COVERS_AT, COVERS)
     solid = [
-        np.tile(veil(smoothstep((1 + fringe) / 0.7))[:, None], COLUMNS),
+        veil(lashes_cover(-fringe, hang, high)),
         np.ones((STRIP + SKIN, COLUMNS)),
         covers * (1 - smoothstep((crest[:, None] - 0.6 * ends) / (1 - 0.6 * ends))),
     ]
@@ -255,17 +255,11 @@ def towards_ends() -> Array:
     return smoothstep(np.sin(np.pi * np.linspace(0, 1, COLUMNS)) / 0.4)
 
 
-def lash_height(high: Array) -> Array:
-    """[C] crop px: what lashes are measured by, of a lid that is `high` [C] px: most in the eye's outer part."""
-    arch = np.sin(np.pi * np.linspace(0, 1, COLUMNS) ** LASHES_LEAN) ** 0.6
-    return high * (AT_CORNER + (1 - AT_CORNER) * arch)
-
-
 def lid_parts(lids: tuple[slice, slice]) -> tuple[slice, ...]:
     """The points of both lids up to their creases, then those above, which cover the folds."""
-    ends = [lid.start + (FRINGE + STRIP + SKIN) * COLUMNS for lid in lids]
+    ends = [max(lid.stop - CREST * COLUMNS, lid.start) for lid in lids]
     pairs = list(zip(lids, ends, strict=True))
-    return *(slice(lid.start, min(end, lid.stop)) for lid, end in pairs), *(slice(end, lid.stop) for lid, end in pairs)
+    return *(slice(lid.start, end) for lid, end in pairs), *(slice(end, lid.stop) for lid, end in pairs)
 
 
 def veil(alpha: Array) -> Array:
@@ -299,7 +293,7 @@ def lid_look(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple[A
     way = float(travel[COLUMNS // 3 : -COLUMNS // 3].mean()) * cm_per_px(head.camera)
     shown, solid = sample_crop(image, above), rows.solid.copy()
     unfolds = np.clip((way - WAY[0]) / (WAY[1] - WAY[0]), 0, 1)  # the fold of eyes that are half shut is gone already
-    solid[:-CREST] *= veil(smoothstep(np.linspace(0, 1, COLUMNS) / OUTER_END))
+    solid[FRINGE:-CREST] *= veil(comes_in(COLUMNS))
     solid[-CREST:] = veil(solid[-CREST:] * unfolds * is_fold(shown, skin[-CREST:]))
     return np.clip(colors, 0, 1).astype(np.float32), solid
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mggdub.avatar import eyelids
 from mggdub.avatar.creases import follow_margin, keep_creases
 from mggdub.avatar.eyelids import (
     COLUMNS,
@@ -20,7 +19,6 @@ from mggdub.avatar.eyelids import (
     crease_curve,
     find_crease,
     is_fold,
-    lash_height,
     lid_detail,
     lid_parts,
     lid_rows,
@@ -29,6 +27,7 @@ from mggdub.avatar.eyelids import (
     upper_lid,
     veil,
 )
+from mggdub.avatar.lashes import lash_height
 from mggdub.face.mesh import LIDS, UPPER_LIDS, canonical_face, inside_mask
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, crop_camera, project
@@ -106,7 +105,7 @@ def test_a_point_of_the_strip_shows_the_place_of_the_photo_that_it_lies_on() -> 
 def detail_of(photo: Portrait) -> tuple[Array, Array, Array]:
     """Places and whether there is any of `lid_detail`, and the places of the lid's own points."""
     lid = lid_shape(photo, "Right")
-    rows = lid_rows(lid, np.full(COLUMNS, 12.0))
+    rows = lid_rows(lid, np.full(COLUMNS, 12.0), cm_per_px(photo.camera))
     return *lid_detail(photo, lid, "Right", rows), lid.lashes + rows.places[..., None] * lid.up
 
 
@@ -181,7 +180,7 @@ def test_an_eyes_white_above_its_margin_leaves_no_pale_streak() -> None:
 
 
 def test_lashes_thin_out_and_the_upper_edge_is_soft() -> None:
-    solid = lid_rows(lid_shape(head(), "Left"), np.full(COLUMNS, 12.0)).solid
+    solid = lid_rows(lid_shape(head(), "Left"), np.full(COLUMNS, 12.0), cm_per_px(head().camera)).solid
     assert (solid[0] == 0).all() and solid[-1] == pytest.approx(0)
     assert (solid[FRINGE:-CREST] == 1).all() and (np.diff(solid[:FRINGE], axis=0) >= 0).all()
     assert (np.diff(solid[-CREST:, 8:-8], axis=0) <= 1e-9).all()
@@ -212,6 +211,13 @@ def test_a_fold_is_shaded_skin() -> None:
     assert sure[0] == sure[1] == 1 and 0 < sure[2] < 1 and sure[3] == 0
 
 
+def test_tips_of_lashes_stand_out_from_the_skin_below() -> None:
+    lid = upper_lid(head(), SURFACE, "Left")[0]
+    z, opacity = (lid_value.reshape(-1, COLUMNS)[:, COLUMNS // 2] for lid_value in (lid.means[:, 2], lid.opacity))
+    assert (np.diff(z[: FRINGE + 1]) > 0).all() and z[FRINGE] - z[0] > 0.3
+    assert (np.diff(opacity[:FRINGE]) >= 0).all() and 0 < opacity[FRINGE // 2] < opacity[FRINGE - 1]
+
+
 def test_lashes_are_shorter_where_the_eye_ends_whatever_the_crease() -> None:
     height = lash_height(np.full(COLUMNS, 20.0))
     longest = int(height.argmax())
@@ -220,9 +226,13 @@ def test_lashes_are_shorter_where_the_eye_ends_whatever_the_crease() -> None:
     assert height[[0, -1]].max() < 3
 
 
-def test_a_closed_lid_has_no_lashes_at_the_outer_corner_itself() -> None:
+def test_a_closed_lid_has_no_lashes_at_the_corners_themselves() -> None:
     solid = upper_lid(head(photo_with(1)), SURFACE, "Left")[0].opacity.reshape(-1, COLUMNS)[:-CREST]
-    assert solid[:, 0].max() == 0 and (solid[FRINGE:, COLUMNS // 4 :] == solid[FRINGE:].max()).all()
+    assert (
+        solid[:, 0].max() == 0
+        and solid[:FRINGE, -1].max() == 0
+        and (solid[FRINGE:, COLUMNS // 4 :] == solid[FRINGE:].max()).all()
+    )
 
 
 def test_eyes_that_are_half_shut_keep_their_fold() -> None:
@@ -239,13 +249,13 @@ def test_eyes_that_are_half_shut_keep_their_fold() -> None:
 
 
 def test_what_covers_the_fold_is_apart_from_the_lid() -> None:
-    below = (FRINGE + STRIP + eyelids.SKIN) * COLUMNS
-    lids = slice(100, 100 + below + 64), slice(100 + below + 64, 100 + 2 * below + 128)
+    below, above = 300, CREST * COLUMNS  # files of other versions have fewer lashes
+    lids = slice(100, 400 + above), slice(400 + above, 700 + 2 * above)
     parts = [np.arange(5000 * 4)[part] for part in lid_parts(lids)]
-    assert [len(part) for part in parts] == [below, below, 64, 64]
+    assert [len(part) for part in parts] == [below, below, above, above]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(lids[0].start, lids[1].stop))
     short = [np.arange(5000)[part] for part in lid_parts((slice(0, 30), slice(30, 60)))]
-    assert [len(part) for part in short] == [30, 30, 0, 0]
+    assert [len(part) for part in short] == [0, 0, 30, 30]
 
 
 def test_veils_over_each_other_cover_what_was_asked() -> None:
