@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 
-from mggdub.avatar.lashes import TIPS_FORWARD, comes_in, lash_height, lashes_cover, tips_below
+from mggdub.avatar.lashes import TIPS_FORWARD, comes_in, lash_height, lashes_cover, stand_before, tips_below
 from mggdub.avatar.values import SOLID, PointLayer
 from mggdub.face.mesh import LIDS, UNDER_EYES, UPPER_LIDS
 from mggdub.face.skin import mesh_rows
@@ -175,6 +175,7 @@ def lid_detail(head: Portrait, lid: LidShape, side: str, rows: LidRows) -> tuple
     places[-CREST:] = here[-CREST:]  # as the photo's own skin has that they cover, but for lashes that stand before it
     clean = _is_skin(image, places)
     clean[-CREST // 2 :] = True
+    clean[-CREST:] &= ~stand_before(sample_crop(image, here[-CREST:]))
     return places, own | (clean & (rows.heights >= 0)[:, None])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from mggdub.geometry.sampling import smoothstep
 from mggdub.types import Array
@@ -15,6 +16,8 @@ LEAN = 0.5  # power of the way along the lid: they are longest at a quarter of i
 # Of the way along, over which a closed lid comes in from the outer corner, where no lashes are, and over which they
 # end at the inner one.
 OUTER_END, INNER_END = 0.2, 0.12
+BROADEST = 9  # columns, odd: what is dark and narrower along a lid is lashes, not a fold, a rim or a brow
+DARKER = 0.04  # of light, by which those are darker than what they stand before
 
 
 def lash_height(high: Array) -> Array:
@@ -46,3 +49,9 @@ def comes_in(columns: int) -> Array:
 def _arch(columns: int, power: float) -> Array:
     """[C]: how long lashes are along an eye, 1 where they are longest."""
     return np.asarray(np.sin(np.pi * np.linspace(0, 1, columns) ** LEAN).clip(0) ** power)
+
+
+def stand_before(shown: Array) -> Array:
+    """[R, C] bool: where lashes stand up before what the photo shows above a margin, [R, C, 3], column by column."""
+    behind = ndimage.grey_closing(shown, (1, BROADEST, 1))
+    return np.asarray(ndimage.binary_dilation((behind - shown).mean(-1) > DARKER, np.ones((1, 3), bool)))

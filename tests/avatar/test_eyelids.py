@@ -27,7 +27,7 @@ from mggdub.avatar.eyelids import (
     upper_lid,
     veil,
 )
-from mggdub.avatar.lashes import lash_height
+from mggdub.avatar.lashes import lash_height, stand_before
 from mggdub.face.mesh import LIDS, UPPER_LIDS, canonical_face, inside_mask
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, crop_camera, project
@@ -209,6 +209,16 @@ def test_a_fold_is_shaded_skin() -> None:
     shown = skin * np.exp([[0.0], [-0.3], [-0.6], [-1.0]])
     sure = is_fold(shown, skin)[0]
     assert sure[0] == sure[1] == 1 and 0 < sure[2] < 1 and sure[3] == 0
+
+
+def test_lashes_before_a_fold_are_told_from_folds_and_brows() -> None:
+    shown = np.tile(SKIN, (20, COLUMNS, 1))
+    shown[8:10] *= 0.7  # a fold
+    shown[15:, 20:] *= 0.3  # a brow
+    assert not stand_before(shown).any()
+    shown[:8, 30:33] *= 0.5
+    lashes = stand_before(shown)
+    assert lashes[:8, 30:33].all() and not lashes[8:].any() and not lashes[:, :28].any()
 
 
 def test_tips_of_lashes_stand_out_from_the_skin_below() -> None:
