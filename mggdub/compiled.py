@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from numba import config, njit, threading_layer
+from numba.core.caching import Cache
 from numba.np.ufunc.parallel import _launch_threads
 
 from mggdub.errors import UsageError, excerpt
@@ -41,13 +42,39 @@ PROCESS = os.getpid()
 THREADS_MAY_MEET = threading_layer() != "workqueue"  # several threads may run parallel kernels at once
 
 
+def _cache_if_possible() -> None:
+    """Let every kernel, libraries' too, be compiled anew where no folder can be written to or a disk is full."""
+    kept: Any = Cache
+    begin = kept.__init__
+
+    def begin_if_possible(cache: Any, *given: Any, **named: Any) -> None:
+        try:
+            begin(cache, *given, **named)
+        except RuntimeError:  # no writable folder
+            cache.disable()
+
+    def if_possible(method: Callable[..., Any]) -> Callable[..., Any]:
+        def attempt(*given: Any) -> Any:
+            with suppress(OSError):
+                return method(*given)
+            return None
+
+        return attempt
+
+    kept.__init__ = begin_if_possible
+    kept.load_overload, kept.save_overload = if_possible(kept.load_overload), if_possible(kept.save_overload)
+
+
+_cache_if_possible()
+
+
 def forked() -> bool:
     """Whether this process was forked after numba's threads began: a parallel kernel would end it without a word."""
     return os.getpid() != PROCESS
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
-    """`njit(cache=True)` of a function, compiled anew each time where no folder can be written to or a disk is full.
+    """`njit(cache=True)` of a function.
 
     The cache watches all files with kernels that the function's own leads to, numba's only its own. Kernels know
     nothing of Python: they run without its lock.
@@ -55,19 +82,9 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
     options = {"nogil": True, **options}
 
     def decorate(function: Any) -> Any:
-        try:
-            kernel = njit(cache=True, **options)(function)
-        except RuntimeError:  # no writable folder
-            return njit(**options)(function)
-        index = kernel._cache._cache_file
-        index._source_stamp = (index._source_stamp, *map(_digest, sorted(_sources(function.__globals__, set()))))
-        save = kernel._cache.save_overload
-
-        def save_if_possible(*compilation: Any) -> None:
-            with suppress(OSError):
-                save(*compilation)
-
-        kernel._cache.save_overload = save_if_possible
+        kernel = njit(cache=True, **options)(function)
+        if index := getattr(kernel._cache, "_cache_file", None):
+            index._source_stamp = (index._source_stamp, *map(_digest, sorted(_sources(function.__globals__, set()))))
         return kernel
 
     return decorate

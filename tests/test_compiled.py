@@ -58,3 +58,24 @@ def test_a_kernel_is_compiled_anew_when_a_file_changes_whose_kernel_it_calls(tmp
         found, kept = done.stdout.split()
         assert int(found) == number + 1
     assert kept == "1"
+
+
+HEARS = """
+import resource
+import sys
+
+import numpy as np
+
+from mggdub.motion.prosody import measure_prosody
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+print(len(measure_prosody(np.zeros(16_000, np.float32))))
+"""
+
+
+@pytest.mark.parametrize("nowhere", [True, False], ids=["no writable folder", "a full disk"])
+def test_a_library_whose_kernels_cannot_be_kept_compiles_them_anew(tmp_path: Path, nowhere: bool) -> None:
+    place = {"NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"} if nowhere else {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", HEARS, "1000000" if nowhere else "0"]
+    done = subprocess.run(command, env={**os.environ, **place}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["25"]), done.stderr

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
+import mggdub.compiled  # noqa: F401  librosa's kernels, too, are kept only where a folder can be written to
 from mggdub.deferred import imported_when_used
 from mggdub.motion.voice import phrases, spoken_at
 from mggdub.networks.speech import FRAME, QUIETEST, VOICE_RATE
