@@ -17,7 +17,7 @@ from mggdub.animation.animate import animate
 from mggdub.animation.retarget import look_at_camera
 from mggdub.avatar.box import PREVIEW_SIZE, output_size
 from mggdub.avatar.build import build_avatar
-from mggdub.avatar.file import SUFFIX, check_given, is_avatar, load_avatar, save_avatar, write_ply
+from mggdub.avatar.file import SUFFIX, appearing_ply, check_given, is_avatar, load_avatar, save_avatar
 from mggdub.avatar.values import HeadAvatar
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.face.detector import FaceFinder
@@ -128,8 +128,8 @@ def avatar_file(
     models.load(BUILDING)
     progress(Stage.PHOTO, 0, 1)
     avatar = _as_avatar(picture, photo, models, options)
-    save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
-    splats = write_ply(ply, avatar, options.force) if ply else None
+    with appearing_ply(ply, avatar, options.force) if ply else nullcontext() as splats:  # both files, or none
+        save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
     height, width = avatar.image.shape[:2]
     return AvatarReport(
         output=str(output),

@@ -1,6 +1,7 @@
 """An avatar file is the head that was built, whoever hands it over."""
 
 import copy
+import errno
 import shutil
 import tracemalloc
 import zlib
@@ -18,10 +19,12 @@ from safetensors.torch import save_file
 
 from mggdub import jobs, weights
 from mggdub.avatar import box
-from mggdub.avatar.file import KEY, load_avatar, save_avatar, write_ply
+from mggdub.avatar.file import KEY, appearing_ply, load_avatar, save_avatar
 from mggdub.avatar.values import HeadAvatar, RenderBox
 from mggdub.errors import InputError, OutputError, UsageError
+from mggdub.models import Models
 from mggdub.options import RenderOptions
+from mggdub.progress import silent
 
 SMALL = RenderOptions(size=256, preview=True)
 ABOUT = {"options": {"preview": True, "size": 256, "face": "largest", "background": "keep", "inpainter": "auto"}}
@@ -232,8 +235,27 @@ def test_a_head_of_one_pixel_is_refused_before_it_is_built() -> None:
 
 def test_faces_are_for_their_owner_alone(avatar: HeadAvatar, tmp_path: Path) -> None:
     save_avatar(tmp_path / "head.mgg", avatar, ABOUT)
-    write_ply(tmp_path / "head.ply", avatar)
+    with appearing_ply(tmp_path / "head.ply", avatar):
+        pass
     assert {(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_an_avatar_and_its_ply_appear_both_or_none(
+    avatar: HeadAvatar, models: Models, head_png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, full = Path.write_bytes, [""]
+
+    def write_if_possible(path: Path, data: bytes) -> int:
+        if path.suffix in full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(jobs, "build_avatar", lambda *_: avatar)
+    monkeypatch.setattr(Path, "write_bytes", write_if_possible)
+    for full[0] in (".mgg", ".ply"):
+        with pytest.raises(OutputError, match="No space left"):
+            jobs.avatar_file(head_png, tmp_path / "head.mgg", tmp_path / "head.ply", SMALL, silent, models)
+        assert not list(tmp_path.iterdir())
 
 
 def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
@@ -250,7 +272,8 @@ def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
 
 
 def test_a_ply_is_read_back(avatar: HeadAvatar, tmp_path: Path) -> None:
-    count = write_ply(tmp_path / "head.ply", avatar)
+    with appearing_ply(tmp_path / "head.ply", avatar) as count:
+        pass
     head, _, body = (tmp_path / "head.ply").read_bytes().partition(b"end_header\n")
     lines = head.decode().splitlines()
     assert lines[:3] == ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]

@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -135,8 +137,11 @@ def check_given(path: Path, about: dict[str, Any], given: dict[str, Any]) -> Non
             )
 
 
-def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
-    """Write the Gaussians of the photo's own state as 3-D Gaussian splatting PLY; returns how many.
+@contextmanager
+def appearing_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> Iterator[int]:
+    """Write the Gaussians of the photo's own state as 3-D Gaussian splatting PLY, which appears after the block.
+
+    The block is told how many; where it fails there is no PLY.
 
     Centimetres with x to the viewer's right, y down, z away from the viewer; the folded lids are left out. Raises
     UsageError or OutputError.
@@ -162,7 +167,7 @@ def write_ply(path: Path, avatar: HeadAvatar, force: bool = False) -> int:
     header += [f"property float {name}" for name in names] + ["end_header\n"]
     with appearing_whole(path, force, private=True) as partial:  # it is a face, too
         partial.write_bytes("\n".join(header).encode() + rows.tobytes())
-    return len(rows)
+        yield len(rows)
 
 
 def _tensors(avatar: HeadAvatar) -> Tensors:
