@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -260,7 +261,8 @@ def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], g
 def _inside(name: str) -> Path:
     """The path of an output, if it stays in the batch's folder on every system. Raises UsageError."""
     parts = PureWindowsPath(name).parts  # takes both kinds of slashes
-    if PureWindowsPath(name).anchor or ":" in name or ".." in parts or STATE in (part.lower() for part in parts):
+    streams = ":" in name and os.name == "nt"  # of one file; elsewhere it is a letter as others are: 12:30.mp4
+    if PureWindowsPath(name).anchor or streams or ".." in parts or STATE in (part.lower() for part in parts):
         raise UsageError(f"the output {brief(name)} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
     if PureWindowsPath(name).name.lower() in CONTAINERS:
         raise UsageError(f"the output {brief(name)} is an ending without a name before it; give a name.")

@@ -79,6 +79,8 @@ def measure(
         if photo is not None:
             sitter = sitter or Sitter.of(photo, shown, judges)
             gathered.add("pictures", **sitter.compare(view, who))
+    if over is not None and not gathered.times:
+        raise InputError(f"{reference} has ended before {video} begins; give the clip that the video imitates.")
     if shown is None:
         raise InputError(f"No face was found in any frame of {video}; give a video that shows one from the front.")
     if reference is not None and not any(truth.faces.values()):

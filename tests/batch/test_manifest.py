@@ -68,6 +68,13 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a colon names a stream of a file there")
+def test_a_colon_is_a_letter_of_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "photo,speech,output", "a.png,a.wav,12:30.mp4")
+    ((row,), problems) = read(path)
+    assert (str(row.output), problems) == ("12:30.mp4", [])
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> None:
     line = '{{"photo": "a.png", "speech": "a.wav", "output": "{}"}}'.format

@@ -132,6 +132,15 @@ def test_a_reference_that_ends_early_is_told(talking: Path, short: Path, judges:
     assert "end_difference" in whole.numbers and "shorter" not in " ".join(whole.skipped)
 
 
+def test_a_reference_that_ends_before_the_video_begins_is_told(
+    short: Path, judges: Judges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [(9.0, frame, None) for _, frame in read_video(short)]
+    monkeypatch.setattr("mggdub.evaluation.video._paired", lambda *_: iter(late))
+    with pytest.raises(InputError, match="has ended before"):
+        measure(short, judges, short)
+
+
 def test_what_cannot_be_measured_is_a_sentence(folder: Path, short: Path, judges: Judges) -> None:
     grey = write(folder / "grey.mp4", [np.full((240, 240, 3), 120, np.uint8)] * 10, folder / "sound.wav")
     with pytest.raises(InputError, match="No face"):
