@@ -162,6 +162,27 @@ def test_a_signal_that_is_dropped_on_its_way_is_sent_again(lost: str) -> None:
     assert done.returncode == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("end", ["raise InputError('a.mp4 cannot be read.')", "return 3"])
+def test_a_signal_that_a_library_takes_for_its_own_fault_ends_the_command(end: str) -> None:
+    program = f"""if True:
+        import os, signal, time
+        from mggdub.cli import main
+        from mggdub.errors import InputError
+        def command(**_):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(20)
+            except BaseException:
+                pass
+            {end}
+        main.cli.main = command
+        main.main()
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stderr == "Interrupted by SIGTERM; nothing was left behind.\n" and done.stdout == ""
+    assert done.returncode == 128 + signal.SIGTERM
+
+
 @pytest.fixture(params=["small disk", "limit of a file"])
 def full(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Path, Callable[[], None] | None]]:
     """A folder for outputs where 40 kB have room, and what to do in the child for that."""

@@ -45,7 +45,7 @@ def main() -> None:
 def run() -> int:
     """Run the command line; the exit code, after one sentence for what went wrong."""
     try:
-        return int(cli.main(prog_name="mggdub", standalone_mode=False) or 0)
+        return _command()
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
@@ -62,6 +62,19 @@ def run() -> int:
         return _interrupted(error)
     except Exception as error:
         return _unexpected(error)
+
+
+def _command() -> int:
+    """Its exit code; where it fails after a signal, that counts, since a library may have taken it for a fault."""
+    try:
+        code = int(cli.main(prog_name="mggdub", standalone_mode=False) or 0)
+    except Exception as error:
+        if not isinstance(error, click.Abort) and (stop := signals.heard()):
+            raise stop from None
+        raise
+    if code and (stop := signals.heard()):
+        raise stop
+    return code
 
 
 def _interrupted(error: BaseException) -> int:

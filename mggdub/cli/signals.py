@@ -22,6 +22,7 @@ AT_LAST = 40.0  # s after a signal, in which everything has long unwound but whe
 TIDYING = 5.0  # s of that for what is done at an end
 LOOK = 0.5  # s between two looks at the folder of the output
 UNKNOWN = (0, 0)
+_last: list[int] = []  # the number of the signal that asked last, if one did
 # Those that cannot be caught, those that do not end a program, and faults, after which there is nothing to go on with.
 LEFT_ALONE = frozenset(
     getattr(signal, name)
@@ -71,12 +72,11 @@ def install() -> None:
     unwind, since a library's lock was left closed, is ended AT_LAST seconds later.
     """
     heard: list[float] = []
-    last: list[int] = []
     gate = threading.Lock()
     gate.acquire()
     # Begun now: where the signal comes, in the midst of another start, no thread may be startable.
     with suppress(RuntimeError):
-        threading.Thread(target=_end_at_last, args=(gate, last), daemon=True).start()
+        threading.Thread(target=_end_at_last, args=(gate, _last), daemon=True).start()
     others = sys.unraisablehook
 
     def quiet(what: sys.UnraisableHookArgs) -> None:
@@ -98,7 +98,7 @@ def install() -> None:
         if heard and now - heard[-1] < PATIENCE:
             return
         heard.append(now)
-        last[:1] = [number]
+        _last[:1] = [number]
         with suppress(RuntimeError):  # it is open already
             gate.release()
         raise Interrupted(number, send_again)  # without a name, which would keep it alive
@@ -122,6 +122,14 @@ def _end_at_last(gate: threading.Lock, number: list[int]) -> None:
     tidying.start()
     tidying.join(TIDYING)
     os._exit(128 + number[0])
+
+
+def heard() -> Interrupted | None:
+    """What has asked the program to end, whoever gave it up on its way; nothing is heard after it."""
+    if not _last:
+        return None
+    ignore()
+    return Interrupted(_last[0])
 
 
 def ignore() -> None:
