@@ -43,9 +43,9 @@ THREADS_MAY_MEET = threading_layer() != "workqueue"  # several threads may run p
 
 
 def _cache_if_possible() -> None:
-    """Let every kernel, libraries' too, be compiled anew where no folder can be written to or a disk is full."""
+    """Let every kernel, libraries' too, be compiled anew where none is kept: no folder, a full disk, damaged files."""
     kept: Any = Cache
-    begin = kept.__init__
+    begin, load, save = kept.__init__, kept.load_overload, kept.save_overload
 
     def begin_if_possible(cache: Any, *given: Any, **named: Any) -> None:
         try:
@@ -53,16 +53,19 @@ def _cache_if_possible() -> None:
         except RuntimeError:  # no writable folder
             cache.disable()
 
-    def if_possible(method: Callable[..., Any]) -> Callable[..., Any]:
-        def attempt(*given: Any) -> Any:
+    def load_if_possible(cache: Any, *given: Any) -> Any:
+        try:
+            return load(cache, *given)
+        except Exception:  # of every kind, as where power was cut while it was written
             with suppress(OSError):
-                return method(*given)
+                cache.flush()
             return None
 
-        return attempt
+    def save_if_possible(*given: Any) -> None:
+        with suppress(OSError):
+            save(*given)
 
-    kept.__init__ = begin_if_possible
-    kept.load_overload, kept.save_overload = if_possible(kept.load_overload), if_possible(kept.save_overload)
+    kept.__init__, kept.load_overload, kept.save_overload = begin_if_possible, load_if_possible, save_if_possible
 
 
 _cache_if_possible()

@@ -79,3 +79,22 @@ def test_a_library_whose_kernels_cannot_be_kept_compiles_them_anew(tmp_path: Pat
     command = [sys.executable, "-c", HEARS, "1000000" if nowhere else "0"]
     done = subprocess.run(command, env={**os.environ, **place}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["25"]), done.stderr
+
+
+@pytest.mark.parametrize("damaged", ["*.nbi", "*.nbc"])
+def test_kernels_that_were_kept_half_are_compiled_and_kept_anew(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "one.py").write_text(
+        "from mggdub.compiled import compiled\n\n@compiled()\ndef inner(x):\n    return x\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])}
+    env["NUMBA_CACHE_DIR"] = str(tmp_path / "kept")
+    hits = []
+    for _ in range(3):
+        program = "from one import inner; inner(1); print(sum(inner.stats.cache_hits.values()))"
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        hits += done.stdout.split()
+        if len(hits) == 1:
+            (path,) = (tmp_path / "kept").rglob(f"one.*{damaged[1:]}")
+            path.write_bytes(path.read_bytes()[:10])
+    assert hits == ["0", "0", "1"]
