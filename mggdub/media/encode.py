@@ -23,6 +23,7 @@ from mggdub.media.files import CONTAINERS, appearing_whole, check_output, check_
 from mggdub.media.process import Running, address, arguments, start
 from mggdub.media.provenance import SOURCE_TYPE, Credentials, seal
 from mggdub.media.video import SCALING
+from mggdub.media.whole import cut_short
 from mggdub.types import Array
 
 X264_THREADS = 4  # fixed: the number of threads changes x264's bytes
@@ -130,7 +131,7 @@ def write_in_segments(
     check_output(path, force, (audio,) if audio else ())
     starts = range(0, total, step)
     parts = [folder / f"{first:08d}.mp4" for first in starts]
-    ready = next((k for k, part in enumerate(parts) if not part.exists()), len(parts))
+    ready = next((k for k, part in enumerate(parts) if not _is_whole(part)), len(parts))
     coming = frames(starts[ready]) if ready < len(parts) else iter(())
     for first, part in list(zip(starts, parts, strict=True))[ready:]:
         count = min(step, total - first)
@@ -149,6 +150,11 @@ def write_in_segments(
         size_on_disk = partial.stat().st_size
     width, height = size
     return VideoReport(path, total, fps, width + width % 2, height + height % 2, size_on_disk)
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether a segment is there; a power cut may have left it short."""
+    return part.exists() and part.stat().st_size > 0 and not cut_short(part)
 
 
 def _coding(size: tuple[int, int], fps: Fraction, crf: int, planes: bool) -> tuple[Any, dict[str, Any]]:

@@ -84,6 +84,26 @@ def test_segments_are_one_video(tmp_path: Path, sound: Path, fps: Fraction, monk
     assert probe(tmp_path / "a.mp4").fps == fps and abs(read_audio(tmp_path / "a.mp4").duration - 3.3) < 2e-3
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_segment_that_a_power_cut_left_short_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(encode, "SEGMENT", 1)
+    asked: list[int] = []
+
+    def frames(first: int) -> Iterator[np.ndarray]:
+        asked.append(first)
+        yield from (flat(8 * k) for k in range(first, 30))
+
+    given = {"folder": tmp_path, "fps": Fraction(10), "size": (WIDTH, HEIGHT), "audio": None, "duration": 3.0}
+    write_in_segments(tmp_path / "a.mp4", frames, **given)
+    whole = (tmp_path / "a.mp4").read_bytes()
+    part = tmp_path / "00000010.mp4"
+    os.truncate(part, int(share * part.stat().st_size))
+    write_in_segments(tmp_path / "a.mp4", frames, force=True, **given)
+    assert asked == [0, 10] and (tmp_path / "a.mp4").read_bytes() == whole
+
+
 def test_one_segment_is_the_plain_video_and_a_thumbnail_is_its_frame(tmp_path: Path, sound: Path) -> None:
     given = {"fps": FPS, "size": (WIDTH, HEIGHT), "audio": sound, "duration": 0.8}
     write_video(tmp_path / "a.mp4", (flat(10 * k) for k in range(20)), **given)
