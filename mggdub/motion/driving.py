@@ -25,7 +25,7 @@ from mggdub.face.mesh import (
     inside,
     outline,
 )
-from mggdub.face.portrait import SMALLEST_FACE, cut, driving_company
+from mggdub.face.portrait import SMALLEST_FACE, cut, driving_company, head_pose
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import (
     RIGID,
@@ -186,7 +186,7 @@ def _measured(
     units, modes = read_expression(basis, meshes, rotations, blendshapes)
     units = paired_lids(units, meshes)
     units[:, list(MOUTH_UNITS)] = expression.units_from_modes(basis, modes)
-    return units, modes, *relative_pose(rotations, translations, first), sway
+    return units, modes, *relative_pose(rotations, translations, first, landmarks[first]), sway
 
 
 def reference_frame(rotations: Array) -> int:
@@ -295,9 +295,17 @@ def paired_lids(units: Array, meshes: Array) -> Array:
     return paired
 
 
-def relative_pose(rotations: Array, translations: Array, first: int) -> tuple[Array, Array]:
-    """Angles [T, 3] degrees and translation [T, 3] cm against the pose of frame `first`, in its head space."""
-    turn = rotations[first].T @ rotations  # [T, 3, 3]
+def relative_pose(
+    rotations: Array, translations: Array, first: int, landmarks: Array | None = None
+) -> tuple[Array, Array]:
+    """Angles [T, 3] degrees and translation [T, 3] cm against the pose of frame `first`, in its head space.
+
+    With that frame's landmarks [478, >=2] crop px that space is the one, and its cm are those, that the frame would
+    have as a photo: fitted to a person, poses differ from it by some degrees.
+    """
+    head, place = (rotations[first], translations[first]) if landmarks is None else head_pose(landmarks)
+    turn = head.T @ (rotations @ rotations[first].T) @ head  # [T, 3, 3]
+    larger = place[2] / translations[first, 2]
     # Heads turn about PIVOT: what that leaves of the motion of head space is translation.
-    shift = (translations - translations[first]) @ rotations[first] + turn @ PIVOT - PIVOT
+    shift = larger * (translations - translations[first]) @ head + turn @ PIVOT - PIVOT
     return matrix_to_euler(turn).astype(np.float32), shift.astype(np.float32)

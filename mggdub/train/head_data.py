@@ -92,7 +92,8 @@ def prepare_head(
     assert modes.shape[1] == LIP_MODES
     for source in sources[: len(pool)]:
         order = np.concatenate([[source], np.delete(np.arange(len(pool)), source)])
-        angles, shift = relative_pose(track["rotation"], track["translation"], int(pool[source]))
+        poses = track["rotation"], track["translation"]
+        angles, shift = relative_pose(*poses, int(pool[source]), track["landmarks"][pool[source]])
         at = pool[order]
         torsos = track["torso"] - track["torso"][pool[source]]  # of small motions
         played = ExpressionTrack(np.arange(len(at)) * FAR, units[at], modes[at], angles[at], shift[at], torsos[at])

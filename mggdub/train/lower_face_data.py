@@ -68,7 +68,7 @@ def clip_windows(path: Path, track: dict[str, Array], models: Models, source: in
     basis = models.expression
     pool = choose_frames(basis, track, POOL)
     first = int(pool[source])
-    angles, shift = relative_pose(track["rotation"], track["translation"], first)
+    angles, shift = relative_pose(track["rotation"], track["translation"], first, track["landmarks"][first])
     order = np.array([first, *(k for k in pool if k != first and np.abs(angles[k]).max() < MOST_TURN)])
     frames = {k: frame.copy() for k, (_, frame) in enumerate(read_video(path)) if k in set(order.tolist())}
     units, modes = read_expression(basis, track["mesh"], track["rotation"], track["blendshapes"])
