@@ -81,17 +81,15 @@ def find_parting(head: Portrait, mesh: Array, splat: float) -> Parting:
     shape = image.shape[:2]
     outer, between = inside_mask(edge, shape), inside_mask(ring, shape)
     ends = [0, len(ring) // 2]  # of the rings, where lips meet
-    corners = _near(ring[ends], shape, CORNERS * px) & (gap > SEEN_GAP)
+    away = _away(ring[ends], shape)
+    corners = np.asarray(away.min(-1) < CORNERS * px) & (gap > SEEN_GAP)
     line = distance_inside(~(between | _passed(ring, shape)))
     share = line / np.maximum(line + distance_inside(outer), 1e-6)
     own = between & (gap > SEEN_GAP)
     lip = _lip_colours(image, outer & ~between & (share > MOST_OF_LIP) & (share < 1), corners)
     dark, pale = _dark(image, lip), _pale(image, lip)
-    beyond = (
-        corners
-        & dark
-        & (grey(image) < DARK * _beside_corners(head, ring[ends] + corner, px)[_nearer(ring[ends], shape)])
-    )
+    beside = _beside_corners(head, ring[ends] + corner, px)[away.argmin(-1)]
+    beyond = corners & dark & (grey(image) < DARK * beside)
     outer |= beyond & ndimage.binary_dilation(outer, iterations=max(1, round(BEYOND * px)))
     stays = dark & ~own & ~corners & ((gap < PARTED) | (gap > SEEN_GAP))  # a line between lips, an open mouth's shadow
     pockets = _pockets(stays & own.any(), line, px)
@@ -126,24 +124,22 @@ def _lip_colours(image: Array, known: Array, corners: Array) -> Array:
     return push_pull(image, (known & ~(corners & (light < DARK * usual))).astype(np.float32))
 
 
-def _near(points: Array, shape: tuple[int, ...], reach: float) -> Array:
-    """[H, W] bool: the pixels within `reach` px of points [P, 2]."""
-    away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
-    return np.asarray((np.linalg.norm(away, axis=-1) < reach).any(-1))
-
-
-def _nearer(points: Array, shape: tuple[int, ...]) -> Array:
-    """[H, W] int: which of points [P, 2] px is the nearest to each pixel."""
-    away = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5 - points
-    return np.asarray(np.linalg.norm(away, axis=-1).argmin(-1))
+def _away(points: Array, shape: tuple[int, ...]) -> Array:
+    """[H, W, P] px: how far the pixels are from points [P, 2]."""
+    at = np.moveaxis(np.mgrid[: shape[0], : shape[1]], 0, -1)[..., None, ::-1] + 0.5
+    return np.asarray(np.linalg.norm(at - points, axis=-1))
 
 
 def _beside_corners(head: Portrait, corners: Array, px: float) -> Array:
     """[2] 0..1: luma of the skin, or beard, beside the mouth's corners [2, 2] crop px."""
     outwards = (corners - corners.mean(0)) / np.maximum(np.linalg.norm(corners - corners.mean(0), axis=1), 1)[:, None]
-    places = np.clip(corners + AROUND * px * outwards, 0, CROP_SIZE)
-    light = grey(head.image.astype(np.float32) / 255)
-    return np.array([np.median(light[_near(place[None], light.shape, AROUND / 2 * px)]) for place in places])
+    reach, found = AROUND / 2 * px, []
+    for place in np.clip(corners + AROUND * px * outwards, 0, CROP_SIZE):
+        left, top = np.maximum(place - reach - 1, 0).astype(int)
+        right, bottom = (place + reach + 2).astype(int)
+        light = grey(head.image[top:bottom, left:right].astype(np.float32) / 255)
+        found.append(np.median(light[_away(place[None] - [left, top], light.shape)[..., 0] < reach]))
+    return np.array(found)
 
 
 def _pockets(dark: Array, line: Array, px: float) -> Array:
