@@ -145,7 +145,7 @@ class _Mouth:
         lips = np.take_along_axis(self.lips, np.argsort(self.lips[..., 0], 1)[..., None], 1).astype(np.float32)
         given = (*leads, first.astype(np.float64), step / finer, lips)
         low = float(lower_level(self.lips) / layer.size)
-        mouth = np.float32(layer.size), self.open_by, low, layer.level, layer.tone
+        mouth = np.float32(layer.size), self.open_by, low, layer.levels, layer.tone
         out = np.zeros((rows, columns, 4), np.float32)
         draw_cells(*given, *mouth, self._own(given, rows * finer, columns * finer), np.float32(self.own), finer, out)
         return out

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 
 from mggdub import weights
 from mggdub.avatar import shares
-from mggdub.avatar.mouth import LEVELS, OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
+from mggdub.avatar.mouth import OWN_COLUMNS, OWN_ROWS, SIZES, layer_points, paint_mouth
+from mggdub.avatar.shown_teeth import LEVELS, LOWER_LEVELS
 from mggdub.avatar.values import HeadAvatar, MouthLayer
 from mggdub.geometry.camera import OUTER_EYES, project
 from mggdub.networks import head
@@ -59,6 +60,7 @@ TENSORS: dict[str, tuple[str, tuple[str | int, ...], float, float]] = {
     "mouth_layer.mesh": ("float32", (LANDMARKS, 3), -FAR, FAR),
     "mouth_layer.rest": ("float32", (LANDMARKS, 3), -FAR, FAR),
     "mouth_layer.tone": ("float32", (3,), 0, 2),
+    "mouth_layer.levels": ("float32", (2,), LOWER_LEVELS[0], LEVELS[1]),
     "mouth_layer.own": ("float32", (3, OWN_ROWS, OWN_COLUMNS), 0, 1),
     "mouth_layer.own_share": ("float32", (OWN_ROWS, OWN_COLUMNS), 0, 1),
     "camera.K": ("float32", (3, 3), -1e6, 1e6),
@@ -148,7 +150,8 @@ def check_avatar(avatar: HeadAvatar) -> None:
     _check_splats(avatar)
     layer = avatar.mouth_layer
     _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
-    _want(LEVELS[0] <= layer.level <= LEVELS[1], "mouth_layer.level is none")
+    least, most = np.array([LEVELS, LOWER_LEVELS], np.float32).T
+    _want(bool(((least <= layer.levels) & (layer.levels <= most)).all()), "mouth_layer.levels are none")
     colors, radius = paint_mouth(layer, np.zeros((LANDMARKS, 3), np.float32), share=1)
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")

@@ -34,7 +34,7 @@ from mggdub.types import Array, Camera, Gaussians
 from mggdub.version import __version__
 
 SUFFIX = ".mgg"
-FORMAT = 10
+FORMAT = 11
 KEY = "mggdub"  # of the header
 ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
@@ -182,7 +182,7 @@ def _tensors(avatar: HeadAvatar) -> Tensors:
 def _fields(avatar: HeadAvatar) -> Node:
     """What a file says of an avatar beside its tensors: the numbers, and of what kind every field is."""
     camera, box, mouth = avatar.camera, avatar.box, avatar.mouth_layer
-    own = {"size": mouth.size, "level": mouth.level, "skin": _matrix(mouth.skin)}
+    own = {"size": mouth.size, "skin": _matrix(mouth.skin)}
     sides = {name: getattr(box, name) for name in SIDES}
     parts = {
         "gaussians": _object("Gaussians", {name: {"is": "tensor"} for name in CLOUD}),
@@ -251,7 +251,7 @@ def _avatar(tree: Node, tensors: Tensors) -> HeadAvatar:
             rest=array["mouth_layer.rest"],
             size=_number(mouth["size"]),
             tone=array["mouth_layer.tone"],
-            level=_number(mouth["level"]),
+            levels=array["mouth_layer.levels"],
             own=array["mouth_layer.own"],
             own_share=array["mouth_layer.own_share"],
         ),

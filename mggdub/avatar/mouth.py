@@ -27,11 +27,11 @@ from mggdub.avatar.lips import (
     picture_places,
     upper_level,
 )
-from mggdub.avatar.teeth import UPPER, draw_inside, opening_light, tooth_tone
+from mggdub.avatar.shown_teeth import FEWEST, levels_of_teeth, tone_of_teeth
+from mggdub.avatar.teeth import draw_inside
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
-from mggdub.metrics.pixels import grey
 from mggdub.types import Array, Portrait
 
 BEHIND = 0.4  # cm, teeth behind the inner lips
@@ -41,18 +41,8 @@ OWN_COLUMNS, OWN_ROWS = 160, 64  # of the picture of the photo's own mouth
 PARTED, SEEN_GAP = 0.12, 0.3  # cm between a photo's lips: they touch, they show the inside of their mouth
 SMALLEST_RADIUS = 0.03  # cm
 RADIUS = 0.6  # of the points' distance
-FEWEST = 100  # points of a layer that must be seen to learn from them
 OWN_REACH = 0.25  # cm that lips move, or part that were closed, until the photo's own mouth is forgotten
 SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over the usual one
-TEETH = 0.6  # of the skin's luma, that teeth of a photo's own mouth have at least
-DIM, BRIGHT = 0.1, 0.98  # quantiles of its luma; teeth are nearer to the second
-PALE = 0.95  # of red over green, as skin has it, that teeth stay below
-FEWEST_TEETH = 0.03  # of a mouth that is seen, or it shows none
-FRONT, MOST_COLUMNS = 0.7, 0.5  # cm to either side, where upper teeth end alike; of its columns, that must show them
-EDGE_ROWS = 4  # of the own mouth's picture, in which it mixes with the lips
-LEVELS = (0.0, 0.8)  # cm, least and most of where upper teeth end
-OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colour
-DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
 
 def sample_mouth(picture: Tensor, span: Tensor, edges: Tensor, places: Tensor) -> Tensor:
@@ -135,7 +125,7 @@ def build_mouth(head: Portrait, mesh: Array, rest: Array, depth: Array) -> Mouth
         rest=rest,
         size=size,
         tone=tone_of_teeth(skin, photo_mouth, shown, opening(lips_of(mesh, rest) / size)),
-        level=level_of_teeth(skin, photo_mouth, shown, lips_of(mesh, rest) / size),
+        levels=levels_of_teeth(skin, photo_mouth, shown, lips_of(mesh, rest) / size),
         own=photo_mouth,
         own_share=shown,
     )
@@ -145,54 +135,6 @@ def opening(lips: Array) -> Array:
     """[...] cm that lips [..., 2, 11, 2] let light in as one of usual width that is so far open; smiles let in more."""
     wide = lips[..., -1, 0].mean(-1) - lips[..., 0, 0].mean(-1)
     return np.asarray(np.maximum(lower_level(lips) - upper_level(lips), 0) * (wide / USUAL_WIDTH) ** 2)
-
-
-def tone_of_teeth(skin: Array, photo_mouth: Array, shown: Array, open_by: Array) -> Array:
-    """[3] sRGB of front teeth in full light, beside lit skin [3] and as the photo shows them, if it does.
-
-    photo_mouth [3, OWN_ROWS, OWN_COLUMNS] and shown [OWN_ROWS, OWN_COLUMNS] as of `photo_mouth_texture`, open_by of
-    `opening`.
-    """
-    usual = tooth_tone(skin)
-    pale = shown_teeth(skin, photo_mouth, shown)
-    if not pale.any():
-        return usual
-    teeth = np.median(photo_mouth[:, pale], 1)
-    teeth /= max(float(opening_light(float(open_by))), DIMMEST)
-    return np.asarray((teeth + 0.01) ** OWN_TONE * usual ** (1 - OWN_TONE), np.float32)
-
-
-def shown_teeth(skin: Array, photo_mouth: Array, shown: Array) -> Array:
-    """[OWN_ROWS, OWN_COLUMNS] bool: teeth of a photo's own mouth, nowhere if it shows none; as for `tone_of_teeth`."""
-    seen, luma = shown > 0.5, grey(np.moveaxis(photo_mouth, 0, -1))
-    if seen.sum() < FEWEST:
-        return np.zeros_like(seen)
-    bright = luma >= np.quantile(luma[seen], (DIM, BRIGHT)).mean() - 1e-4
-    pale = seen & bright & (photo_mouth[0] * skin[1] < PALE * skin[0] * photo_mouth[1])
-    if pale.sum() < max(FEWEST, FEWEST_TEETH * seen.sum()) or np.median(luma[pale]) < TEETH * grey(skin):
-        return np.zeros_like(seen)
-    return pale
-
-
-def level_of_teeth(skin: Array, photo_mouth: Array, shown: Array, lips: Array) -> float:
-    """Cm below the middle of the closed lips, where upper teeth end: as the photo shows it, or where they usually do.
-
-    lips [2, 11, 2] cm in a mouth of usual width; otherwise as for `tone_of_teeth`. Teeth that go down to the lower lip
-    end there or below.
-    """
-    span, edges = lip_edges(lips, OWN_COLUMNS)
-    places = picture_places(span, edges, OWN_ROWS)
-    front = np.abs(places[0, :, 0] - places[0, :, 0].mean()) < FRONT
-    teeth = ndimage.binary_closing(shown_teeth(skin, photo_mouth, shown), np.ones((5, 3)))[:, front]
-    first, down = teeth.argmax(0), np.arange(OWN_ROWS)[:, None]
-    ends = np.where(~teeth & (down > first), down, OWN_ROWS).min(0)  # of the uppermost row of them
-    has = teeth.any(0) & (first < OWN_ROWS // 2)
-    if has.mean() < MOST_COLUMNS:
-        return UPPER.level
-    rows = np.clip(ends[has] - 1, 0, OWN_ROWS - 1)
-    level = float(np.median(places[:, front][rows, np.flatnonzero(has), 1]))
-    covered = np.median(ends[has]) >= OWN_ROWS - EDGE_ROWS
-    return float(np.clip(max(level, UPPER.level) if covered else level, *LEVELS))
 
 
 def photo_mouth_texture(head: Portrait, image: Array, mesh: Array, rest: Array, lift: float) -> tuple[Array, Array]:
@@ -251,7 +193,9 @@ def _drawn(layer: MouthLayer, at: Array, edges: Array, lips: Array) -> Array:
     between = np.broadcast_to(edges.T, (*at.shape[:2], 2))
     flat = [np.ascontiguousarray(x.reshape(-1, 2) / layer.size, np.float32) for x in (at, between)]
     open_by, low = opening(lips / layer.size), lower_level(lips) / layer.size
-    return np.asarray(draw_inside(*flat, float(open_by), float(low), layer.level, layer.tone)).reshape(*at.shape[:2], 3)
+    return np.asarray(draw_inside(*flat, float(open_by), float(low), layer.levels, layer.tone)).reshape(
+        *at.shape[:2], 3
+    )
 
 
 def photo_mouth_at(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Array:

@@ -53,6 +53,7 @@ CODINGS: dict[str, Coding] = {
     "mouth_layer.mesh": EXACT,
     "mouth_layer.rest": EXACT,
     "mouth_layer.tone": EXACT,
+    "mouth_layer.levels": EXACT,
     "mouth_layer.own": Coding(12, GRID),
     "mouth_layer.own_share": Coding(12, GRID),
     "camera.K": EXACT,

@@ -26,7 +26,7 @@ class Row(NamedTuple):
     shorter: tuple[float, ...]  # than the first ones
     tips: tuple[float, ...]  # how far they are pointed
     corners: float  # how far they are round
-    level: float  # where the first ones end: upper teeth, usually, from the closed lips; lower ones, from the lower lip
+    level: float  # where the first ones usually end: upper teeth, from the closed lips; lower ones, from the lower lip
     rise: float  # per cm² towards the sides
 
 
@@ -114,16 +114,16 @@ def on_film(color):
 
 
 @_kernel
-def draw_inside(at, lips, opening, low, level, tone):
+def draw_inside(at, lips, opening, low, levels, tone):
     """[N, 3] sRGB of the places at [N, 2], as a film shows them; all float32.
 
     lips [N, 2] are the levels of the upper and the lower lip above and below each place, opening is how far the mouth
-    is open, low the level of the lower lip's middle, level that where the first upper teeth end, tone [3] of
-    `tooth_tone`.
+    is open, low the level of the lower lip's middle, levels where the first upper and lower teeth end: from the closed
+    lips, from the lower lip; tone [3] of `tooth_tone`.
     """
     out, light = np.empty((len(at), 3), f4), mouth_light(opening)
     for k in range(len(at)):
-        color = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), f4(level), tone)
+        color = inside_color(at[k, 0], at[k, 1], lips[k, 0], lips[k, 1], light, f4(low), levels, tone)
         out[k, 0], out[k, 1], out[k, 2] = on_film(color[0]), on_film(color[1]), on_film(color[2])
     return out
 
@@ -141,12 +141,13 @@ def mouth_light(opening):
 
 
 @_inner
-def inside_color(x, y, upper, lower, light, low, level, tone):
+def inside_color(x, y, upper, lower, light, low, levels, tone):
     """Red, green and blue of one place; `light` of `mouth_light`, otherwise as for `draw_inside`."""
     aside = abs(x)
-    tongue, tongue_light = _tongue(aside, y, low)
-    below, below_light = _lower_tooth(aside, y, low)
-    above, gums, above_light, gums_light = _upper_tooth(aside, y, level)
+    ends = low + f4(levels[1])  # lower teeth
+    tongue, tongue_light = _tongue(aside, y, low, ends)
+    below, below_light = _lower_tooth(aside, y, ends)
+    above, gums, above_light, gums_light = _upper_tooth(aside, y, f4(levels[0]))
     here = light[0] * _between_lips(y, upper, lower, light[1:])
     redder = (here - f4(1)) / np.sqrt(here)  # nearly its logarithm
     luma = f4(LUMA[0]) * tone[0] + f4(LUMA[1]) * tone[1] + f4(LUMA[2]) * tone[2]
@@ -199,18 +200,18 @@ def _upper_tooth(aside, y, level):
 
 
 @_inner
-def _lower_tooth(aside, y, low):
+def _lower_tooth(aside, y, ends):
     """What a tooth covers of a place, and its light."""
     _, less, light = _tooth(aside, LOWER)
-    cover = _smooth((y - low - f4(LOWER.level) - less) / f4(SOFT) + f4(0.5))
+    cover = _smooth((y - ends - less) / f4(SOFT) + f4(0.5))
     return cover, f4(LOWER_LIGHT) * light * _darker(aside, BACK)
 
 
 @_inner
-def _tongue(aside, y, low):
+def _tongue(aside, y, low, ends):
     """What the tongue covers of a place, and its light."""
     raised = f4(TONGUE_HEIGHT) * min(max(low - f4(0.25), f4(0)), f4(1))
-    top = max(low + f4(LOWER.level) - raised, f4(TONGUE_TOP)) + f4(0.1) * aside * aside
+    top = max(ends - raised, f4(TONGUE_TOP)) + f4(0.1) * aside * aside
     furrow = aside / f4(0.12)
     light = (f4(0.5) + f4(0.5) * _smooth((y - top) / f4(0.55))) * (f4(1) - f4(0.1) * _fall(furrow * furrow))
     cover = _smooth((y - top) / f4(0.25)) * _smooth(f4(1.6) - aside / f4(1.3))
@@ -297,7 +298,7 @@ def find_places(coefficients, centre, unit, first, step, lips, places):
 
 
 @_kernel
-def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low, level, tone, own, share, finer, out):
+def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low, levels, tone, own, share, finer, out):
     """Add to out [R, C, 4] the means of `finer` squared places in each cell: colours as a film shows them, and how far
     they lie within lips [2, 11, 2]: 0 at their edges, 1 FADES within them.
 
@@ -316,7 +317,7 @@ def draw_cells(coefficients, centre, unit, first, step, lips, size, open_by, low
             cell = out[i // finer, j // finer]
             cell[3] += each * min(max(-beyond * f4(1 / FADES), f4(0)), one)
             place = across * unsized, down * unsized
-            given = light, f4(low), f4(level), tone
+            given = light, f4(low), levels, tone
             found = inside_color(*place, upper * unsized, lower * unsized, *given)
             for c in range(3):
                 color = on_film(found[c])

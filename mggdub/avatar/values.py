@@ -61,7 +61,9 @@ class MouthLayer:
     rest: Array  # [478, 3] cm, the same person's with closed lips
     size: float  # of this mouth's width over the usual one
     tone: Array  # [3] float32 sRGB of front teeth in full light
-    level: float  # cm below the middle of the closed lips, in a mouth of usual width, where upper teeth end
+    levels: (
+        Array  # [2] float32 cm, in a mouth of usual width, where teeth end: below the closed lips, from the lower lip
+    )
     own: Array  # [3, rows, columns] float32 0..1, the photo's own mouth, laid out by its lips
     own_share: Array  # [rows, columns] float32 0..1, where the photo shows it
 

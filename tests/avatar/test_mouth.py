@@ -14,6 +14,7 @@ from mggdub.geometry.camera import crop_camera, project
 from mggdub.types import BLENDSHAPES, CROP_SIZE, Array, Crop, Portrait
 
 OPENING = 0.9  # cm
+LONG = np.array([0.8, teeth.LOWER.level], np.float32)  # levels of upper teeth that fill a mouth, and of lower ones
 
 
 def lips(opening: float) -> Array:
@@ -51,6 +52,11 @@ def shut(skin: float = 0.7) -> MouthLayer:
     return build_mouth(head(closed, np.full(3, skin)), closed, closed, closed[:, 2])
 
 
+def levels(seen: Portrait, mesh: Array) -> Array:
+    """What a photo of an open mouth says of where teeth end."""
+    return build_mouth(seen, mesh, lips(0), mesh[:, 2]).levels
+
+
 def painted(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points."""
     return paint_mouth(layer, displacement, photo_mouth_share(layer.mesh, displacement))
@@ -78,7 +84,7 @@ def test_a_mouth_that_hardly_opens_is_in_the_upper_lips_shadow() -> None:
 
     def luma(opening: float, down: float) -> float:
         at, between = np.array([[0.3, down]], np.float32), np.array([[0, opening]], np.float32)
-        return float(teeth.draw_inside(at, between, opening, opening, 0.8, tone).mean())  # long teeth: they fill it
+        return float(teeth.draw_inside(at, between, opening, opening, LONG, tone).mean())  # long teeth: they fill it
 
     narrow, wide = ([luma(opening, down) for down in (0.1, 0.25)] for opening in (0.35, 1.2))
     assert narrow[0] < 0.8 * narrow[1]
@@ -233,20 +239,57 @@ def test_upper_teeth_end_where_the_photo_shows_it() -> None:
     for end in (0.1, 0.45):
         low = project(np.array([0, middle[1] + end, upper[2]]), seen.camera)[1]
         seen.image[: int(low), 186:326], seen.image[int(low) :, 186:326] = 235, 40
-        assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == pytest.approx(end / size, abs=0.06)
+        assert levels(seen, mesh)[0] == pytest.approx(end / size, abs=0.06)
     seen.image[:, 186:326] = 235
-    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == pytest.approx(0.8)
+    assert levels(seen, mesh)[0] == pytest.approx(0.8)
     assert lower[1] - middle[1] > 0.8
+    seen.image[:, 186:326] = (140, 90, 80)  # which may be teeth in red light
+    assert levels(seen, mesh)[0] == shut().levels[0] == pytest.approx(teeth.UPPER.level)
+
+
+def test_upper_teeth_do_not_reach_where_the_photo_is_dark() -> None:
+    """Not if its colour hides them either; a shadow that is narrower than a tooth is no darkness."""
+    mesh = lips(1.6)
+    seen, middle = head(mesh, np.array([0.8, 0.6, 0.5])), closed_middle(lips(0))
+    size = build_mouth(seen, mesh, lips(0), mesh[:, 2]).size
+
+    def row(down: float) -> int:
+        return int(project(np.array([0, middle[1] + down, mesh[13, 2]]), seen.camera)[1])
+
     seen.image[:, 186:326] = 40
-    assert build_mouth(seen, mesh, lips(0), mesh[:, 2]).level == teeth.UPPER.level == shut().level
+    assert levels(seen, mesh)[0] == pytest.approx(-0.2 * 1.6 / size, abs=0.1)  # lips are arched
+    seen.image[: row(-0.05), 186:326] = (140, 90, 80)  # teeth as red as lips
+    assert levels(seen, mesh)[0] == pytest.approx(-0.05 / size, abs=0.06)
+    seen.image[:, 186:326] = (140, 90, 80)
+    seen.image[row(-0.3) : row(-0.15), 186:326] = 40
+    assert levels(seen, mesh)[0] == pytest.approx(teeth.UPPER.level)
 
 
-def test_teeth_are_drawn_down_to_their_level() -> None:
+def test_lower_teeth_end_where_the_photo_shows_it() -> None:
+    """Beyond the dark below upper ones; where no darkness parts them from those, they are as high as usual."""
+    mesh = lips(1.6)
+    seen, middle = head(mesh, np.array([0.8, 0.6, 0.5])), closed_middle(lips(0))
+    size = build_mouth(seen, mesh, lips(0), mesh[:, 2]).size
+    for high in (0.35, 0.55):
+        end = project(np.array([0, mesh[14, 1] - high, mesh[14, 2]]), seen.camera)[1]
+        seen.image[: int(end), 186:326], seen.image[int(end) :, 186:326] = 40, 235
+        assert levels(seen, mesh)[1] == pytest.approx(-high / size, abs=0.1)
+    low = project(np.array([0, middle[1] + 0.1, mesh[13, 2]]), seen.camera)[1]
+    seen.image[: int(low), 186:326] = 235
+    assert levels(seen, mesh) == pytest.approx([0.1 / size, -0.55 / size], abs=0.1)
+    seen.image[:, 186:326] = 235
+    assert levels(seen, mesh)[1] == pytest.approx(teeth.LOWER.level)
+
+
+def test_teeth_are_drawn_as_far_as_their_levels() -> None:
     mesh = lips(1.6)
     layer = build_mouth(head(mesh, np.full(3, 0.6)), mesh, lips(0), mesh[:, 2])
-    for level in (0.1, 0.5):
-        at, luma = drawn(replace(layer, level=level, own_share=0 * layer.own_share), mesh)
-        tooth = np.abs(at[:, 0] / layer.size - 0.4) < 0.15
-        height = at[:, 1] / layer.size - level
-        above, below = (tooth & (height > low) & (height < high) for low, high in ((-0.2, -0.06), (0.06, 0.2)))
-        assert luma[above].mean() > 1.5 * luma[below].mean()
+    low = lips_of(mesh, layer.rest)[1, 4:7, 1].mean() / layer.size
+    for upper, lower in ((0.1, -0.2), (0.5, -0.5)):
+        given = replace(layer, levels=np.array([upper, lower], np.float32), own_share=0 * layer.own_share)
+        at, luma = drawn(given, mesh)
+        for aside, end, down in ((0.4, upper, 1), (0.25, low + lower, -1)):
+            tooth = np.abs(at[:, 0] / layer.size - aside) < 0.15
+            beyond = (at[:, 1] / layer.size - end) * down
+            within, outside = (tooth & (beyond > a) & (beyond < b) for a, b in ((-0.16, -0.06), (0.06, 0.16)))
+            assert luma[within].mean() > 1.15 * luma[outside].mean()

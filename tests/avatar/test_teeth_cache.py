@@ -13,7 +13,7 @@ f4, rng = np.float32, np.random.default_rng(0)
 at = rng.uniform((-2.5, -0.2), (2.5, 1.2), (2000, 2)).astype(f4)
 lips = np.stack([np.zeros(2000), rng.uniform(0.5, 1.3, 2000)], 1).astype(f4)
 tone = np.array([0.8, 0.75, 0.7], f4)
-inside = draw_inside(at, lips, 1.0, 1.1, 0.2, tone)
+inside = draw_inside(at, lips, 1.0, 1.1, np.array([0.2, -0.2], f4), tone)
 print(hashlib.sha256(inside.tobytes()).hexdigest())
 """
 
