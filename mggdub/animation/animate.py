@@ -81,7 +81,7 @@ def _with_splats(avatar: HeadAvatar, models: Models, motions: Iterator[FrameMoti
             shown[part] *= share
         shown[avatar.film] *= film_shown(sides, head_view(avatar.camera, now.rotation))
         growth = deform.stretch(resting, avatar.mesh + now.displacement, edges)
-        mouth = paint_mouth(avatar.mouth_layer, now.displacement, now.shown.photo_mouth)
+        mouth = paint_mouth(avatar.mouth_layer, now.displacement)
         yield FramePose(**vars(now), growth=growth, opacities=shown, mouth=mouth)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mggdub.animation.poses import FrameMotion
 from mggdub.avatar.lips import chords, closed_middle, lips_of, lower_level
-from mggdub.avatar.mouth import opening, photo_mouth_at
+from mggdub.avatar.mouth import drawn_share, opening, photo_mouth_at
 from mggdub.avatar.teeth import draw_cells, find_places
 from mggdub.avatar.values import HeadAvatar
 from mggdub.compiled import compiled
@@ -126,14 +126,13 @@ class _Mouth:
     avatar: HeadAvatar
     lips: Array  # [2, 11, 2] cm
     open_by: float  # of `opening`, in a mouth of usual width
-    own: float  # how much of the photo's own mouth is still seen
+    own: float  # how much of the photo's own mouth is in it
 
     @classmethod
     def of(cls, avatar: HeadAvatar, now: FrameMotion) -> _Mouth:
         layer = avatar.mouth_layer
         lips = lips_of(layer.mesh + now.displacement, layer.rest)
-        share = now.shown.photo_mouth if layer.own_share.any() else 0.0
-        return cls(avatar, lips, float(opening(lips / layer.size)), share if share > 0.01 else 0.0)
+        return cls(avatar, lips, float(opening(lips / layer.size)), drawn_share(layer, now.displacement))
 
     def drawn(self, leads: tuple[Array, Array, float], first: Array, step: int, size: Array, finer: int) -> Array:
         """[rows, columns, 4] float32: colours, and how far within the lips, in cells of `size` [2] columns and rows.

@@ -79,7 +79,7 @@ class Animator:
         given = card_head.inputs(displacement, rotation, translation, sway, shown)
         given |= {"motion": motion, "shade": shade, "view": head_view(self.avatar.camera, rotation)}
         layer = self.avatar.mouth_layer
-        mouths = [paint_mouth(layer, now.displacement, now.shown.photo_mouth) for now in motions]
+        mouths = [paint_mouth(layer, now.displacement) for now in motions]
         given |= {"splat_colors": np.stack([c for c, _ in mouths]), "splat_radii": np.stack([r for _, r in mouths])}
         given |= self.lower_face.inputs(displacement, rotation, translation, shown[:, 0])
         details = [self.mouth.detail(now) for now in motions]

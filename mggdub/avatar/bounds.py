@@ -152,7 +152,7 @@ def check_avatar(avatar: HeadAvatar) -> None:
     _want(SIZES[0] <= layer.size <= SIZES[1], "mouth_layer.size is none")
     least, most = np.array([LEVELS, LOWER_LEVELS], np.float32).T
     _want(bool(((least <= layer.levels) & (layer.levels <= most)).all()), "mouth_layer.levels are none")
-    colors, radius = paint_mouth(layer, np.zeros((LANDMARKS, 3), np.float32), share=1)
+    colors, radius = paint_mouth(layer, np.zeros((LANDMARKS, 3), np.float32))
     finite = bool(np.isfinite(colors).all()) and float(radius.max()) <= LARGEST_RADIUS  # not so NaN
     _want(finite, "the mouth's points are not finite or too large")
 

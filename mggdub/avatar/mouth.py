@@ -32,6 +32,7 @@ from mggdub.avatar.teeth import draw_inside
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
 from mggdub.geometry.camera import project
+from mggdub.geometry.sampling import smoothstep
 from mggdub.types import Array, Portrait
 
 BEHIND = 0.4  # cm, teeth behind the inner lips
@@ -41,7 +42,9 @@ OWN_COLUMNS, OWN_ROWS = 160, 64  # of the picture of the photo's own mouth
 PARTED, SEEN_GAP = 0.12, 0.3  # cm between a photo's lips: they touch, they show the inside of their mouth
 SMALLEST_RADIUS = 0.03  # cm
 RADIUS = 0.6  # of the points' distance
-OWN_REACH = 0.25  # cm that lips move, or part that were closed, until the photo's own mouth is forgotten
+OWN_REACH = 0.5  # cm that lips move, until the photo's own mouth is forgotten
+NARROW = (0.15, 0.5)  # of its opening, at which it is gone, and from which on all is seen
+DRAWN_REACH = 0.25  # cm that lips move until what is drawn between them forgets it; or part, that were closed
 SIZES = (0.85, 1.18)  # smallest and largest width of a mouth over the usual one
 
 
@@ -161,24 +164,35 @@ def photo_mouth_share(mesh: Array, displacement: Array) -> float:
     """
     apart, parted = ((x[INNER_LOWER_LIP] - x[INNER_UPPER_LIP]) for x in (mesh, displacement))
     if np.linalg.norm(apart) < PARTED:
-        moved = max(parted[1], 0.0)
-    else:
-        moved = np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean())
-    return float(np.exp(-((moved / OWN_REACH) ** 4)))
+        return _forgotten(max(float(parted[1]), 0.0), DRAWN_REACH)
+    left = float((apart + parted) @ apart) / float(apart @ apart)
+    return _forgotten(_moved(displacement), OWN_REACH) * float(smoothstep((left - NARROW[0]) / (NARROW[1] - NARROW[0])))
+
+
+def drawn_share(layer: MouthLayer, displacement: Array) -> float:
+    """How much of the photo's own mouth is in what is drawn between lips that are displaced [478, 3] cm."""
+    share = _forgotten(_moved(displacement), DRAWN_REACH) if layer.own_share.any() else 0.0
+    return share if share > 0.01 else 0.0
+
+
+def _moved(displacement: Array) -> float:
+    """Cm, in the mean, that inner lips are displaced [478, 3]."""
+    return float(np.sqrt(np.square(displacement[list(INNER_LIPS)]).sum(1).mean()))
+
+
+def _forgotten(moved: float, reach: float) -> float:
+    return float(np.exp(-((moved / reach) ** 4)))
 
 
 @torch.inference_mode()
-def paint_mouth(layer: MouthLayer, displacement: Array, share: float) -> tuple[Array, Array]:
-    """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm.
-
-    share of `photo_mouth_share`.
-    """
+def paint_mouth(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
+    """Colours [N, 3] and radii [N] cm of a layer's points when the photo's mesh moves by displacement [478, 3] cm."""
     along, _, _ = layer_grid()
     mesh = layer.mesh + displacement
     at, down = _layer_places(mesh, layer.rest)
     lips, edges = lips_of(mesh, layer.rest), chords(along, np.array([0, 1]), mesh)[..., :2]  # [2, C, 2]
     colors = _drawn(layer, at, edges[..., 1] - closed_middle(layer.rest)[1], lips)
-    if share > 0.01 and layer.own_share.any():
+    if share := drawn_share(layer, displacement):
         photo_mouth = photo_mouth_at(layer, lips, at, down)
         colors += share * photo_mouth[3:].transpose(1, 2, 0) * (photo_mouth[:3].transpose(1, 2, 0) - colors)
     tall = np.linalg.norm(edges[1] - edges[0], axis=-1) / ROWS
@@ -213,6 +227,6 @@ def photo_mouth_at(layer: MouthLayer, lips: Array, at: Array, down: Array) -> Ar
 
 def mouth_points(layer: MouthLayer) -> PointLayer:
     """A mouth's inside as points, painted at the photo's own expression."""
-    colors, radius = paint_mouth(layer, np.zeros_like(layer.mesh), share=1)
+    colors, radius = paint_mouth(layer, np.zeros_like(layer.mesh))
     ones = np.ones(len(colors), np.float32)
     return PointLayer(layer.means, colors, radius, layer.skin, ones, SOLID * ones)

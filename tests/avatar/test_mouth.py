@@ -7,7 +7,7 @@ import pytest
 
 from mggdub.avatar import teeth
 from mggdub.avatar.lips import USUAL_WIDTH, chord_rows, chords, closed_middle, lips_of
-from mggdub.avatar.mouth import build_mouth, layer_grid, opening, paint_mouth, photo_mouth_share
+from mggdub.avatar.mouth import build_mouth, drawn_share, layer_grid, opening, paint_mouth, photo_mouth_share
 from mggdub.avatar.values import MouthLayer
 from mggdub.face.mesh import INNER_LIPS, LOWER_LIP, UPPER_LIP, canonical_face, inside
 from mggdub.geometry.camera import crop_camera, project
@@ -59,7 +59,7 @@ def levels(seen: Portrait, mesh: Array) -> Array:
 
 def painted(layer: MouthLayer, displacement: Array) -> tuple[Array, Array]:
     """Colours [N, 3] and radii [N] cm of a layer's points."""
-    return paint_mouth(layer, displacement, photo_mouth_share(layer.mesh, displacement))
+    return paint_mouth(layer, displacement)
 
 
 def drawn(layer: MouthLayer, mesh: Array) -> tuple[Array, Array]:
@@ -98,7 +98,21 @@ def test_the_line_between_closed_lips_is_seen_until_they_part() -> None:
     assert photo_mouth_share(lips(0), aside) == 1
     assert photo_mouth_share(lips(0), apart) < 0.01
     assert photo_mouth_share(lips(0), -apart) == 1
-    assert photo_mouth_share(lips(OPENING), aside) < 0.01
+    assert photo_mouth_share(lips(OPENING), 2 * aside) < 0.01
+
+
+def test_an_open_mouths_own_pixels_are_seen_for_half_a_centimetre_unless_it_closes() -> None:
+    """So that no teeth are left on lips that meet; what is drawn behind them forgets them sooner."""
+    mesh = lips(OPENING)
+    layer = build_mouth(head(mesh, np.full(3, 0.6)), mesh, lips(0), mesh[:, 2])
+    shares = [photo_mouth_share(mesh, lips(opened) - mesh) for opened in (0.9, 1.1, 2.6, 0.7, 0.45, 0.3, 0.13, 0)]
+    assert shares[0] == 1
+    assert shares[1] > 0.95 and shares[3] > 0.95
+    assert shares[2] < 0.2
+    assert np.all(np.diff(shares[3:]) <= 0)
+    assert shares[-2:] == [0, 0]
+    assert drawn_share(layer, lips(1.6) - mesh) < 0.5 < photo_mouth_share(mesh, lips(1.6) - mesh)
+    assert drawn_share(shut(), np.zeros_like(mesh)) == 0
 
 
 def test_upper_teeth_stay_on_the_skull_while_lips_move() -> None:
