@@ -10,6 +10,7 @@ from scipy import ndimage
 from mggdub.avatar.transparency import cut_alpha
 from mggdub.avatar.values import RenderBox
 from mggdub.errors import InputError, UsageError
+from mggdub.face.mesh import CHIN_TIP
 from mggdub.face.portrait import SMALLEST_FACE, cut
 from mggdub.geometry.camera import cm_per_px
 from mggdub.networks.geometry import GeometryNet, estimate_geometry
@@ -23,7 +24,8 @@ SMALLEST_SHOWN = 12.0  # px, height of a face in a video; smaller ones come apar
 PREVIEW_PIXELS = 1 << 20  # beyond twice the preview's size
 FLAT = 0.38  # sine of how far an edge of the picture slopes before it lies above or below a turned head, not beside it
 SMALLEST_HEAD = 2  # px; a line has no slope
-ROOM = 2.0  # cm around the head within which it moves
+ROOM = 2.0  # cm from the crop's edge within which a head may go on beyond it; and how far it goes up
+ASIDE = 4.5  # cm that a leaning head goes aside
 WIDER = 1.35  # times the crop, for a second look at a head that goes on beyond it
 SEAM = 12.0  # crop px over which both looks mix
 
@@ -59,17 +61,14 @@ class WiderView:
     crop: Crop
     matte: Array  # [512, 512] of the wider crop
     depth: Array  # [512, 512] cm, of the solid part and what is nearest to it
-    reach: tuple[float, float, float]  # crop px that the head and its motion need beyond the crop: left, top, right
+    ends: Array  # [3] crop px: how far the head goes on beyond the crop to the left, above and to the right
 
 
 def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNet) -> WiderView | None:
     """A second look if the head comes near the crop's top or sides and the photo goes on there."""
-    crop, room = head.crop, ROOM / cm_per_px(head.camera)
-    rows = head.landmarks[152, 1]
-    above = maps.matte[: max(1, int(rows))] > 0.5
-    near = [above[:, : int(room)].any(), above[: int(room)].any(), above[:, CROP_SIZE - int(room) :].any()]
-    free = np.array([room_beyond(crop, edge, photo.size) for edge in ("left", "top", "right")]) * crop.scale
-    if not (np.array(near) & (free > 2)).any():
+    crop = head.crop
+    near = _ends(head, maps) > -int(ROOM / cm_per_px(head.camera))
+    if not (near & (_free(crop, photo.size) > 2)).any():
         return None
     margin = crop.side * (WIDER - 1) / 2  # the face stays in the middle, or the network sees hair above it
     wider = replace(crop, left=crop.left - margin, top=crop.top - margin, side=crop.side + 2 * margin)
@@ -80,16 +79,41 @@ def look_wider(photo: Photo, head: Portrait, maps: GeometryMaps, net: GeometryNe
     if photo.alpha is not None:
         wide_maps = replace(wide_maps, matte=wide_maps.matte * cut_alpha(photo.alpha, wider))
     solid = wide_maps.matte > 0.5
-    solid[int(marks[152, 1]) :] = False
+    solid[int(marks[CHIN_TIP, 1]) :] = False
     if not solid.any():
         return None
     nearest = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
     at = np.nonzero(solid)
     corners = crop.to_crop(wider.to_picture(np.array([[at[1].min(), at[0].min()], [at[1].max(), at[0].max()]]) + 0.5))
-    needed = np.array([-corners[0, 0], -corners[0, 1], corners[1, 0] - CROP_SIZE]) + room
-    reach = np.where(near, np.clip(needed, 0, np.maximum(free, 0)), 0)
+    ends = np.where(near, [-corners[0, 0], -corners[0, 1], corners[1, 0] - CROP_SIZE], -np.inf)
     depth = ndimage.zoom(wide_maps.depth, 2, order=1)[tuple(nearest)]
-    return WiderView(wider, wide_maps.matte, depth, (float(reach[0]), float(reach[1]), float(reach[2])))
+    return WiderView(wider, wide_maps.matte, depth, ends)
+
+
+def reach_beyond(
+    head: Portrait, maps: GeometryMaps, size: tuple[int, int], wide: WiderView | None
+) -> tuple[float, float, float]:
+    """Crop px that a head and its motion need beyond its crop to the left, above and to the right.
+
+    `size` of the photo, which ends the box; beyond the crop a head goes on as a `wide` look shows it.
+    """
+    ends = _ends(head, maps) if wide is None else np.maximum(_ends(head, maps), wide.ends)
+    room = np.array([ASIDE, ROOM, ASIDE]) / cm_per_px(head.camera)
+    left, top, right = np.clip(ends + room, 0, np.maximum(_free(head.crop, size), 0)).tolist()
+    return left, top, right
+
+
+def _ends(head: Portrait, maps: GeometryMaps) -> Array:
+    """[3] crop px: how far beyond the crop a head ends to the left, above and to the right; negative inside."""
+    rows, columns = np.nonzero(maps.matte[: max(1, int(head.landmarks[CHIN_TIP, 1]))] > 0.5)
+    if len(rows) == 0:
+        return np.full(3, -np.inf)
+    return np.array([-columns.min(), -rows.min(), columns.max() + 1 - CROP_SIZE], np.float64)
+
+
+def _free(crop: Crop, size: tuple[int, int]) -> Array:
+    """[3] crop px that a photo (width, height) goes on beyond the crop to the left, above and to the right."""
+    return np.array([room_beyond(crop, edge, size) for edge in ("left", "top", "right")]) * crop.scale
 
 
 def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
@@ -104,13 +128,15 @@ def room_beyond(crop: Crop, edge: str, size: tuple[int, int]) -> float:
     return float(np.where(np.abs(way) > 1e-6, ahead, np.inf).min(1).max())
 
 
-def render_box(head: Portrait, scale: float, picture: Array, nominal: int, wide: WiderView | None = None) -> RenderBox:
-    """The part of the output picture that the crop and what is `wide` of it cover, and the size it is rendered at.
+def render_box(
+    head: Portrait, scale: float, picture: Array, nominal: int, reach: tuple[float, float, float] = (0, 0, 0)
+) -> RenderBox:
+    """The part of the output picture that the crop and `reach_beyond` it cover, and the size it is rendered at.
 
     `picture` [H, W, 3] is of the output's size, `scale` px of it per px of the photo; a crop becomes `nominal` px.
     """
     crop = head.crop
-    before, above, after = (px / crop.scale for px in (wide.reach if wide else (0, 0, 0)))
+    before, above, after = (px / crop.scale for px in reach)
     x, y = (crop.left - before, crop.left + crop.side + after), (crop.top - above, crop.top + crop.side)
     corners = crop.turned(np.stack(np.meshgrid(x, y), -1).reshape(4, 2), crop.angle) * scale
     (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()

@@ -26,6 +26,7 @@ from mggdub.avatar.box import (
     lowest_rows,
     output_size,
     over_crop,
+    reach_beyond,
     render_box,
     render_view,
 )
@@ -128,7 +129,8 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
         veil = Veil(resize(photo.alpha, size, reducing_gap=3.0), inside, options.background_color or WHITE)
     scale = picture.shape[1] / photo.size[0]  # output px per photo px
     wider = look_wider(photo, head, maps, models.geometry)
-    box = render_box(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, wider)
+    reach = reach_beyond(head, maps, photo.size, wider)
+    box = render_box(head, scale, picture, PREVIEW_SIZE if options.preview else RENDER_SIZE, reach)
     check_box(box)
     coarse, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
     grids = predict_grids(models, head, maps, coarse, drivers)
