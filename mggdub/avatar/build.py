@@ -163,11 +163,13 @@ def find_regions(study: PhotoStudy, view: RenderView) -> Regions:
     head_share, clothes = sample_crop(share, view.crop_px), sample_crop(dressed, view.crop_px)
     image, room = _target(study), crop_room(view) if study.wider else np.full(person.shape, np.inf, np.float32)
     bare = undressed(person, clothes, head_share, view.cm_per_px)
-    standing = stands_out(image, person, view.cm_per_px) * (view.crop_px[..., 1] < head.landmarks[CHIN_TIP, 1])
+    standing = stands_out(image, person, bare, view.cm_per_px)
+    standing = standing * (view.crop_px[..., 1] < head.landmarks[CHIN_TIP, 1])
     if study.veil:  # beyond a cut a picture's last colours go on
         standing = standing * study.veil.of(study.box)
     person = person - bare * background_share(image, bare, person, room, above_crown(view), standing, view.cm_per_px)
-    matte = with_wisps(image, head_matte(view, person, clothes, head_share), person, standing, view.cm_per_px)
+    matte = head_matte(view, person, clothes, head_share)
+    matte = with_wisps(image, matte, person, standing, head_share, view.cm_per_px)
     film = strand_film(image, matte, person, float(standing.max()), view.cm_per_px)
     if study.veil:
         film = film * study.veil.of(study.box)

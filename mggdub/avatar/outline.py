@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from mggdub.avatar.beyond import CROWN
 from mggdub.avatar.box import RenderView
-from mggdub.avatar.visible import STRAND_GAP
+from mggdub.avatar.visible import STRAND_GAP, WISP_REACH
 from mggdub.face.mesh import CHIN_TIP, HAIRLINE
 from mggdub.geometry.camera import cm_per_px
 from mggdub.geometry.distance import distance_inside
@@ -27,6 +27,7 @@ NARROW, STRAND = 1.4, 0.3  # cm: half the width of the narrowest part that may s
 CROWN_HAIR, HIGH = 2.0, 0.5  # cm of hair that a crown may have; how much what is twice as high is rather background
 PLAIN, LEAST_SPREAD = (0.02, 0.05), 0.012  # of colours: how much fully and not plain backgrounds vary, and any does
 THICK, THICKEST_HAIR = 0.25, 5.0  # cm: what is thick, and how far from a person hair is
+BODY_RIM = 1.0  # cm beside a person within which clothes have soft edges
 PLAIN_AROUND, PLAIN_ROUNDS, OUTLIER = 2.5, 3, 3.0  # cm over which a plain one may shade; times of its spread
 HAIR_EDGE = (0.2, 0.5)  # cm beside the head, from no to full doubt: soft edges stay as the matte has them
 
@@ -45,12 +46,12 @@ def above_crown(view: RenderView) -> Array:
     return np.asarray((view.crop_px - hairline - CROWN * face) @ up * cm_per_px(view.head.camera))
 
 
-def stands_out(image: Array, person: Array, cm: float) -> Array:
+def stands_out(image: Array, person: Array, head: Array, cm: float) -> Array:
     """[h, w] float32 0..1: how surely a place is none of a plain background; 0 where the background is not plain.
 
-    image [h, w, 3]; person [h, w] 0..1, a matte, which may lack some of the hair; cm of a pixel. What the background
-    shades to is known from all that lies around and is no outlier. Plants, lamps and frames are no hair: they are thick
-    farther from a person.
+    image [h, w, 3]; person and head [h, w] 0..1, mattes, which may lack some of the hair; cm of a pixel. What the
+    background shades to is known from all that lies around and is no outlier. Plants, lamps and frames are no hair:
+    they are thick farther from a person, and sofas beside a body farther from its head.
     """
     small, matte, cm = halved(image), halved(person), 2 * cm  # a half of the size will do
     free = matte < FREE
@@ -65,22 +66,28 @@ def stands_out(image: Array, person: Array, cm: float) -> Array:
         known = free & (apart < OUTLIER * spread)
     plain = np.clip((PLAIN[1] - spread) / (PLAIN[1] - PLAIN[0]), 0, 1)
     standing = smoothstep(apart / (OUTLIER * spread) - 1) * plain
-    standing[_things(standing > 0.5, distance_inside(matte < 0.5) * cm, cm)] = 0
+    away, from_head = (distance_inside(part < 0.5) * cm for part in (matte, halved(head)))
+    standing[_things(standing > 0.5, away, from_head, cm)] = 0
     return np.asarray(_doubled(standing, person.shape), np.float32)
 
 
-def _things(standing: Array, away: Array, cm: float) -> Array:
+def _things(standing: Array, away: Array, from_head: Array, cm: float) -> Array:
     """[h, w] bool: parts of what is `standing` [h, w] bool that are thick, or leave the picture, farther than hair is.
 
-    away [h, w] cm is how far from a person a place lies; cm of a pixel.
+    away and from_head [h, w] cm are how far from a person and from its head a place lies; cm of a pixel. What lies
+    beside a body, but far from its head, may touch the rim of the hair, which stays.
     """
     loose = ndimage.binary_dilation(standing, _disk(STRAND_GAP / cm)) & (away > STRAND)
     parts, count = ndimage.label(loose)
     thick = ndimage.binary_opening(standing, _disk(THICK / cm))
     broad = np.asarray(ndimage.maximum(thick & loose, parts, np.arange(count + 1)))[parts] > 0
     thick[:, [0, -1]] |= broad[:, [0, -1]]  # however thin it is where it goes on beyond the picture: a shelf, a sofa
-    reach = ndimage.maximum(np.where(thick, away, 0), parts, np.arange(count + 1))
-    return np.asarray(loose & (np.asarray(reach)[parts] > THICKEST_HAIR))
+    clear = thick & (away > BODY_RIM)  # shoulders' soft edges are none
+    reach, beyond = (
+        np.asarray(ndimage.maximum(np.where(ends, far, 0), parts, np.arange(count + 1)))[parts] > THICKEST_HAIR
+        for ends, far in ((thick, away), (clear, from_head))
+    )
+    return np.asarray(loose & (reach | (beyond & (from_head > WISP_REACH))))
 
 
 def background_share(

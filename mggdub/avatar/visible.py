@@ -33,6 +33,7 @@ WIDENS = 1.5  # cm that a person may be wider beyond the crop's edge than at it
 WISP_REACH, WISP_AROUND = 1.4, 0.8  # cm beside a head in which wisps are, and in which its background varies
 TUFT_REACH, STRAND_GAP = 9.0, 0.4  # cm that hair reaches before a plain background; half of a gap between its strands
 BODY_EDGE, SOLID_PERSON = 0.3, 0.95  # cm of the soft edge of clothes; of the matte, where it has ended
+BODY_SHARE = 0.2  # of the head's motion; clothes that have more are hoods
 WISP_LEAST, WISP_SIGMAS = 0.01, 2.5  # of colours, the least that a background varies by; how often a wisp differs by it
 HANGS, HANGS_REACH = 1.5, 3.0  # cm deeper per cm that hair below the ears lies at most; cm from what it lies beside
 HANGS_BELOW, HANGS_SOFT = 2.0, 0.3  # cm round the height of ear lobes, and of hair's edge, over which that begins
@@ -171,19 +172,21 @@ def head_matte(view: RenderView, person: Array, clothes: Array, head_share: Arra
     return connected_matte(matte, _at_nose(view), reach)
 
 
-def with_wisps(image: Array, matte: Array, person: Array, standing: Array, cm: float) -> Array:
+def with_wisps(image: Array, matte: Array, person: Array, standing: Array, head_share: Array, cm: float) -> Array:
     """[h, w]: a head's matte with the thin hair beside it that the matte lacks; it would be left behind.
 
-    image [h, w, 3], matte and person [h, w] 0..1; standing [h, w] of `outline.stands_out`, 0 below the chin; cm of a
-    pixel. Beside the head, where nothing else of a person is, a pixel between the background's colour and the head's is
-    a wisp as far as it has the latter, if it stands out from what the background itself varies by. Before a plain
-    background hair may reach farther, as long as it hangs together with the head.
+    image [h, w, 3], matte and person [h, w] 0..1; standing [h, w] of `outline.stands_out`, 0 below the chin;
+    head_share [h, w] of its motion; cm of a pixel. Beside the head, where nothing else of a person is, a pixel between
+    the background's colour and the head's is a wisp as far as it has the latter, if it stands out from what the
+    background itself varies by. Before a plain background hair may reach farther, as long as it hangs together with the
+    head; a hood goes with it, too, a shoulder does not.
     """
     solid = matte > 0.5
     away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
     loose = ndimage.binary_dilation(standing > 0.5, iterations=max(1, round(STRAND_GAP / cm)))
     tuft = ndimage.binary_propagation(solid, mask=solid | loose)
-    free = ((person - matte < 0.05) & ~body_edge(matte, person, cm)) | (tuft & (standing > 0.5))
+    body = body_edge(matte, person, cm)
+    free = ((person - matte < 0.05) & ~body) | (tuft & (standing > 0.5) & ~(body & (head_share < BODY_SHARE)))
     far = (person < 0.02) & (away * cm > WISP_REACH) & (standing < 0.5)
     if not solid.any() or not far.any():
         return matte

@@ -14,7 +14,11 @@ HIGH, INSIDE = np.full((200, 200), -1.0), np.full((200, 200), 5.0)
 
 def share(picture: Array, matte: Array, above: Array = HIGH) -> Array:
     picture = picture.astype(np.float32)
-    return background_share(picture, matte, matte, INSIDE, above, stands_out(picture, matte, CM), CM)
+    return background_share(picture, matte, matte, INSIDE, above, standing_out(picture, matte), CM)
+
+
+def standing_out(picture: Array, matte: Array, cm: float = CM) -> Array:
+    return stands_out(picture.astype(np.float32), matte, matte, cm)
 
 
 def wall(colour: tuple[float, float, float] = (0.5, 0.6, 0.4)) -> Array:
@@ -62,13 +66,13 @@ def test_hair_that_a_matte_lacks_stands_out_from_a_plain_wall_and_not_from_a_bus
     hair = ~HEAD & (np.hypot(ROWS - 60, COLUMNS - 150) < 22)
     shaded = 0.5 + 0.002 * COLUMNS[..., None] + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
     matte = HEAD.astype(np.float32)
-    found = stands_out(np.where((HEAD | hair)[..., None], 0.15, shaded).astype(np.float32), matte, CM)
+    found = standing_out(np.where((HEAD | hair)[..., None], 0.15, shaded), matte)
     beside = ~HEAD & ~hair & (np.hypot(ROWS - 120, COLUMNS - 100) > 54) & (np.hypot(ROWS - 60, COLUMNS - 150) > 26)
     core = hair & (np.hypot(ROWS - 60, COLUMNS - 150) < 19) & (np.hypot(ROWS - 120, COLUMNS - 100) > 53)
     assert found[core].min() > 0.95 and found[beside].max() < 0.1
-    busy = np.where((HEAD | hair)[..., None], 0.15, wall()).astype(np.float32)
-    assert stands_out(busy, matte, CM).max() < 0.05
-    assert not stands_out(shaded.astype(np.float32), np.ones((200, 200), np.float32), CM).any()
+    busy = np.where((HEAD | hair)[..., None], 0.15, wall())
+    assert standing_out(busy, matte).max() < 0.05
+    assert not standing_out(shaded, np.ones((200, 200), np.float32)).any()
 
 
 def test_a_head_that_hardly_touches_the_picture_s_edge_hardly_goes_on_beyond_it() -> None:
@@ -84,7 +88,7 @@ def test_a_plant_that_touches_a_head_is_no_hair() -> None:
     strand = ~HEAD & (np.abs(ROWS - 130) < 2) & (COLUMNS < 60)
     picture = 0.7 + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
     picture[HEAD | leaves | lock | strand] = 0.15
-    found = stands_out(picture.astype(np.float32), HEAD.astype(np.float32), 0.15)
+    found = standing_out(picture, HEAD.astype(np.float32), 0.15)
     assert found[96:104, 160:190].max() < 0.05
     assert found[96:104, 38:52].min() > 0.95 and found[130, 5:40].min() > 0.95
 
@@ -94,7 +98,17 @@ def test_a_sofa_s_back_that_goes_on_beyond_the_picture_is_no_hair() -> None:
     sofa = ~HEAD & (ROWS > 108) & np.where(COLUMNS > 35, ROWS < 130, ROWS < 111) & (COLUMNS < 60)
     picture = 0.7 + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
     picture[HEAD | sofa] = 0.15
-    assert stands_out(picture.astype(np.float32), HEAD.astype(np.float32), 0.15)[112:126, 20:40].max() < 0.05
+    assert standing_out(picture, HEAD.astype(np.float32), 0.15)[112:126, 20:40].max() < 0.05
+
+
+def test_a_sofa_beside_a_body_is_no_hair_although_it_is_near_that_body() -> None:
+    body = (ROWS > 150) & (np.abs(COLUMNS - 100) < 90) & ~HEAD
+    sofa = (ROWS > 138) & ~HEAD & ~body
+    picture = 0.7 + np.random.default_rng(0).normal(0, 0.004, (200, 200, 3))
+    picture[HEAD | body | sofa] = 0.15
+    person, head = (part.astype(np.float32) for part in (HEAD | body, HEAD))
+    found = stands_out(picture.astype(np.float32), person, head, 0.15)
+    assert found[141:146, 5:30].max() < 0.05 and found[80:135, 90:110].min() > 0.9
 
 
 def test_of_a_head_of_few_pixels_all_is_known() -> None:
@@ -103,7 +117,7 @@ def test_of_a_head_of_few_pixels_all_is_known() -> None:
         picture, matte = wall()[::step, ::step].astype(np.float32), HEAD[::step, ::step].astype(np.float32)
         matte = np.clip(matte + rng.uniform(-0.04, 0.1, matte.shape), 0, 1).astype(np.float32)
         room = (part[::step, ::step] for part in (INSIDE, HIGH))
-        standing = stands_out(picture, matte, step * CM)
+        standing = standing_out(picture, matte, step * CM)
         assert np.isfinite(background_share(picture, matte, matte, *room, standing, step * CM)).all()
 
 

@@ -101,6 +101,9 @@ def test_a_rim_that_the_matte_explains_has_the_hairs_colour_too() -> None:
     assert photo[soft].max() > 0.9 and colors[soft].max() < 0.25
 
 
+SHOULDERS = np.zeros((100, 100), np.float32)  # of the head's motion
+
+
 def wall_with_a_head(pattern: Array) -> tuple[Array, Array, Array]:
     """A dark head with one hair beside it before a wall [100, 100, 3]; where the hair is; the head's matte."""
     rows, columns = np.mgrid[:100, :100]
@@ -114,11 +117,11 @@ def wall_with_a_head(pattern: Array) -> tuple[Array, Array, Array]:
 def test_thin_hair_beside_a_head_goes_with_it() -> None:
     noise = np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))
     picture, hair, head = wall_with_a_head(0.7 + noise)
-    matte = with_wisps(picture, head, head, np.zeros_like(head), 0.1)
+    matte = with_wisps(picture, head, head, np.zeros_like(head), SHOULDERS, 0.1)
     assert matte[hair].min() > 0.5 and matte[(head == 0) & ~hair].max() < 0.05
     assert np.array_equal(matte[head == 1], head[head == 1])
     clothes = np.maximum(head, hair).astype(np.float32)
-    other = with_wisps(picture, head, clothes, head, 0.1)
+    other = with_wisps(picture, head, clothes, head, SHOULDERS, 0.1)
     assert other[hair].max() == 0  # what is another part of the person is no hair
 
 
@@ -130,14 +133,28 @@ def test_a_lock_that_stands_out_goes_with_the_head_however_far_it_reaches() -> N
     picture = (0.7 + np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))).astype(np.float32)
     picture[(head > 0) | lock | apart] = 0.1
     standing = (lock | apart).astype(np.float32)
-    matte = with_wisps(picture, head, head, standing, 0.1)
+    matte = with_wisps(picture, head, head, standing, SHOULDERS, 0.1)
     assert matte[lock & (columns < 90)].min() > 0.9 and matte[apart].max() == 0
-    assert with_wisps(picture, head, head, np.zeros_like(head), 0.1)[lock & (columns > 80)].max() == 0
+    assert with_wisps(picture, head, head, np.zeros_like(head), SHOULDERS, 0.1)[lock & (columns > 80)].max() == 0
+
+
+def test_a_shoulder_is_no_lock_and_a_hood_goes_with_its_head() -> None:
+    """A shirt of the hair's colour hangs together with the head before a plain wall."""
+    rows, columns = np.mgrid[:100, :100]
+    head = (np.hypot(rows - 50, columns - 40) < 25).astype(np.float32)
+    beside = (np.abs(rows - 60) < 8) & (columns > 55) & (head == 0)
+    picture = (0.7 + np.random.default_rng(0).normal(0, 0.005, (100, 100, 3))).astype(np.float32)
+    picture[(head > 0) | beside] = 0.1
+    standing = beside.astype(np.float32)
+    dressed = np.maximum(head, standing)
+    assert with_wisps(picture, head, dressed, standing, SHOULDERS, 0.1)[beside].max() == 0
+    assert with_wisps(picture, head, dressed, standing, SHOULDERS + 1, 0.1)[beside & (columns < 90)].min() > 0.9
+    assert with_wisps(picture, head, head, standing, SHOULDERS, 0.1)[beside & (columns < 90)].min() > 0.9
 
 
 def test_a_busy_background_is_not_taken_for_hair() -> None:
     picture, _, head = wall_with_a_head(np.random.default_rng(0).choice([0.1, 0.9], (100, 100, 1)).repeat(3, 2))
-    assert with_wisps(picture, head, head, np.zeros_like(head), 0.1)[head == 0].max() < 0.05
+    assert with_wisps(picture, head, head, np.zeros_like(head), SHOULDERS, 0.1)[head == 0].max() < 0.05
 
 
 def test_beside_the_neck_there_is_no_skin_of_the_throat() -> None:
