@@ -11,7 +11,7 @@ from mggdub.geometry.sampling import smoothstep
 from mggdub.types import CROP_SIZE, Array, Crop
 
 EDGE_FADE = 40.0  # crop px
-NECK = 7.5  # cm from chin to collar
+NECK, HANGING = 7.5, 13.0  # cm from chin to collar; and to where long hair lies still
 FADE = 3.5  # cm over which what lies beside the torso moves along
 BLUR = 0.4  # cm
 CELLS = 160  # along the longest side of a picture
@@ -19,16 +19,17 @@ HELD = 6.0  # cm from the picture's edge within which a torso's motion ends; it 
 REACH = 60.0  # cm beyond the crop in which a body's motion ends
 
 
-def neck_weights(landmarks: Array, clothes: Array, bottom: Array | float, cm_per_px: float) -> Array:
+def neck_weights(landmarks: Array, clothes: Array, hair: Array, bottom: Array | float, cm_per_px: float) -> Array:
     """[512, 512] float32: share of the head's motion at each crop pixel, 1 on the head, 0 at collar and shoulders.
 
-    clothes [512, 512] float32 probability; bottom px, the lowest row that will be drawn, or [512] of every column.
-    Fades over the neck's length, before the clothes begin, and before the bottom, below which the photo stands still.
-    Clothes count below the chin, and beside the jaw outside the face's outline.
+    clothes and hair [512, 512] float32 probability; bottom px, the lowest row that will be drawn, or [512] of every
+    column. Fades over the neck's length, where hair hangs more slowly, before the clothes begin, and before the bottom,
+    below which the photo stands still. Clothes count below the chin, and beside the jaw outside the face's outline.
     """
     rows = np.arange(CROP_SIZE, dtype=np.float32)[:, None] + 0.5
     chin = landmarks[CHIN_TIP, 1]
-    drop = smoothstep(1 - (rows - chin) * cm_per_px / NECK)
+    hanging = np.clip(2 * hair, 0, 1)
+    drop = smoothstep(1 - (rows - chin) * cm_per_px / (NECK + (HANGING - NECK) * hanging))
     dressed = clothes > 0.5
     near_clothes = smoothstep(distance_inside(~dressed) * cm_per_px / 4.0) if dressed.any() else 1.0
     beside = distance_inside(~ring_mask(landmarks, OVAL, clothes.shape)) * cm_per_px

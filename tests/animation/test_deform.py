@@ -158,16 +158,34 @@ def test_stretched_skin_is_noticed_where_it_is(mesh: tuple[np.ndarray, np.ndarra
     assert grown[10] == 1
 
 
+NOTHING = np.zeros((512, 512), np.float32)  # neither clothes nor hair
+
+
 def test_the_neck_fades_down_and_before_clothes() -> None:
     marks = np.zeros((478, 3), np.float32)
     marks[152, 1] = 300
-    share = shares.neck_weights(marks, np.zeros((512, 512), np.float32), 512.0, 0.07)
+    share = shares.neck_weights(marks, NOTHING, NOTHING, 512.0, 0.07)
     assert share[200].min() > 0.99 and share[450].max() < 0.01
     assert min(share[0].min(), share[:200, 0].min()) > 0.99  # a head that the picture cuts off moves as one
     assert (np.diff(share[:, 256]) <= 1e-4).all()
     clothes = np.zeros((512, 512), np.float32)
     clothes[340:] = 1
-    assert shares.neck_weights(marks, clothes, 512.0, 0.07)[338].max() < 0.2
+    assert shares.neck_weights(marks, clothes, NOTHING, 512.0, 0.07)[338].max() < 0.2
+
+
+def test_long_hair_goes_less_far_the_lower_it_hangs_and_farther_than_the_neck() -> None:
+    """Over the neck's length straight locks would be bent."""
+    marks = np.zeros((478, 3), np.float32)
+    marks[152, 1] = 300
+    hair = NOTHING.copy()
+    hair[:, :200] = 1
+    share = shares.neck_weights(marks, NOTHING, hair, 600.0, 0.07)
+    assert share[407, 100] > 0.3 and share[407, 400] < 0.05  # 7.5 cm below the chin
+    assert share[310, 100] > 0.98 and share[492, 100] < 0.01
+    assert np.abs(np.diff(share[:, 100])).max() < 0.7 * np.abs(np.diff(share[:, 400])).max()
+    clothes = NOTHING.copy()
+    clothes[340:] = 1
+    assert shares.neck_weights(marks, clothes, hair, 600.0, 0.07)[338].max() < 0.2
 
 
 def test_a_neck_stays_with_the_collar_beside_the_jaw() -> None:
@@ -177,7 +195,7 @@ def test_a_neck_stays_with_the_collar_beside_the_jaw() -> None:
     marks[list(OVAL), :2] = 256 + np.stack([80 * np.sin(angles), -110 * np.cos(angles)], 1)  # the chin lies at 366
     clothes = np.zeros((512, 512), np.float32)
     clothes[330:, :170] = 1
-    share = shares.neck_weights(marks, clothes, 512.0, 0.07)
+    share = shares.neck_weights(marks, clothes, NOTHING, 512.0, 0.07)
     assert share[345, 172] < 0.1  # beside the collar, outside the face
     assert share[345, 256] > 0.95 and share[345, 230] > 0.9  # the chin
     assert share[250, 160] > 0.95  # an ear
