@@ -289,7 +289,11 @@ def _alike(frames: Iterable[Array]) -> Iterator[Array]:
 
 
 def _options(given: dict[str, Any]) -> RenderOptions:
-    """Options by keyword; paths may be texts and rates numbers. Raises UsageError, or TypeError for unknown ones."""
+    """Options by keyword; paths may be texts, rates and faces numbers, and yes and no numpy's.
+
+    Raises UsageError, or TypeError for unknown ones.
+    """
+    given = {name: bool(value) if isinstance(value, np.bool_) else value for name, value in given.items()}
     known = {field.name for field in fields(RenderOptions)}
     if unknown := sorted(given.keys() - known):
         raise TypeError(f"there is no option {unknown[0]!r}; choose from {', '.join(sorted(known))}")

@@ -27,9 +27,11 @@ CRF_RANGE = (0, 40)
 NTSC = {f"{n / 1.001:.2f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)} | {
     f"{n / 1.001:.3f}": Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)
 }
-# Bounded, since Fraction works out 1e9999999 digit by digit.
-RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,12})?([eE][+-]?\d{1,2})?)", re.ASCII)
-AMOUNT = re.compile(r"[+-]?\d{1,6}([.,]\d{0,12})?|[.,]\d{1,12}", re.ASCII)
+NTSC_NEAR = Fraction(1, 2000)  # of them what a program works out, such as 29.970029970029973, lies nearer
+FINEST_RATE = 10**6  # the largest denominator of a rate that is written as a decimal number
+# Bounded, since Fraction works out 1e9999999 digit by digit; floats are written with up to 17 digits.
+RATE = re.compile(r"[+-]?\d{1,12}(/\d{1,12}|(\.\d{0,30})?([eE][+-]?\d{1,2})?)", re.ASCII)
+AMOUNT = re.compile(r"([+-]?\d{1,6}([.,]\d{0,30})?|[.,]\d{1,30})([eE][+-]?\d{1,2})?", re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 SHOWN = 60  # characters of a wrong value
 
@@ -134,16 +136,20 @@ AVATAR_OPTIONS = tuple(field.name for field in fields(AvatarOptions))
 
 
 def parse_fps(text: str) -> Fraction:
-    """`25`, `29.97` or `30000/1001`; the usual roundings mean the true NTSC rate. Raises UsageError."""
+    """`25`, `29.97` or `30000/1001`; a decimal number near it means the true NTSC rate. Raises UsageError."""
     text = with_point(text.strip())
     if text in NTSC:
         return NTSC[text]
     if not RATE.fullmatch(text):
         raise UsageError(f"--fps is {shortened(text)!r}; give a number such as 25, 29.97 or 30000/1001.")
     try:
-        return Fraction(text)
+        rate = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"--fps is {text!r}; give a number such as 25, 29.97 or 30000/1001.") from error
+    if "/" in text:
+        return rate
+    near = (true for true in NTSC.values() if abs(rate - true) < NTSC_NEAR)
+    return next(near, rate.limit_denominator(FINEST_RATE))
 
 
 def with_point(text: str) -> str:

@@ -83,6 +83,7 @@ def test_values_without_meaning_are_one_sentence(name: str) -> None:
 def test_numbers_of_numpy_are_numbers(models: mggdub.Models) -> None:
     sound = mggdub.Waveform(np.zeros(1600, np.float32), 16000)
     assert len(mggdub.speech_track(sound, models, fps=np.float64(30), seed=np.int32(3), mouth_scale=np.float32(1))) == 3
+    assert len(mggdub.speech_track(sound, models, fps=30 / 1.001, motion=1 / 3, preview=np.bool_(False))) == 3
 
 
 def test_nothing_to_say_is_told_here_as_well(head_png: Path, tmp_path: Path) -> None:

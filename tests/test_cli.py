@@ -22,7 +22,7 @@ import mggdub
 from mggdub.cli import console, main
 from mggdub.errors import InputError, UsageError
 from mggdub.media.image import read_image
-from mggdub.options import RenderOptions, parse_fps
+from mggdub.options import NTSC, RenderOptions, parse_fps, parse_motion
 from mggdub.progress import Stage
 from mggdub.reports import Check
 
@@ -508,10 +508,25 @@ def test_damaged_weights_are_told(run: Run, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("text", "fps"),
     [("25", Fraction(25)), ("29.97", Fraction(30000, 1001)), ("23.976", Fraction(24000, 1001)),
-     ("30000/1001", Fraction(30000, 1001)), ("12.5", Fraction(25, 2))],
+     ("30000/1001", Fraction(30000, 1001)), ("12.5", Fraction(25, 2)), (str(30 / 1.001), Fraction(30000, 1001)),
+     (str(24000 / 1001), Fraction(24000, 1001)), (str(15 / 1.001), Fraction(15000, 1001)), ("59.9400", NTSC["59.94"]),
+     ("2997/100", Fraction(2997, 100)), (f"{30 / 1.001:.30f}", Fraction(30000, 1001)), ("29.98", Fraction(1499, 50))],
 )  # fmt: skip
 def test_rates_are_exact(text: str, fps: Fraction) -> None:
+    """Rates that a program worked out are those that they come from, be they of 17 digits."""
     assert parse_fps(text) == fps
+
+
+@pytest.mark.parametrize(
+    ("text", "motion"),
+    [("1/3", None), (str(1 / 3), "0.333333"), ("1e-07", "1e-07"), (str(np.float64(0.1 + 0.2)), "0.3"), ("1,5", "1.5")],
+)
+def test_how_lively_may_be_a_number_that_was_worked_out(text: str, motion: str | None) -> None:
+    if motion is None:
+        with pytest.raises(UsageError):
+            parse_motion(text)
+    else:
+        assert parse_motion(parse_motion(text)) == motion
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
