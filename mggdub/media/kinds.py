@@ -47,7 +47,7 @@ def _either(path: Path) -> str:
 
 def _is_track(head: bytes) -> bool:
     lines = head.decode(text_encoding(head), "replace").lower().splitlines()[:HEADER]
-    rows = ({cell.strip(' "') for cell in re.split(f"[{DELIMITERS}]", line)} for line in lines)
+    rows = ({cell.strip('# "') for cell in re.split(f"[{DELIMITERS}]", line)} for line in lines)
     return any(cells & {"time_s", "timecode"} and len(cells) > 1 for cells in rows)
 
 

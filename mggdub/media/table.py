@@ -89,11 +89,21 @@ def open_table(lines: Iterator[str], known: Collection[str]) -> tuple[int, str, 
     before, delimiter = 0, ""
     if noted := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):  # a spreadsheet's note to itself
         before, delimiter, first = 1, noted[1], next(lines, "")
-    while first and not first.strip(f'{DELIMITERS}" \r\n'):  # rows that a spreadsheet left empty
+    names = frozenset(known)
+    while first and _before_header(first, names):
         before, first = before + 1, next(lines, "")
-    head, names = first[:LONGEST_HEADER], frozenset(known)
+    first = first.lstrip("# ") if first.startswith("#") else first  # as numpy.savetxt writes headers
+    head = first[:LONGEST_HEADER]
     delimiter = delimiter or max(DELIMITERS, key=lambda one: _fit(head, one, names))
     return before, delimiter, csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+
+
+def _before_header(line: str, known: frozenset[str]) -> bool:
+    """Whether a line is one that a spreadsheet left empty, or a comment, which names no column."""
+    if not line.startswith("#"):
+        return not line.strip(f'{DELIMITERS}" \r\n')
+    head = line.lstrip("# ")[:LONGEST_HEADER]
+    return not any(_fit(head, delimiter, known)[0] for delimiter in DELIMITERS)
 
 
 def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> Iterator[tuple[int, list[str]]]:

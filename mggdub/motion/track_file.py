@@ -12,16 +12,17 @@ import io
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from mggdub.errors import InputError, plain
+from mggdub.errors import InputError, excerpt, plain
 from mggdub.media.files import appearing_whole, check_output
-from mggdub.media.table import Limits, as_number, name_list, read_table
+from mggdub.media.table import LONGEST_NAME, Limits, as_number, name_list, read_table
 from mggdub.types import BLENDSHAPES, LIP_MODES, Array, ExpressionTrack
 
 LONGEST = 1800  # s
@@ -29,6 +30,7 @@ FASTEST = 240  # rows a second, of the fastest cameras
 MOST_ROWS = LONGEST * FASTEST
 LIMITS = Limits(512 << 20, 2000, 2 * MOST_ROWS)  # half an hour at the fastest rate, and what other programs add
 FAR = 1.0  # s before the first line, or between lines, from which on it is told that seconds are counted
+ALIKE, SHORTEST, MOST_COMPARED = 0.76, 3, 200  # of names that may be mistaken for columns'
 LARGEST_VALUE = 1000.0  # no angle or centimetre of a face is larger
 LARGEST_UNIT = 10.0  # 0 is at rest and 1 all of it; who writes 100 means percent
 LIPS = tuple(f"lip_{k}" for k in range(LIP_MODES))
@@ -51,6 +53,7 @@ class TrackFile:
     track: ExpressionTrack
     missing: tuple[str, ...]  # columns of the exchange file that it lacks
     live_link: bool
+    unused: tuple[str, ...] = ()  # columns that play no part, but look like one that it lacks, which is named, too
 
     @property
     def has_torso(self) -> bool:
@@ -90,12 +93,37 @@ def read_track(path: Path) -> TrackFile:
     columns = {name: values[:, k] * factor for k, (name, factor) in enumerate(places.values())}
     _check_units(path, columns, numbers)
 
-    def block(names: tuple[str, ...] | list[str]) -> Array:
+    def block(names: Sequence[str]) -> Array:
         nothing = np.zeros(len(times))
         return np.stack([columns.get(name, nothing) for name in names], 1).astype(np.float32)
 
-    track = ExpressionTrack(times, *(block(names) for names in (BLENDSHAPES, LIPS, ROTATION, TRANSLATION, TORSO)))
-    return TrackFile(track, tuple(name for name in COLUMNS[1:] if name not in columns), live_link)
+    units, lips, turned, moved, torso = map(block, (BLENDSHAPES, LIPS, ROTATION, TRANSLATION, TORSO))
+    turned = np.unwrap(turned, period=360.0, axis=0)  # of programs that count from 0 to 360 ...
+    turned -= 360 * np.rint(turned[0] / 360)  # ... for which 359 is next to 0
+    missing = tuple(name for name in COLUMNS[1:] if name not in columns)
+    others = [name for name in given if _key(name) not in {clock, *wanted}]
+    return TrackFile(
+        ExpressionTrack(times, units, lips, turned, moved, torso), missing, live_link, _mistaken(others, missing)
+    )
+
+
+def _mistaken(others: list[str], missing: tuple[str, ...]) -> tuple[str, ...]:
+    """Of names that are no column's, those that look like one of `missing`, each with that."""
+    known = {_key(name): name for name in missing}
+    pairs = {}
+    for name in filter(None, others[:MOST_COMPARED]):
+        key = _key(name[:LONGEST_NAME])
+        inside = [column for column in known if len(key) >= SHORTEST and (column in key or key in column)]
+        if near := inside[:1] or get_close_matches(key, known, 1, ALIKE):
+            pairs[name] = f"{excerpt(name, LONGEST_NAME)} ({known[near[0]]}?)"
+    return tuple(pairs.values())
+
+
+def column_notes(path: Path, file: TrackFile) -> list[str]:
+    """What to say of columns whose names may be mistaken."""
+    if not file.unused:
+        return []
+    return [f"{path} has columns that play no part: {name_list(file.unused)}; rename them if they should."]
 
 
 def track_notes(path: Path, times: Array) -> list[str]:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from mggdub.errors import InputError, OutputError, UsageError
-from mggdub.motion.track_file import COLUMNS, LONGEST, read_track, track_notes, unplayable_notes, write_track
+from mggdub.motion.track_file import (
+    COLUMNS,
+    LONGEST,
+    column_notes,
+    read_track,
+    track_notes,
+    unplayable_notes,
+    write_track,
+)
 from mggdub.types import BLENDSHAPES, ExpressionTrack
 
 JAW, BLINK = BLENDSHAPES.index("jawOpen"), BLENDSHAPES.index("eyeBlinkLeft")
@@ -162,6 +170,8 @@ SEMICOLONS = TABLE.replace(",", ";").replace(".", ",")
         ("sep=;\r\n" + SEMICOLONS).encode("utf-8-sig"),
         ("\n \n" + TABLE).encode("utf-8-sig"),
         (";;\r\n" + SEMICOLONS).encode("utf-16"),
+        f"# made by hand, today\n#\n{TABLE}".encode(),
+        f"# {TABLE}".encode(),  # as numpy.savetxt writes it
         TABLE.replace("0.5,", '"0,5",').replace("time_s", '"time_s"').encode(),
         SEMICOLONS.replace(";", "\t").encode("cp1252"),
     ],
@@ -182,6 +192,33 @@ def test_times_that_may_not_be_meant_are_told(written: Write, times: str, said: 
     path = written("time_s,jawOpen\n" + "".join(f"{time},0\n" for time in times.split()))
     notes = track_notes(path, read_track(path).track.times)
     assert len(notes) == bool(said) and re.search(said, " ".join(notes))
+
+
+@pytest.mark.parametrize(
+    ("given", "degrees"),
+    [("358 359.5 0.5 2", [-2.0, -0.5, 0.5, 2.0]), ("2 0 359 357", [2.0, 0.0, -1.0, -3.0]),
+     ("179 -179 -178", [179.0, 181.0, 182.0]), ("720 725", [0.0, 5.0]), ("30 -40 50", [30.0, -40.0, 50.0])],
+)  # fmt: skip
+def test_angles_may_be_counted_from_0_to_360(written: Write, given: str, degrees: list[float]) -> None:
+    """A head that goes through 0 does not leap by 360 degrees."""
+    rows = "".join(f"{0.04 * i},{degree}\n" for i, degree in enumerate(given.split()))
+    assert read_track(written(f"time_s,yaw_deg\n{rows}")).track.rotation[:, 1].tolist() == degrees
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [("jawopened", "jawopened (jawOpen?)"), ("bs_jawOpen", "bs_jawOpen (jawOpen?)"), ("yaw", "yaw (yaw_deg?)"),
+     ("eyeBlink", "eyeBlink (eyeBlinkLeft?)"), ("note", ""), ("x", ""), ("", ""),
+     ("mouthClosed_L", "mouthClosed_L (mouthClose?)")],
+)  # fmt: skip
+def test_a_column_whose_name_is_mistaken_is_told(written: Write, column: str, said: str) -> None:
+    file = read_track(written(f"time_s,browInnerUp,{column}\n0.02,0,1\n0.06,0,1\n"))
+    notes = column_notes(Path("a.csv"), file)
+    assert len(notes) == bool(said) and said in "".join(notes)
+
+
+def test_a_column_that_is_there_has_no_namesakes(written: Write) -> None:
+    assert not read_track(written("time_s,jawOpen,jawOpenRaw\n0.02,0,1\n")).unused
 
 
 def test_half_an_hour_of_the_fastest_camera_is_not_held_as_text(tmp_path: Path) -> None:
