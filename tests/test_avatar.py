@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from mggdub import jobs, weights
 from mggdub.avatar import box
-from mggdub.avatar.file import KEY, appearing_ply, load_avatar, save_avatar
+from mggdub.avatar.file import KEY, appearing_ply, check_given, load_avatar, save_avatar
 from mggdub.avatar.values import HeadAvatar, RenderBox
 from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.models import Models
@@ -92,6 +92,22 @@ def test_an_avatar_renders_like_its_photo(head_png: Path, head_mgg: Path, speech
     for other in (replace(plain, **change) for change in changes):
         with pytest.raises(UsageError, match="was made with"):
             jobs.render_file(head_mgg, tmp_path / "s.wav", tmp_path / "x.mp4", other, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "given", "said"),
+    [("face", "largest", "0", ""), ("face", "0", "largest", ""), ("face", "largest", "1", "with --face largest;"),
+     ("face", "2", "largest", "with --face 2;"), ("preview", False, True, "without --preview;"),
+     ("preview", True, False, "with --preview;"), ("size", None, 512, "without --size;")],
+)  # fmt: skip
+def test_what_contradicts_an_avatar_is_named_as_it_is_written(name: str, was: Any, given: Any, said: str) -> None:
+    """The largest face is face 0, whichever of the two it is called."""
+    about = {"options": ABOUT["options"] | {name: was}}
+    if not said:
+        check_given(Path("a.mgg"), about, {name: given})
+        return
+    with pytest.raises(UsageError, match=f"a.mgg was made {said} leave out --{name} "):
+        check_given(Path("a.mgg"), about, {name: given})
 
 
 def test_the_same_avatar_is_the_same_bytes(avatar: HeadAvatar, head_mgg: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from mggdub.version import __version__
 SUFFIX = ".mgg"
 FORMAT = 11
 KEY = "mggdub"  # of the header
+SAME_FACE = {"largest", "0"}
 ABOUT = {"format", "mggdub", "weights", "options", "shapes", "fields"}  # what the header says besides its digest
 LARGEST_FILE = 512 << 20  # bytes; what the largest avatar has unpacked
 LARGEST_HEADER = 256 << 10  # bytes; an avatar's has 6,000
@@ -129,12 +130,11 @@ def _version(about: dict[str, Any]) -> str:
 def check_given(path: Path, about: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises UsageError if an option in `given` is not what the avatar at `path` was built with."""
     for name in AVATAR_OPTIONS:
-        if name in given and given[name] != about["options"][name]:
-            was = about["options"][name]
-            raise UsageError(
-                f"{path} was made with {name} {'unset' if was is None else was}; leave out --{name} or make another "
-                "avatar with it."
-            )
+        was = about["options"][name]
+        if name not in given or given[name] == was or (name == "face" and {given[name], was} <= SAME_FACE):
+            continue
+        how = f"with --{name} {was}" if not isinstance(was, bool | None) else f"with{'' if was else 'out'} --{name}"
+        raise UsageError(f"{path} was made {how}; leave out --{name} or make another avatar with it.")
 
 
 @contextmanager

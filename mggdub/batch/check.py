@@ -12,11 +12,13 @@ from typing import Any
 from mggdub import models, weights
 from mggdub.avatar.file import check_given, is_avatar, load_avatar
 from mggdub.batch.manifest import Problem, Row
+from mggdub.batch.record import read_record
 from mggdub.batch.row import Job, Plan, Result, code, finished, make_job, sentence
 from mggdub.errors import InputError, MggdubError, OutputError
 from mggdub.face.detector import FaceFinder
 from mggdub.jobs import check_head, playing_time
 from mggdub.media.files import check_input, check_output
+from mggdub.media.provenance import load_credentials
 from mggdub.options import AVATAR_OPTIONS
 
 
@@ -36,7 +38,8 @@ def check_rows(rows: list[Row], plan: Plan) -> tuple[list[Job], list[tuple[Job, 
             except Exception as error:  # whatever it is, it must not stop the other rows
                 problems.append(Problem(row.number, str(file), sentence(error), code(error), row.output.as_posix()))
 
-        for path in row.inputs:
+        cert, key = row.options.c2pa_cert, row.options.c2pa_key
+        for path in filter(None, (*row.inputs, cert, key)):
             ask(path, look.file, path)
         if len(problems) > before:
             continue
@@ -44,7 +47,9 @@ def check_rows(rows: list[Row], plan: Plan) -> tuple[list[Job], list[tuple[Job, 
         if job and plan.resume and (result := finished(job)):
             done.append((job, result))
             continue
-        ask(row.output, _check_place, row, plan, inputs, look)
+        ask(row.output, _check_place, row, plan, inputs, look, job)
+        if cert and key:
+            ask(cert, look.credentials, cert, key)
         ask(row.photo, look.device, row.options.device)
         ask(row.photo, look.head, row)
         seconds = ask(row.speech or row.photo, look.seconds, row)
@@ -86,6 +91,10 @@ class _Look:
     def device(self, name: str) -> str:
         return str(self._once(("device", name), Path(), models.choose_device, name))
 
+    def credentials(self, cert: Path, key: Path) -> None:
+        """Raises MggdubError unless they can sign."""
+        self._once(("credentials", cert, key), cert, load_credentials, cert, key)
+
     def head(self, row: Row) -> None:
         photo, content = row.photo, self.digest(row.photo)
         if is_avatar(photo):
@@ -110,7 +119,7 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def _check_place(row: Row, plan: Plan, inputs: set[str], look: _Look) -> None:
+def _check_place(row: Row, plan: Plan, inputs: set[str], look: _Look, job: Job | None) -> None:
     target = plan.folder / row.output
     if os.path.realpath(target) in inputs:
         raise OutputError(f"{target} is also an input; choose another output.")
@@ -121,6 +130,12 @@ def _check_place(row: Row, plan: Plan, inputs: set[str], look: _Look) -> None:
         if there and stat.S_ISDIR(there.st_mode):
             raise OutputError(f"{target} is a folder; name a file.")
         if there and not plan.force:
+            record = read_record(job.recorded) if job else None
+            if job and record and record.bytes == there.st_size and record.key != job.key:
+                raise OutputError(
+                    f"{target} was made of other inputs or options, or by another version; overwrite it with --force "
+                    "or choose another name."
+                )
             raise OutputError(f"{target} exists; choose another name or overwrite it with --force.")
         look.folder(next(parent for parent in target.parents if _status(parent)))
     except OSError as error:

@@ -62,6 +62,8 @@ def _check_names(path: Path, names: list[str], known: tuple[str, ...]) -> None:
         raise UsageError(f"{path} has a column without a name; remove it.")
     if twice := next((name for name in names if counts[name] > 1), None):
         raise UsageError(f"{path} has the column {brief(twice)} twice; remove one.")
+    if not columns.intersection(names):
+        raise UsageError(f"{path} does not name its columns; let its first line be such as {','.join(known[:3])}.")
     if unknown := [name for name in names if name not in columns]:
         raise UsageError(f"{path} has a column {brief(unknown[0])}, which is none of {', '.join(known)}.")
 

@@ -153,7 +153,7 @@ def test_an_avatar_file_keeps_what_was_chosen(lama: Path, models: Models, head_p
     assert avatar.inpainter == about["options"]["inpainter"] == "lama"
     lama.unlink()
     assert isinstance(jobs._read_head(path, options), HeadAvatar)  # what is built needs no model
-    with pytest.raises(UsageError, match="was made with inpainter lama; leave out --inpainter"):
+    with pytest.raises(UsageError, match="was made with --inpainter lama; leave out --inpainter"):
         jobs._read_head(path, replace(SMALL, inpainter="fast"))
 
 

@@ -85,6 +85,16 @@ def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> N
     assert str(problem).startswith(f"Row 3: {path}: ") and str(problem).endswith(".")
 
 
+def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -> None:
+    """Who writes no header is not told that his first photo is no column."""
+    path = write(tmp_path / "a.csv", "anna.jpg,one.wav,a.mp4", "ben.jpg,two.wav,b.mp4")
+    with pytest.raises(UsageError, match=r"does not name its columns; .*photo,speech,output\.$"):
+        read(path)
+    path = write(tmp_path / "b.csv", "# of Monday", "# photo,speech,output", "a.png,a.wav,a.mp4")
+    rows, problems = read(path)
+    assert [row.number for row in rows] == [3] and not problems
+
+
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [("crf", "99", "--crf"), ("crf", "1.5", "crf"), ("preview", "maybe", "preview"), ("fps", "1/0", "--fps"),

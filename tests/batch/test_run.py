@@ -99,11 +99,26 @@ def test_good_rows_are_rendered_once_and_bad_ones_told_before(
     assert again["states"] == ["skipped", "skipped"] and not list((folder / "out/.mggdub/work").glob("*"))
     assert Counter(log(folder))["done", "a.mp4"] == 1
     other = batch(manifest(folder, "p.png,s0.wav,a.mp4,9"))
-    assert other["states"] == ["failed"] and "--force" in other["said"][0]
+    assert other["states"] == ["failed"] and "of other inputs or options" in other["said"][0]
+    assert "--force" in other["said"][0]
     assert batch(folder / "rows.csv", force=True)["states"] == ["done"]
     (folder / "out/a.mp4").unlink()
     assert batch(folder / "rows.csv")["states"] == ["done"]
     assert batch(folder / "rows.csv", resume=False)["states"] == ["failed"]
+
+
+def test_what_cannot_sign_is_told_before_the_first_frame(folder: Path, batch: Callable[..., dict[str, Any]]) -> None:
+    """A key that is missing, and a certificate that is none, are wrong rows for --check, too."""
+    (folder / "chain.pem").write_text("no certificate")
+    lines = ["a.mp4,gone.pem,chain.pem", "b.mp4,chain.pem,gone.pem", "c.mp4,chain.pem,chain.pem"]
+    source = folder / "rows.csv"
+    source.write_text(
+        "\n".join(["photo,speech,output,c2pa_cert,c2pa_key", *(f"p.png,s0.wav,{line}" for line in lines)])
+    )
+    told = batch(source, check=True)
+    assert told["states"] == ["failed"] * 3 and [result["exit_code"] for result in told["results"][:2]] == [2, 2]
+    assert all("gone.pem does not exist; check the path." in line for line in told["said"][:2])
+    assert "chain.pem" in told["said"][2] and not (folder / "out").exists()
 
 
 def test_an_output_is_no_input_and_no_way_out(folder: Path, batch: Callable[..., dict[str, Any]]) -> None:
