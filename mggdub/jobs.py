@@ -151,13 +151,21 @@ def avatar_file(
     )
 
 
-def track_file(source: Path, output: Path, options: RenderOptions, progress: Progress) -> TrackReport:
-    """Write the track of a video, or what the speech model makes of a recording, as CSV. Raises MggdubError."""
+def track_file(
+    source: Path, output: Path, options: RenderOptions, progress: Progress, named: tuple[str, ...] = ()
+) -> TrackReport:
+    """Write the track of a video, or what the speech model makes of a recording, as CSV.
+
+    `named` are options that somebody gave which are of a recording's track only. Raises MggdubError.
+    """
     check_output(output, options.force, (source,), (".csv",))
+    watched = _has_picture(source)
+    if watched and named:
+        raise UsageError(f"--{named[0]} is for recordings; {source} is a video and has its own, so leave it out.")
     progress(Stage.LOAD, 0, 1)
     notes: list[str] = []
     models = load_models()
-    if _has_picture(source):
+    if watched:
         models.load(WATCHING)
         progress(Stage.DRIVE, 0, 1)
         performance = track_video(source, models, progress)

@@ -369,6 +369,28 @@ def test_a_drive_needs_no_speech(run: Run, fake_jobs: SimpleNamespace, inputs: d
     assert gone.code == 2 and "does not exist" in gone.err
 
 
+def test_what_a_driver_brings_of_itself_is_not_chosen(
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options that would change nothing are told; as defaults of the environment they may be there."""
+    argv = "render", inputs["head"], "--drive", inputs["short.wav"], "-o", inputs["out"]
+    said = run(*argv, "--seed", 7)
+    assert said.code == 2 and "--seed is for speech" in said.err and not fake_jobs.asked
+    monkeypatch.setenv("MGGDUB_RENDER_SEED", "7")
+    assert run(*argv).code == 0
+
+
+@pytest.mark.parametrize("option", [("--fps", 50), ("--seed", 0)])
+def test_a_videos_track_has_its_own_rate(
+    run: Run, inputs: dict[str, Path], tmp_path: Path, option: tuple[str, int]
+) -> None:
+    pictures = [Image.new("RGB", (64, 64), (k, 0, 0)) for k in (0, 90, 180)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
+    said = run("track", tmp_path / "a.gif", "-o", tmp_path / "t.csv", *option)
+    assert said.code == 2 and f"{option[0]} is for recordings" in said.err and not (tmp_path / "t.csv").exists()
+    assert run("track", inputs["short.wav"], "-o", tmp_path / "t.csv", *option).code == 0
+
+
 def test_track_wants_a_csv(run: Run, inputs: dict[str, Path], tmp_path: Path) -> None:
     assert run("track", inputs["missing"], "-o", tmp_path / "t.csv").code == 2
     wrong = run("track", inputs["short.wav"], "-o", inputs["out"])

@@ -82,6 +82,8 @@ def render(
     named = frozenset(k for k in choices if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
     if options.emotion == "neutral" and ctx.get_parameter_source("emotion_strength") is ParameterSource.COMMANDLINE:
         raise UsageError("--emotion-strength says how strong an --emotion is; name one, such as --emotion happy.")
+    if options.drive and ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE:
+        raise UsageError("--seed is for speech; a driver brings its own motion, so leave out --seed or --drive.")
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, prepare_work, progress_bar, say, working_folder
 from mggdub.cli.group import cli
@@ -23,12 +24,14 @@ from mggdub.options import RenderOptions
 @force_option("the output")
 @json_option("a report")
 @QUIET
-def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
+@click.pass_context
+def track(ctx: click.Context, /, source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any) -> None:
     """Write expression and head pose of a VIDEO, or those that SPEECH would get, as a CSV.
 
     `mggdub render --drive` plays it.
     """
     options = RenderOptions(**choices)
+    named = tuple(name for name in ("fps", "seed") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE)
     from mggdub.media.files import check_input, check_output
     from mggdub.media.kinds import check_source
 
@@ -38,7 +41,7 @@ def track(source: Path, output: Path, as_json: bool, quiet: bool, **choices: Any
     with at_work(output), progress_bar(quiet) as progress:
         from mggdub import jobs
 
-        report = jobs.track_file(source, output, options, progress)
+        report = jobs.track_file(source, output, options, progress, named)
     if not quiet:
         for sentence in report.remarks:
             say(sentence)

@@ -51,6 +51,7 @@ def _picture(name: str, advice: str = _EXPORT) -> Kind:
 SVG = _picture("an SVG drawing")
 POSTSCRIPT = _picture("a PostScript drawing (EPS)")
 AVATAR = Kind("an avatar file", "give the photo it was made of", "other")
+PLY = Kind("a PLY file for 3-D viewers", "render takes heads as .mgg", "other")
 ICLOUD = _picture("a placeholder of a picture that lies in iCloud", "download the picture first")
 UNKNOWN_RAW = _picture(
     "a camera's raw file or samples without a header (RAW)", "export it as JPEG or PNG, or as WAV if it is sound"
@@ -86,6 +87,8 @@ MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"TTA1", SOUND),
     (b"MPCK", SOUND),
     (b"MAC ", SOUND),
+    (b"ply\n", PLY),
+    (b"ply\r", PLY),
     (b"Rar!", Kind("a RAR archive", "unpack it first", "other")),
     (b"7z\xbc\xaf", Kind("a 7z archive", "unpack it first", "other")),
 )

@@ -52,6 +52,7 @@ OTHERS = {
     "b.jpg": (b"<!DOCTYPE html><html><svg/></html>", "web page"),
     "c.docx": (b"PK\3\4" + bytes(40), "ZIP"),
     "d.jpg": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    "e.ply": (b"ply\nformat binary_little_endian 1.0\n", "PLY file for 3-D viewers"),
 }
 MEDIA = {
     "a.mov": (brand(b"qt  "), "video"),
@@ -123,7 +124,7 @@ def test_a_folder_of_photos_names_its_drawings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "mp4"])
-@pytest.mark.parametrize("name", ["b.jpg", "c.docx", "d.jpg"])
+@pytest.mark.parametrize("name", ["b.jpg", "c.docx", "d.jpg", "e.ply"])
 def test_downloads_that_are_no_recordings_or_videos_are_named(tmp_path: Path, name: str, suffix: str) -> None:
     content, words = OTHERS[name]
     path = tmp_path / f"a.{suffix}"
