@@ -131,7 +131,8 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
         >>> track.lip_modes.shape, track.rotation.shape
         ((6, 8), (6, 3))
     """
-    sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech))
+    or_else = " or a Waveform"
+    sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech, or_else))
     return speaking.speech_track(sound, _of_kind("models", models, Models), _options({**options, "fps": fps}))[0]
 
 
@@ -230,10 +231,10 @@ def evaluate(
     return evaluate_file(_path("video", video), truth, origin, progress or silent)
 
 
-def _path(name: str, given: Any) -> Path:
-    """Raises TypeError for what is no path of a file, UsageError for an empty one."""
+def _path(name: str, given: Any, or_else: str = "") -> Path:
+    """Raises TypeError for what is no path of a file, nor what may be given `or_else`, UsageError for an empty one."""
     if not isinstance(given, bytes | str | PathLike):
-        raise TypeError(f"{name} is a {type(given).__name__}; give the path of a file")
+        raise TypeError(f"{name} is a {type(given).__name__}; give the path of a file{or_else}")
     if not (path := os.fsdecode(given)):
         raise UsageError(f"{name} is empty; give the path of a file.")
     return Path(path)
@@ -257,7 +258,7 @@ def _picture(given: AnyPath | Photo | Array) -> Photo:
     if isinstance(given, Photo):
         return given
     if not isinstance(given, np.ndarray):
-        return read_image(_path("photo", given))
+        return read_image(_path("photo", given, " or an array [H, W, 3] uint8, such as numpy.asarray(picture)"))
     try:
         return Photo(given)
     except ValueError as error:

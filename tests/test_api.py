@@ -115,6 +115,11 @@ def test_pixels_are_a_photo(models: mggdub.Models, head_png: Path) -> None:
     for odd in (pixels / 255.0, pixels[..., 0], np.dstack([pixels, pixels[..., 0]]), pixels[:0]):
         with pytest.raises(mggdub.UsageError, match="no picture"):
             mggdub.build_avatar(odd, models, **small)
+    with pytest.raises(TypeError, match="or an array"):
+        mggdub.build_avatar(Image.fromarray(pixels), models)  # type: ignore[arg-type]
+    with pytest.raises(mggdub.UsageError, match="cannot be the name") as told:  # the bytes of a file, not its path
+        mggdub.build_avatar(head_png.read_bytes(), models)  # type: ignore[arg-type]
+    assert len(str(told.value)) < 1000
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def status(path: Path) -> os.stat_result | None:
     except PermissionError as error:
         raise InputError(f"{path} lies in a folder that may not be entered; change its permissions.") from error
     except ValueError as error:  # a NUL, or letters that the locale does not know
-        raise UsageError(f"{str(path)!r} cannot be the name of a file; check the path.") from error
+        raise UsageError(f"{shortened(path)!r} cannot be the name of a file; check the path.") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UsageError(f"{shortened(path)} does not exist, its name is too long; check the path.") from error
@@ -153,7 +153,7 @@ def _refusal(path: Path, error: OSError | ValueError) -> OutputError:
             f"{path} lies in a folder that may not be entered; choose another or change its permissions."
         )
     if number is None:
-        return OutputError(f"{str(path)!r} cannot be the name of a file; choose another name.")
+        return OutputError(f"{shortened(path)!r} cannot be the name of a file; choose another name.")
     return OutputError(f"{path} could not be written ({os.strerror(number)}); choose another place.")
 
 
