@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, NoReturn
 
 from mggdub.batch.cells import OPTIONS, as_file, as_input, as_option
 from mggdub.batch.text import brief, read_table, read_text, shown
@@ -110,9 +110,13 @@ def _entries(
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(missing(source)) from error
     if source.is_dir():
-        if not speech or not speech.is_dir():
+        if not speech:
             raise UsageError(f"{source} is a folder of photos; name the folder of recordings after it.")
+        if not speech.is_dir():
+            _want_folder(speech, "recording")
         return _pairs(source, speech, all_pairs, problems), Path.cwd()
+    if speech and source.suffix.lower() in PHOTOS:
+        _want_folder(source, "photo")
     if speech or all_pairs:
         raise UsageError(f"{source} is a manifest; a second folder and --all-pairs go with a folder of photos.")
     kinds = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
@@ -124,6 +128,13 @@ def _entries(
     if text.count("\n") > MOST_LINES:
         raise InputError(f"{source} has more than {MOST_LINES} lines; cut it into parts.")
     return kinds[source.suffix.lower()](source, text, problems), source.parent.absolute()
+
+
+def _want_folder(path: Path, what: str) -> NoReturn:
+    """Raises UsageError for a file, or nothing, where a folder of photos or recordings should be."""
+    if not path.exists():
+        raise UsageError(missing(path))
+    raise UsageError(f"{path} is no folder; put the {what} into one, and --all-pairs dubs every photo with each.")
 
 
 def _rows(

@@ -85,6 +85,20 @@ def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> N
     assert str(problem).startswith(f"Row 3: {path}: ") and str(problem).endswith(".")
 
 
+def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    """One photo with many recordings, and one recording with many photos, are folders, too."""
+    (tmp_path / "many").mkdir()
+    photo, sound = write(tmp_path / "a.jpg", "x"), write(tmp_path / "a.wav", "x")
+    for source, speech, said in (
+        (tmp_path / "many", sound, "a.wav is no folder; put the recording into one"),
+        (photo, tmp_path / "many", "a.jpg is no folder; put the photo into one"),
+        (tmp_path / "many", tmp_path / "gone", "gone does not exist"),
+        (tmp_path / "many", None, "name the folder of recordings"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            read(source, speech)
+
+
 def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -> None:
     """Who writes no header is not told that his first photo is no column."""
     path = write(tmp_path / "a.csv", "anna.jpg,one.wav,a.mp4", "ben.jpg,two.wav,b.mp4")
