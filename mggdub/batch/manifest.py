@@ -97,7 +97,8 @@ def read_rows(
     except OSError as error:
         raise InputError(f"{error.filename or source} cannot be read ({error.strerror or error}).") from error
     if not rows and not problems:
-        raise InputError(f"{source} holds no rows; nothing is to be rendered.")
+        what = "photos (folders in it are not looked into)" if source.is_dir() else "rows"
+        raise InputError(f"{source} holds no {what}; nothing is to be rendered.")
     return rows, problems
 
 
@@ -273,7 +274,9 @@ def _inside(name: str) -> Path:
     """The path of an output, if it stays in the batch's folder on every system. Raises UsageError."""
     parts = PureWindowsPath(name).parts  # takes both kinds of slashes
     streams = ":" in name and os.name == "nt"  # of one file; elsewhere it is a letter as others are: 12:30.mp4
-    if PureWindowsPath(name).anchor or streams or ".." in parts or STATE in (part.lower() for part in parts):
+    if PureWindowsPath(name).anchor:
+        raise UsageError(f"the output {brief(name)} is a whole path; give one in the folder of -o, such as 'a.mp4'.")
+    if streams or ".." in parts or STATE in (part.lower() for part in parts):
         raise UsageError(f"the output {brief(name)} leaves the folder of the batch; give a plain name such as 'a.mp4'.")
     if PureWindowsPath(name).name.lower() in CONTAINERS:
         raise UsageError(f"the output {brief(name)} is an ending without a name before it; give a name.")

@@ -76,9 +76,9 @@ def run_batch(
     clock = time.perf_counter()
     for place in filter(None, (folder, options.cache_dir)):
         check_local(place)
+        if place.is_file():
+            raise OutputError(f"{place.absolute()} is a file; name a folder, which is made if need be.")
     folder = folder.absolute()
-    if folder.is_file():
-        raise OutputError(f"{folder} is a file; name a folder, which is made if need be.")
     rows, problems = read_rows(source, speech, options.all_pairs, base, given)
     progress(Stage.LOAD, 0, 1)
     from mggdub.batch.check import check_rows

@@ -60,8 +60,8 @@ def test_suffixes_of_other_programs_mean_the_same(tmp_path: Path) -> None:
 
 
 BAD = {
-    "../x.mp4": "leaves the folder", "a/../../x.mp4": "leaves the folder", "/x.mp4": "leaves the folder",
-    "C:\\\\x.mp4": "leaves the folder", "..\\\\x.mp4": "leaves the folder", "c:x.mp4": "leaves the folder",
+    "../x.mp4": "leaves the folder", "a/../../x.mp4": "leaves the folder", "/x.mp4": "is a whole path",
+    "C:\\\\x.mp4": "is a whole path", "..\\\\x.mp4": "leaves the folder", "c:x.mp4": "is a whole path",
     ".mggdub/x.mp4": "leaves the folder", "sub/.MGGDUB/x.mp4": "leaves the folder", "x.avi": "does not end in",
     "": "output is empty", "GOOD.mp4": "taken by row 1", "good.mp4/x.mp4": "taken by row 1", "a\\u0000.mp4": "no name",
     "SUB.mp4": "taken by row 2", "\\ud800.mp4": "no name",
@@ -97,6 +97,9 @@ def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             read(source, speech)
+    write(tmp_path / "many" / "b.txt", "x")
+    with pytest.raises(InputError, match=r"many holds no photos \(folders in it are not looked into\)"):
+        read(tmp_path / "many", tmp_path / "many")
 
 
 def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -> None:

@@ -209,6 +209,9 @@ def test_a_file_is_no_folder_to_fill(folder: Path) -> None:
     rows, taken = manifest(folder, "p.png,s0.wav,a.mp4,"), folder / "s0.wav"
     with pytest.raises(OutputError, match="is a file; name a folder"):
         run_batch(rows, None, taken, BatchOptions(), {}, frozenset(), lambda *_: None, print)
+    kept = BatchOptions(cache_dir=taken, check=True)
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        run_batch(rows, None, folder / "out", kept, {}, frozenset(), lambda *_: None, print)
 
 
 def test_options_that_exclude_each_other() -> None:
