@@ -96,7 +96,7 @@ TABLE = [
     ("head", "short.wav", "avi", 2, "does not end in"),
     ("cat", "short.wav", "out", 3, "face"),
     ("wall.png", "short.wav", "out", 3, "face"),
-    ("half.png", "short.wav", "out", 3, "damaged"),
+    ("half.png", "short.wav", "out", 3, "ends before the picture does"),
     ("zero.png", "short.wav", "out", 3, "0 bytes"),
     ("text.wav", "short.wav", "out", 3, "not a picture"),
     ("head", "text.wav", "out", 3, "cannot be read as sound"),

@@ -19,7 +19,9 @@ LONGEST_VALUE = 40  # characters of what is no file's name
 LONGEST_NAME = 255  # bytes, of one name on every usual file system ...
 LONGEST_PATH = 4000  # ... and of all of them together
 WHOLE = re.compile(r"(-?\d+)[.,]0+")  # a whole number, as programs write it whose column has empty cells, too
-YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# As the environment takes them, and as spreadsheets in German, French, Spanish, Italian and Dutch write them.
+YES = frozenset("1 on t true y yes wahr ja vrai oui verdadero sí si vero sì waar".split())
+NO = frozenset("0 off f false n no falsch nein faux non falso onwaar nee".split())
 
 
 def as_file(name: str, cell: str, here: Path) -> Path:
@@ -40,6 +42,13 @@ def as_input(name: str, cell: str, here: Path) -> Path:
     forms = (cell, cell.replace("\\", "/"))
     others = (here / as_path(unicodedata.normalize(way, form)) for way in ("NFC", "NFD") for form in forms)
     return path if os.path.lexists(path) else next(filter(os.path.exists, others), path)  # they raise nothing
+
+
+def _yes_or_no(name: str, text: str) -> bool:
+    word = unicodedata.normalize("NFC", text).lower()
+    if word not in YES | NO:
+        raise UsageError(f"{name} is {brief(text)}; write yes or no.")
+    return word in YES
 
 
 def _check_length(name: str, path: str) -> None:
@@ -63,11 +72,11 @@ def as_option(name: str, text: str, here: Path) -> Any:
         if (whole := WHOLE.fullmatch(text)) and (bool in kinds or int in kinds or name == "face"):
             text = whole[1]
         if bool in kinds:
-            return YES_NO[text.lower()]
+            return _yes_or_no(name, text)
         if Fraction in kinds:
             return parse_fps(text)
         if float in kinds:
             return float(with_point(text))
         return int(text) if int in kinds else text
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise UsageError(f"{name} is {brief(text)}, which is no value for it; correct it.") from error

@@ -95,6 +95,8 @@ def read_image(path: Path) -> Photo:
     except MemoryError:
         raise InputError(f"{path} needs more memory to decode than there is; make it smaller first.") from None
     except BROKEN as error:
+        if "truncated" in str(error).lower():
+            raise InputError(f"{path} ends before the picture does ({error}); copy or download it again.") from error
         raise InputError(f"{path} is damaged and cannot be decoded ({error}); save it again.") from error
 
 

@@ -85,6 +85,14 @@ def test_an_output_stays_in_its_folder_and_alone(tmp_path: Path, name: str) -> N
     assert str(problem).startswith(f"Row 3: {path}: ") and str(problem).endswith(".")
 
 
+@pytest.mark.parametrize("word", ["TRUE", "1", "1.0", "on", "Y", "WAHR", "VRAI", "VERDADERO", "si\u0301"])
+def test_yes_and_no_are_read_as_spreadsheets_write_them(tmp_path: Path, word: str) -> None:
+    opposite = {"1.0": "0.0", "WAHR": "FALSCH", "VRAI": "FAUX", "VERDADERO": "FALSO"}.get(word, "off")
+    lines = [f"a.png,a.wav,{k}.mp4,{cell}" for k, cell in enumerate((word, opposite))]
+    rows, problems = read(write(tmp_path / "a.csv", "photo,speech,output,preview", *lines))
+    assert [row.options.preview for row in rows] == [True, False] and not problems
+
+
 def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     """One photo with many recordings, and one recording with many photos, are folders, too."""
     (tmp_path / "many").mkdir()
@@ -114,7 +122,7 @@ def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
-    [("crf", "99", "--crf"), ("crf", "1.5", "crf"), ("preview", "maybe", "preview"), ("fps", "1/0", "--fps"),
+    [("crf", "99", "--crf"), ("crf", "1.5", "crf"), ("preview", "maybe", "write yes or no"), ("fps", "1/0", "--fps"),
      ("size", "x", "size"), ("pose", "wild", "--pose"), ("motion", "wild", "--motion"),
      ("gaze", "up", "--gaze"), ("mouth_scale", "nan", "--mouth-scale"),
      ("speech", "", "nothing to say"), ("photo", " ", "photo is empty"), ("force", "1", "'force' is none of")],

@@ -114,7 +114,7 @@ def _png() -> bytes:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "0 bytes"), (b"hello\n" * 99, "known kind"), (_png()[:400], "damaged"), (_png()[:20], "damaged")],
+    [(b"", "0 bytes"), (b"hello\n" * 99, "known kind"), (_png()[:400], "ends before"), (_png()[:20], "ends before")],
     ids=["empty", "text", "half", "header"],
 )
 def test_what_is_no_picture_says_so(tmp_path: Path, data: bytes, words: str) -> None:
