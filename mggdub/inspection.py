@@ -16,7 +16,7 @@ from mggdub.avatar.appearance import measure_face, warnings
 from mggdub.errors import InputError, plain
 from mggdub.face.detector import FaceFinder
 from mggdub.face.mesh import EYE_SKETCHES, INNER_LIPS, OVAL
-from mggdub.face.portrait import check_face, cut_off, holes, portrait
+from mggdub.face.portrait import check_face, cut_off, holes, portrait, see_through
 from mggdub.media.audio import probe_audio, read_audio, sound_notes
 from mggdub.media.files import appearing_whole, check_output
 from mggdub.media.image import is_picture, read_image, write_image
@@ -119,6 +119,7 @@ def inspect_face(photo: Photo, face: Face, index: int, finder: FaceFinder, net: 
         advice.append(f"The head is turned by {degrees} in the picture, and will be in the video.")
     if measures.mouth == "open" and "mouth" not in measures.covered and verdict != "unusable":
         advice.append("The mouth is open: its teeth are kept, and it closes in silence.")
+    advice += see_through(photo) if verdict != "unusable" else ()
     left, top, right, bottom = (round(float(v)) for v in (*face.landmarks.min(0)[:2], *face.landmarks.max(0)[:2]))
     return FaceFinding(
         index=index,

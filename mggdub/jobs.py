@@ -37,14 +37,7 @@ from mggdub.motion.limits import held_back
 from mggdub.motion.prosody import ears_open
 from mggdub.motion.speech import speech_track
 from mggdub.motion.track import Performance, add_orbit, apply_options, fill_mouth_units, play_file, resample
-from mggdub.motion.track_file import (
-    TrackFile,
-    column_notes,
-    read_track,
-    track_notes,
-    unplayable_notes,
-    write_track,
-)
+from mggdub.motion.track_file import TrackFile, read_track, track_notes, unplayable_notes, write_track
 from mggdub.options import AVATAR_OPTIONS, AvatarOptions, MotionOptions, RenderOptions, VideoOptions
 from mggdub.progress import Progress, Stage, Stopwatch
 from mggdub.reports import AvatarReport, Check, RenderReport, TrackReport, remarks
@@ -326,9 +319,7 @@ def _watched(
 
 def _notes(read: Photo | HeadAvatar, avatar: HeadAvatar, options: RenderOptions, played: TrackFile | None) -> list[str]:
     """What to say of the times of a track, and of a preview whose size is not the usual one."""
-    notes = []
-    if options.drive and played:
-        notes = [*track_notes(options.drive, played.track.times), *column_notes(options.drive, played)]
+    notes = track_notes(options.drive, played) if options.drive and played else []
     height, width = avatar.image.shape[:2]
     if isinstance(read, HeadAvatar) or not options.preview or options.size or max(width, height) <= 2 * PREVIEW_SIZE:
         return notes

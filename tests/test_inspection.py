@@ -261,6 +261,21 @@ def test_a_face_with_holes_is_told(head: Image.Image, models: Models, place: str
     assert any("transparent" in sentence for sentence in found.advice) == told
 
 
+@pytest.mark.parametrize(("background", "told"), [("keep", True), ("white", False), ("#00ff00", False)])
+def test_what_becomes_of_transparent_parts_is_told(
+    head: Image.Image, models: Models, background: str, told: bool
+) -> None:
+    """Who gives a cut-out person learns that white comes behind it, unless a colour was chosen."""
+    alpha = np.full(head.size[::-1], 255, np.uint8)
+    alpha[:, : head.width // 12] = 0
+    photo = Photo(np.array(head), alpha)
+    options = RenderOptions(size=128, preview=True, background=background)
+    advice = build.build_avatar(photo, models, options).advice
+    assert any("--background" in sentence for sentence in advice) == told
+    found = inspect_face(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
+    assert found.verdict == "good" and "white in the video" in found.advice[-1]
+
+
 def test_a_face_too_small_for_render_is_unusable(
     head: Image.Image, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ from mggdub.avatar.visible import (
 )
 from mggdub.face.expression import photo_state, vertex_motion
 from mggdub.face.mesh import CHIN_TIP
-from mggdub.face.portrait import check_face, choose_face, company, cut_off, holes, portrait
+from mggdub.face.portrait import check_face, choose_face, company, cut_off, holes, portrait, see_through
 from mggdub.face.skin import skin_weights
 from mggdub.geometry.camera import cm_per_px, face_height, head_mesh, project, unproject
 from mggdub.geometry.sampling import sample_crop
@@ -118,6 +118,7 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     faces = models.faces.find(photo.pixels)
     face = choose_face(faces, options.face)
     check_face(face, photo.size)
+    behind = see_through(photo, options.background)
     photo = without_ghost(photo, face.landmarks, options.background_color or WHITE)
     size = output_size(photo.size, face_height(face.landmarks), options)
     head = portrait(photo, face, models.faces)
@@ -134,7 +135,7 @@ def study_photo(photo: Photo, models: Models, options: AvatarOptions) -> PhotoSt
     check_box(box)
     coarse, drivers = coarse_surface(head, maps), photo_state(models.expression, head)
     grids = predict_grids(models, head, maps, coarse, drivers)
-    remarks = (*cut_off(face, photo.size), *holes(face, photo), *company(faces, options.face))
+    remarks = (*cut_off(face, photo.size), *holes(face, photo), *company(faces, options.face), *behind)
     return PhotoStudy(head, maps, coarse, grids, drivers, picture, scale, box, wider, veil, options.inpainter, remarks)
 
 

@@ -19,6 +19,7 @@ from mggdub.types import Array, Crop, Face, Photo, Portrait
 
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
+SEE_THROUGH = 0.02  # share of a picture that is transparent, from which on it is told
 HOLES = 0.01  # of the area of a face; an eye has as much
 CUT_OFF = 0.03  # of a face's landmarks beyond the picture; photos and clips of people have none
 AS_LARGE = 0.7  # of the largest face's height: who is that large may be the one who was meant
@@ -91,6 +92,13 @@ def holes(face: Face, photo: Photo) -> tuple[str, ...]:
     if not len(inside) or (inside < 128).mean() < HOLES:
         return ()
     return ("Parts of the face are transparent, and what lies behind shows there; use a picture whose face is whole.",)
+
+
+def see_through(photo: Photo, background: str = "keep") -> tuple[str, ...]:
+    """What to say of a photo that is transparent in parts, where no `background` was chosen for them."""
+    if photo.alpha is None or background != "keep" or (photo.alpha < 128).mean() < SEE_THROUGH:
+        return ()
+    return ("What is transparent in the picture is white in the video; --background takes another colour.",)
 
 
 def _outside(landmarks: Array, size: tuple[int, int]) -> Array:

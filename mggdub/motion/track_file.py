@@ -119,22 +119,17 @@ def _mistaken(others: list[str], missing: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pairs.values())
 
 
-def column_notes(path: Path, file: TrackFile) -> list[str]:
-    """What to say of columns whose names may be mistaken."""
-    if not file.unused:
-        return []
-    return [f"{path} has columns that play no part: {name_list(file.unused)}; rename them if they should."]
-
-
-def track_notes(path: Path, times: Array) -> list[str]:
-    """What to know of lines at times [T] s that may not be meant so: they begin late, or lie far apart."""
-    notes = []
+def track_notes(path: Path, file: TrackFile) -> list[str]:
+    """What of a file may not be meant so: lines that begin late or lie far apart, names that are mistaken."""
+    notes, times = [], file.track.times
     if len(times) > 1 and (step := float(np.median(np.diff(times)))) >= FAR:
         notes.append(
             f"{path} has a line every {plain(step)} s; its times are seconds, neither frames nor milliseconds."
         )
     elif times[0] >= FAR:
         notes.append(f"{path} begins at {plain(float(times[0]))} s; until then the head stands still.")
+    if file.unused:
+        notes.append(f"{path} has columns that play no part: {name_list(file.unused)}; rename them if they should.")
     return notes
 
 

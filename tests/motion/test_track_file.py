@@ -12,7 +12,6 @@ from mggdub.errors import InputError, OutputError, UsageError
 from mggdub.motion.track_file import (
     COLUMNS,
     LONGEST,
-    column_notes,
     read_track,
     track_notes,
     unplayable_notes,
@@ -190,7 +189,7 @@ def test_every_dialect_of_spreadsheets_is_read(tmp_path: Path, data: bytes) -> N
 )  # fmt: skip
 def test_times_that_may_not_be_meant_are_told(written: Write, times: str, said: str) -> None:
     path = written("time_s,jawOpen\n" + "".join(f"{time},0\n" for time in times.split()))
-    notes = track_notes(path, read_track(path).track.times)
+    notes = track_notes(path, read_track(path))
     assert len(notes) == bool(said) and re.search(said, " ".join(notes))
 
 
@@ -213,7 +212,7 @@ def test_angles_may_be_counted_from_0_to_360(written: Write, given: str, degrees
 )  # fmt: skip
 def test_a_column_whose_name_is_mistaken_is_told(written: Write, column: str, said: str) -> None:
     file = read_track(written(f"time_s,browInnerUp,{column}\n0.02,0,1\n0.06,0,1\n"))
-    notes = column_notes(Path("a.csv"), file)
+    notes = track_notes(Path("a.csv"), file)
     assert len(notes) == bool(said) and said in "".join(notes)
 
 
