@@ -28,6 +28,7 @@ from mggdub.models import Models, choose_device, load_models
 from mggdub.motion import speech as speaking
 from mggdub.motion import track_file
 from mggdub.motion.driving import track_video
+from mggdub.motion.limits import bounded, eased
 from mggdub.motion.track import play_file
 from mggdub.options import RenderOptions, parse_fps
 from mggdub.progress import Progress, silent
@@ -139,16 +140,20 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
 def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
     """Expression, pose and torso of the largest face of a driving video, a value a frame of it, for `relative=True`.
 
-    Pose (degrees, cm) and expression are relative to its first frame. Raises UsageError or InputError (no face).
+    Pose (degrees, cm) and expression are relative to its first frame, and the head goes no farther than a photo bears.
+    Raises UsageError or InputError (no face).
 
         >>> len(mggdub.video_track("render.mp4", models))
         6
     """
-    return track_video(_path("video", video), _of_kind("models", models, Models)).track
+    driver = track_video(_path("video", video), _of_kind("models", models, Models))
+    return bounded(eased(driver.track, driver.cuts))
 
 
 def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
-    r"""A track file (CSV, or an export of Live Link Face), for `relative=True`. Raises UsageError or InputError.
+    r"""A track file (CSV, or an export of Live Link Face), for `relative=True`; the head goes as far as a photo bears.
+
+    Raises UsageError or InputError.
 
     >>> with open("nod.csv", "w") as file:
     ...     _ = file.write("time_s,jawOpen,pitch_deg\n0.02,0,0\n0.06,0.5,4\n")
@@ -156,7 +161,7 @@ def read_track(path: AnyPath, models: Models) -> ExpressionTrack:
     [0.0, 4.0]
     """
     played = track_file.read_track(_path("path", path))
-    return play_file(played, _of_kind("models", models, Models).expression).track
+    return bounded(play_file(played, _of_kind("models", models, Models).expression).track)
 
 
 def animate(

@@ -15,6 +15,8 @@ from PIL import Image
 
 import mggdub
 from mggdub import api
+from mggdub.motion.track import Performance, play_file, resample
+from mggdub.motion.track_file import read_track
 
 
 def test_importing_is_light() -> None:
@@ -146,6 +148,23 @@ def test_a_track_without_numbers_is_not_played(models: mggdub.Models, avatar: mg
     track = mggdub.ExpressionTrack(np.array([0.02]), np.zeros((1, 52)), np.full((1, 8), np.nan))
     with pytest.raises(mggdub.UsageError, match="not finite"):
         mggdub.animate(avatar, track, models)
+
+
+def test_a_driver_turns_a_head_no_farther_than_the_command_does(
+    models: mggdub.Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever animates a track himself gets no head that is torn off, and no leap where the driver cuts."""
+    times = (np.arange(50) + 0.5) / 25
+    far = np.repeat(np.float32([0, 20, 20, 90, 90]), 10)
+    rows = "".join(f"{time},{yaw},{yaw}\n" for time, yaw in zip(times, far, strict=True))
+    (tmp_path / "a.csv").write_text(f"time_s,yaw_deg,x_cm\n{rows}")
+    played = mggdub.read_track(tmp_path / "a.csv", models)
+    assert played.rotation[:, 1].max() < 42.1 and played.translation.max() < 9.1 and played.rotation[15, 1] == 20
+    driver = Performance(play_file(read_track(tmp_path / "a.csv"), models.expression).track, 2.0, cuts=(0.4, 1.2))
+    monkeypatch.setattr(api, "track_video", lambda *_: driver)
+    watched = mggdub.video_track("a.mp4", models)
+    assert np.abs(watched.rotation).max() < 42.1 and np.abs(np.diff(watched.rotation[:, 1])).max() < 15
+    assert (watched.rotation == resample(driver, 25).rotation).all()
 
 
 def test_paths_are_texts_bytes_or_path_likes_and_never_empty(head_png: Path) -> None:
