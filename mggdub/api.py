@@ -30,7 +30,7 @@ from mggdub.motion import track_file
 from mggdub.motion.driving import track_video
 from mggdub.motion.limits import bounded, eased
 from mggdub.motion.track import play_file
-from mggdub.options import RenderOptions, parse_fps
+from mggdub.options import AVATAR_OPTIONS, MotionOptions, RenderOptions, parse_fps
 from mggdub.progress import Progress, silent
 from mggdub.reports import AvatarReport, RenderReport
 from mggdub.types import Array, ExpressionTrack, Photo, Waveform
@@ -50,6 +50,8 @@ __all__ = [
     "write_video",
 ]
 Kind = TypeVar("Kind")
+ALL_OPTIONS = tuple(field.name for field in fields(RenderOptions))
+SPEECH_OPTIONS = tuple(field.name for field in fields(MotionOptions) if field.name not in ("drive", "orbit"))
 AnyPath = str | PathLike[str]
 Rate = str | float | Fraction  # frames per second: 25, 29.97, "30000/1001"
 
@@ -90,9 +92,8 @@ def write_avatar(
         (128, 128)
     """
     splats = _path("ply", ply) if ply is not None else None
-    return jobs.avatar_file(
-        _path("photo", photo), _path("output", output), splats, _options(options), silent, _loaded(models)
-    )
+    chosen = _options(options, (*AVATAR_OPTIONS, "force"))
+    return jobs.avatar_file(_path("photo", photo), _path("output", output), splats, chosen, silent, _loaded(models))
 
 
 def build_avatar(photo: AnyPath | Photo | Array, models: Models, **options: Any) -> HeadAvatar:
@@ -105,7 +106,7 @@ def build_avatar(photo: AnyPath | Photo | Array, models: Models, **options: Any)
         >>> avatar.image.shape
         (128, 128, 3)
     """
-    chosen = _options(options)
+    chosen = _options(options, AVATAR_OPTIONS)
     models, picture = _of_kind("models", models, Models), _picture(photo)
     if chosen.background_color and picture.alpha is None:
         raise UsageError("The photo has no transparent background to fill; leave out background.")
@@ -132,9 +133,10 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
         >>> track.lip_modes.shape, track.rotation.shape
         ((6, 8), (6, 3))
     """
+    chosen = _options({**options, "fps": fps}, SPEECH_OPTIONS)
     or_else = " or a Waveform"
     sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech, or_else))
-    return speaking.speech_track(sound, _of_kind("models", models, Models), _options({**options, "fps": fps}))[0]
+    return speaking.speech_track(sound, _of_kind("models", models, Models), chosen)[0]
 
 
 def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
@@ -294,15 +296,14 @@ def _alike(frames: Iterable[Array]) -> Iterator[Array]:
         yield frame
 
 
-def _options(given: dict[str, Any]) -> RenderOptions:
+def _options(given: dict[str, Any], known: Iterable[str] = ALL_OPTIONS) -> RenderOptions:
     """Options by keyword; paths may be texts, rates and faces numbers, and yes and no numpy's.
 
-    Raises UsageError, or TypeError for unknown ones.
+    Raises UsageError, or TypeError for those that are unknown, or play no part in what is called.
     """
     given = {name: bool(value) if isinstance(value, np.bool_) else value for name, value in given.items()}
-    known = {field.name for field in fields(RenderOptions)}
-    if unknown := sorted(given.keys() - known):
-        raise TypeError(f"there is no option {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+    if unknown := sorted(given.keys() - set(known)):
+        raise TypeError(f"there is no option {unknown[0]!r} here; choose from {', '.join(sorted(known))}")
     paths = {
         name: _path(name, given[name]) for name in ("drive", "c2pa_cert", "c2pa_key") if given.get(name) is not None
     }

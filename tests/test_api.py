@@ -85,7 +85,9 @@ def test_values_without_meaning_are_one_sentence(name: str) -> None:
 def test_numbers_of_numpy_are_numbers(models: mggdub.Models) -> None:
     sound = mggdub.Waveform(np.zeros(1600, np.float32), 16000)
     assert len(mggdub.speech_track(sound, models, fps=np.float64(30), seed=np.int32(3), mouth_scale=np.float32(1))) == 3
-    assert len(mggdub.speech_track(sound, models, fps=30 / 1.001, motion=1 / 3, preview=np.bool_(False))) == 3
+    assert len(mggdub.speech_track(sound, models, fps=30 / 1.001, motion=1 / 3)) == 3
+    with pytest.raises(mggdub.UsageError, match="does not exist"):
+        mggdub.render("gone.jpg", "gone.wav", "a.mp4", preview=np.bool_(True), force=np.bool_(False))
 
 
 def test_nothing_to_say_is_told_here_as_well(head_png: Path, tmp_path: Path) -> None:
@@ -105,6 +107,20 @@ def test_arguments_of_another_kind_are_type_errors(models: mggdub.Models, avatar
     ]
     for call in wrong:
         with pytest.raises(TypeError, match=r"give the path|expected"):
+            call()
+
+
+def test_options_that_play_no_part_are_told(models: mggdub.Models) -> None:
+    """A driver is nothing to a speech's track, a rate nothing to a head."""
+    wrong = [
+        lambda: mggdub.speech_track("a.wav", models, drive="a.mp4"),
+        lambda: mggdub.speech_track("a.wav", models, size=512),
+        lambda: mggdub.build_avatar("a.jpg", models, fps=30),
+        lambda: mggdub.write_avatar("a.jpg", "a.mgg", motion="still"),
+        lambda: mggdub.render("a.jpg", "a.wav", "a.mp4", strict=True),
+    ]
+    for call, name in zip(wrong, ("drive", "size", "fps", "motion", "strict"), strict=True):
+        with pytest.raises(TypeError, match=f"no option '{name}' here; choose from "):
             call()
 
 
