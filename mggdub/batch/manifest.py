@@ -9,12 +9,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
 from mggdub.batch.cells import OPTIONS, as_file, as_input, as_option
-from mggdub.batch.text import brief, read_table, read_text, shown
+from mggdub.batch.text import as_path, brief, read_table, read_text, shown
 from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input, missing
 from mggdub.media.table import column_name
@@ -169,6 +170,8 @@ def _csv(path: Path, text: str, problems: list[Problem]) -> Iterator[Entry]:
     if missing := [name for name in ("photo", "output") if name not in header]:
         raise UsageError(f"{path} has no column {missing[0]!r}; its first line names the columns.")
     for number, cells in lines:
+        if header[0] == "photo" and _is_left_out(cells[0], path.parent):
+            continue
         if len(cells) == len(header):
             yield number, dict(zip(header, cells, strict=True))
         else:
@@ -177,9 +180,18 @@ def _csv(path: Path, text: str, problems: list[Problem]) -> Iterator[Entry]:
             yield number, {}
 
 
+def _is_left_out(photo: str, here: Path) -> bool:
+    """Whether somebody wrote # before a row: no photo has that name, but one has the rest of it."""
+    rest = photo.lstrip("# ")
+    with suppress(ValueError, OSError):  # of names that no file has
+        there = [(here / as_path(name)).exists() for name in (photo.strip(), rest)]
+        return photo.startswith("#") and there == [False, True]
+    return False
+
+
 def _json_lines(path: Path, text: str, problems: list[Problem]) -> Iterator[Entry]:
     for number, line in enumerate(io.StringIO(text), 1):
-        if not line.strip():
+        if not line.strip() or line.lstrip().startswith(("#", "//")):
             continue
         try:
             yield number, _json_cells(line)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mggdub.errors import InputError, UsageError
-from mggdub.media.table import column_name, open_table, text_encoding
+from mggdub.media.table import column_name, open_table, says_nothing, text_encoding
 
 LONGEST_SHOWN = 60  # characters of a cell in a sentence
 
@@ -44,7 +44,7 @@ def read_table(path: Path, text: str, known: tuple[str, ...]) -> Iterator[tuple[
     _check_names(path, names, known)
     yield before + 1, names
     for number, cells in enumerate(lines, before + 2):
-        if any(cell and not cell.isspace() for cell in cells):
+        if not says_nothing(cells):
             yield number, _trimmed(cells, len(names))
 
 

@@ -98,6 +98,12 @@ def open_table(lines: Iterator[str], known: Collection[str]) -> tuple[int, str, 
     return before, delimiter, csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
 
 
+def says_nothing(cells: list[str]) -> bool:
+    """Whether a row is empty, or a comment with nothing beside it."""
+    first, *others = (cell.strip() for cell in cells) if cells else [""]
+    return not any(others) and (not first or first.startswith("#"))
+
+
 def _before_header(line: str, known: frozenset[str]) -> bool:
     """Whether a line is one that a spreadsheet left empty, or a comment, which names no column."""
     if not line.startswith("#"):
@@ -113,7 +119,7 @@ def _rows(path: Path, file: TextIO, known: frozenset[str], limits: Limits) -> It
         _check_header(path, header, limits.columns)
         yield before + reader.line_num, header
         for cells in reader:
-            if not any(cell and not cell.isspace() for cell in cells):
+            if says_nothing(cells):
                 continue
             number = before + reader.line_num
             while len(cells) > len(header) and not cells[-1].strip():  # that exporters put at the end

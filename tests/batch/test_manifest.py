@@ -93,6 +93,19 @@ def test_yes_and_no_are_read_as_spreadsheets_write_them(tmp_path: Path, word: st
     assert [row.options.preview for row in rows] == [True, False] and not problems
 
 
+def test_comments_are_no_rows(tmp_path: Path) -> None:
+    """What nobody can mean as a row is left out; a photo whose name begins with # is one."""
+    write(tmp_path / "a.png", "x")
+    write(tmp_path / "#2.png", "x")
+    lines = ["photo,speech,output", "# Monday", "a.png,a.wav,a.mp4", "#a.png,a.wav,b.mp4", "# a.png,b.wav,b.mp4", "#,,",
+             "#2.png,a.wav,c.mp4", "#gone.png,a.wav,d.mp4"]  # fmt: skip
+    rows, problems = read(write(tmp_path / "a.csv", *lines))
+    assert [row.number for row in rows] == [3, 7, 8] and not problems  # the last one's photo is told when it is read
+    good = json.dumps({"photo": "a.png", "speech": "a.wav", "output": "a.mp4"})
+    rows, problems = read(write(tmp_path / "a.jsonl", "# Monday", good, f"// {good}", f"  #{good}"))
+    assert [row.number for row in rows] == [2] and not problems
+
+
 def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     """One photo with many recordings, and one recording with many photos, are folders, too."""
     (tmp_path / "many").mkdir()

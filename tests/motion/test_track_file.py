@@ -169,6 +169,7 @@ SEMICOLONS = TABLE.replace(",", ";").replace(".", ",")
         ("sep=;\r\n" + SEMICOLONS).encode("utf-8-sig"),
         ("\n \n" + TABLE).encode("utf-8-sig"),
         (";;\r\n" + SEMICOLONS).encode("utf-16"),
+        TABLE.replace("\n0.5,", "\n# from here on he smiles\n#,,\n0.5,").encode(),
         f"# made by hand, today\n#\n{TABLE}".encode(),
         f"# {TABLE}".encode(),  # as numpy.savetxt writes it
         TABLE.replace("0.5,", '"0,5",').replace("time_s", '"time_s"').encode(),
