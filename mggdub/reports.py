@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 MOST_NAMED = 8  # columns that a sentence names
+NO_SPEECH = "The recording holds no speech, so the mouth stays closed."
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ ALLOWED = {
     "jobs": BASE | ACTS | {"checks", "inpainting"},
     "doctor": VALUES | {"inpainting", "media", "renderer"},
     "evaluation": BASE | ACTS | {"metrics"},
-    "batch": VALUES | {"avatar", "face", "inpainting", "jobs", "media", "models"},
+    "batch": VALUES | {"avatar", "checks", "face", "inpainting", "jobs", "media", "models"},
     "api": BASE | ACTS | {"evaluation", "inpainting", "inspection", "jobs"},
     "cli": VALUES | {"avatar", "batch", "checks", "doctor", "evaluation", "inspection", "jobs", "media"},
     "__main__": {"cli"},

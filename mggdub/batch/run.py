@@ -26,6 +26,7 @@ from mggdub.errors import MggdubError, OutputError, UsageError
 from mggdub.media.files import check_local
 from mggdub.media.private import check_private, private_folder
 from mggdub.progress import Progress, Stage
+from mggdub.reports import NO_SPEECH, Check
 
 if TYPE_CHECKING:
     from mggdub.batch.row import Job, Plan, Result
@@ -67,9 +68,11 @@ def run_batch(
     given: frozenset[str],
     progress: Progress,
     say: Callable[[str], None],
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Render the rows of `source` into `folder`; returns the summary, with one result for every row.
 
+    What is wrong with rows is said by `say`, what is to be known of videos by `note`, or as well.
     `base` are the render options of all rows, `given` the names of those that were named. Raises UsageError, InputError
     or OutputError if no row can be read or nothing can be written.
     """
@@ -100,8 +103,8 @@ def run_batch(
         with closing(_render(work, options, progress, say)) as rendered:
             for result in rendered:
                 results[result["row"]] = result
-                for sentence in result.get("report", {}).get("remarks", ()):
-                    say(shown(f"Row {result['row']}: {sentence}"))
+                for sentence in _remarks(result):
+                    (note or say)(shown(f"Row {result['row']}: {sentence}"))
                 # Where the folder is gone, one sentence is coming for all rows.
                 if result["state"] == "failed" and (folder / STATE).is_dir():
                     say(shown(f"Row {result['row']}: {result['error']}"))
@@ -113,6 +116,21 @@ def run_batch(
         if not options.check and summary["done"] + summary["skipped"] == len(results):
             _tidy(plan, [*jobs, *(job for job, _ in finished)])
     return summary | {"seconds": round(time.perf_counter() - clock, 3)}
+
+
+def _remarks(result: Result) -> Iterator[str]:
+    """What a render of its own would say of a video that was made."""
+    from mggdub.checks import failures
+
+    report = result.get("report", {})
+    if report.get("silent"):
+        yield NO_SPEECH
+    yield from report.get("remarks", ())
+    checks = {
+        name: Check(check["ok"], check.get("value"), check.get("limit"), check.get("what", ""))
+        for name, check in report.get("checks", {}).items()
+    }
+    yield from (f"Warning: {sentence}." for sentence in failures(checks))
 
 
 @contextmanager

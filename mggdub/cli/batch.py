@@ -52,7 +52,8 @@ def batch(
     prepare_work()
     try:
         with at_work(None), progress_bar(quiet) as progress:
-            summary = run_batch(source, speech, folder, options, base, given, progress, say_above)
+            note = (lambda _: None) if quiet else say_above
+            summary = run_batch(source, speech, folder, options, base, given, progress, say_above, note)
     except KeyboardInterrupt as stop:
         say("Interrupted; the same command goes on from here.")
         if isinstance(stop, Interrupted):

@@ -91,12 +91,13 @@ def render(
     with at_work(output), progress_bar(quiet) as progress:
         from mggdub import jobs
         from mggdub.checks import failures
+        from mggdub.reports import NO_SPEECH
 
         report = jobs.render_file(photo, speech, output, options, progress, named=named)
     if not quiet:
         _warn_of_photo(photo, report.advice)
     if report.silent and not quiet:
-        say("The recording holds no speech, so the mouth stays closed.")
+        say(NO_SPEECH)
     if not quiet:
         for sentence in report.remarks:
             say(sentence)

@@ -65,6 +65,30 @@ def batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+def test_a_batch_tells_what_a_render_of_its_own_would(
+    folder: Path, batch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failed checks and recordings without speech are not left to the page alone; once a video is there, they are."""
+    failed = {"ok": False, "value": 10.9, "limit": 6.0, "what": "cm that the head leaps"}
+    told = {"silent": True, "remarks": ("a.mp4 cuts in one place.",), "checks": {"steady": failed}}
+
+    def odd(*given: Any) -> Any:
+        said = draw(*given).as_dict() | told
+        return SimpleNamespace(as_dict=lambda: said)
+
+    monkeypatch.setattr(jobs, "render_file", odd)
+    sentences = ["The recording holds no speech, so the mouth stays closed.", "a.mp4 cuts in one place.",
+                 "Warning: the check 'steady' failed (cm that the head leaps: 10.9, limit 6)."]  # fmt: skip
+    assert batch("a.png,x.wav,a.mp4")["said"] == [f"Row 2: {sentence}" for sentence in sentences]
+    again = batch("a.png,x.wav,a.mp4")
+    assert again["states"] == ["skipped"] and again["said"] == []
+    said: list[str] = []
+    notes: list[str] = []
+    plan, source = BatchOptions(resume=False, force=True), folder / "rows.csv"
+    run_batch(source, None, folder / "out", plan, {}, frozenset(), lambda *_: None, said.append, notes.append)
+    assert said == [] and len(notes) == 3  # --quiet drops the notes, never what is wrong with a row
+
+
 def during(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None], name: str = "render_file") -> None:
     """Something happens once, in the middle of the first render."""
     real, happened = getattr(jobs, name), list[bool]()
