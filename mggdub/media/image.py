@@ -32,6 +32,8 @@ STRIP = 64  # rows that are converted at a time
 COLORIMETRY = ("icc_profile", "cicp", "gamma", "srgb")  # what is noted of how colours are meant
 PHOTOMETRIC = 262  # TIFF's tag
 USUAL_GAMMA, GAMMA_TOLERANCE, SMALLEST_GAMMA = 1 / 2.2, 0.03, 0.2
+JPEG_END = b"\xff\xd9"
+UNIFORM = 1.0  # standard deviation of luma, below which a corner may be a decoder's filling
 OPAQUE = 250  # alpha, from which on nothing shines through
 
 
@@ -80,10 +82,10 @@ def read_image(path: Path) -> Photo:
             with Image.open(path, formats=_formats()) as image:
                 _choose_page(image)
                 _check_size(path, *image.size)
-                image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-                image.info["cicp"] = cicp.read_points(path, image.format)
-                return _as_photo(image)
+                whole = _loaded(path, image)
+                ImageOps.exif_transpose(whole, in_place=True)
+                whole.info["cicp"] = cicp.read_points(path, image.format)
+                return _as_photo(whole)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it below {MOST_PIXELS // 10**6} megapixels.") from error
     except NothingShownError:
@@ -136,6 +138,24 @@ def _choose_page(image: Image.Image) -> None:
             break
         sizes.append(image.size[0] * image.size[1])
     image.seek(sizes.index(max(sizes)))
+
+
+def _loaded(path: Path, image: Image.Image) -> Image.Image:
+    """The picture with its pixels; a JPEG may lack the mark at its end, as some cameras leave it, but no more."""
+    try:
+        image.load()
+        return image
+    except OSError:
+        if image.format != "JPEG" or "progressive" in image.info:
+            raise
+        ended = Image.open(io.BytesIO(path.read_bytes() + JPEG_END), formats=["JPEG"])
+        ended.load()
+        width, height = ended.size
+        # What is missing is filled with one colour, to the last corner.
+        corner = ended.convert("L").crop((3 * width // 4, height - 8, width, height))
+        if np.asarray(corner).std() < UNIFORM:
+            raise
+        return ended
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

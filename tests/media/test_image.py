@@ -123,6 +123,29 @@ def test_what_is_no_picture_says_so(tmp_path: Path, data: bytes, words: str) -> 
         read_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("lost", "progressive", "flat", "read"),
+    [(0, False, False, True), (2, False, False, True), (10, False, False, True), (0.3, False, False, False),
+     (0.9, False, False, False), (2, True, False, False), (2, False, True, False)],
+)  # fmt: skip
+def test_a_jpeg_may_lack_its_end_but_nothing_of_the_picture(
+    tmp_path: Path, lost: float, progressive: bool, flat: bool, read: bool
+) -> None:
+    """A photo that every viewer shows is read; where a part may be missing, it is refused."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
+    pixels[64:] = 128 if flat else pixels[64:]
+    Image.fromarray(pixels).save(tmp_path / "whole.jpg", progressive=progressive)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    keep = len(data) - (lost if lost >= 1 or not lost else round(lost * len(data)))
+    (tmp_path / "a.jpg").write_bytes(data[: int(keep)])
+    if not read:
+        with pytest.raises(InputError, match="ends before the picture does"):
+            read_image(tmp_path / "a.jpg")
+        return
+    whole, short = (read_image(tmp_path / name).pixels for name in ("whole.jpg", "a.jpg"))
+    assert (whole[:-18] == short[:-18]).all() and (whole[:, :-36] == short[:, :-36]).all()  # the last blocks
+
+
 def test_missing_files_and_folders_are_usage_errors(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(UsageError, match=str(path)):
