@@ -45,7 +45,7 @@ def render_file(photo: Path, speech: Path, output: Path, options: Any, progress:
     return report(output)
 
 
-def track_file(source: Path, output: Path, options: Any, progress: Any) -> Any:  # noqa: ARG001
+def track_file(source: Path, output: Path, options: Any, progress: Any, *_: Any) -> Any:  # noqa: ARG001
     """Writes some 100 kB of text."""
     from mggdub.media.files import appearing_whole
 
