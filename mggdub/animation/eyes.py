@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mggdub.face.expression import BLINKS, ExpressionBasis
-from mggdub.face.mesh import IRISES, LIDS
+from mggdub.face.mesh import IRISES, LEFT_EYE, LIDS, RIGHT_EYE
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 
 # cm that an iris moves per unit: what 138 eyes of training clips fit, lids open (0.51, 0.29, 0.26; R² 0.86 across, 0.75
@@ -20,6 +20,7 @@ LID_FOLLOWS = {"eyeBlink": -0.38, "eyeWide": -0.37, "eyeLookDown": 0.11, "eyeLoo
 OPEN = 0.9  # cm, of those eyes; lids of narrower ones follow less
 SHUT = 0.94  # of a blink's way, where eyes are shut: what landmarks measure goes on a little
 NEARLY_SHUT = 0.05  # of a blink, what must be left to close
+STEEPEST = 0.6  # cm per cm, that an eye's opening lies aslant; a shut one tells little
 
 
 def _unit(name: str) -> int:
@@ -28,6 +29,7 @@ def _unit(name: str) -> int:
 
 LOOKS = tuple(tuple(_unit(f"eyeLook{way}{side}") for way in ("Out", "In", "Down", "Up")) for side in ("Left", "Right"))
 FOLLOWED = tuple([_unit(f"{name}{side}") for name in LID_FOLLOWS] for side in ("Left", "Right"))
+EYES = (LEFT_EYE, RIGHT_EYE)
 ARCH = np.sin(np.linspace(0, np.pi, len(LIDS[0]) + 2)[1:-1])  # along a lid, 1 in its middle
 
 
@@ -53,6 +55,13 @@ def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers:
         place = mesh[:, 1] + displacement[:, 1]
         raised = place[upper] - (drivers[blink] - photo[blink]) * basis.motion[blink, upper, 1]  # but for the blink
         displacement[upper, 1] = raised + closed * (place[lower] + OVERLAP - raised) - mesh[upper, 1]
-    for iris, (outwards, inwards, down, up), sign in zip(IRISES, LOOKS, (1, -1), strict=True):
-        x, y = sign * OUTWARDS * (turn[outwards] - turn[inwards]), DOWN * turn[down] - UP * turn[up]
-        displacement[list(iris)] = [x, y, 0]
+    for iris, ring, (outwards, inwards, down, up), sign in zip(IRISES, EYES, LOOKS, (1, -1), strict=True):
+        way = np.array([sign * OUTWARDS * (turn[outwards] - turn[inwards]), DOWN * turn[down] - UP * turn[up]])
+        # Along the opening: going straight aside, an iris comes out over the lids' outer skin, or behind its white.
+        displacement[list(iris)] = [*way, way @ slope(mesh[list(ring)])]
+
+
+def slope(ring: Array) -> Array:
+    """[2]: how much farther away, in cm per cm across and down, an opening with vertices [V, 3] goes on."""
+    around = ring - ring.mean(0)
+    return np.clip(np.linalg.lstsq(around[:, :2], around[:, 2], rcond=None)[0], -STEEPEST, STEEPEST)

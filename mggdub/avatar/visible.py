@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from mggdub.avatar.box import SEAM, RenderView, WiderView
+from mggdub.avatar.eyeballs import DARKENS
 from mggdub.avatar.mouth import SEEN_GAP
 from mggdub.avatar.spots import Spots
 from mggdub.face import mesh
@@ -103,7 +104,7 @@ def inset_depth(landmarks: Array, pixels: Array, mouth: Array) -> Array:
     for ring, iris in zip((mesh.LEFT_EYE, mesh.RIGHT_EYE), mesh.IRISES, strict=True):
         middle, *edge = landmarks[list(iris), :2]
         radius = np.linalg.norm(np.stack(edge) - middle, axis=1).mean()
-        in_iris = np.linalg.norm(pixels - middle, axis=1) < radius
+        in_iris = np.linalg.norm(pixels - middle, axis=1) < DARKENS * radius
         opening = mesh.inside(pixels, landmarks[list(ring), :2])
         offset[opening, 2] = np.where(in_iris[opening], IRIS_INSET, EYE_INSET)
     return offset

@@ -5,7 +5,7 @@ import pytest
 
 from mggdub.animation.animate import lids_shown, posed_heads, splats_shown
 from mggdub.animation.compositor import Compositor
-from mggdub.animation.eyes import move_eyes, shut
+from mggdub.animation.eyes import move_eyes, shut, slope
 from mggdub.animation.retarget import retarget, with_eyes_open
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
@@ -106,10 +106,17 @@ def test_irises_turn_with_the_gaze_alone(basis: ExpressionBasis) -> None:
     mesh, own = basis.mean_rest, state(0.0)
     left, right = (list(iris) for iris in IRISES)
     aside = moved(basis, mesh, state(0.5, eyeLookOutLeft=0.5, eyeLookInRight=0.5), own) - mesh
-    assert aside[left] == pytest.approx(np.tile([0.33, 0, 0], (5, 1)), abs=1e-5)
-    assert aside[right] == pytest.approx(aside[left], abs=1e-5)
+    assert aside[left, :2] == pytest.approx(np.tile([0.33, 0], (5, 1)), abs=1e-5)
+    assert aside[right, :2] == pytest.approx(aside[left, :2], abs=1e-5)
+    assert aside[left, 2].min() > 0.03 and aside[right, 2].max() < -0.03  # outwards farther away, as the lids are
     down = moved(basis, mesh, state(0.0, eyeLookDownLeft=1.0, eyeLookUpRight=1.0), own) - mesh
     assert down[left[0], 1] > 0.2 and down[right[0], 1] < -0.2
+
+
+def test_an_opening_lies_aslant_as_its_vertices_do() -> None:
+    ring = np.array([[-1.5, 0, 0.0], [0, -0.5, 0], [1.5, 0, 0], [0, 0.5, 0]])
+    ring[:, 2] = 0.3 * ring[:, 0] - 0.2 * ring[:, 1] + 5
+    assert slope(ring) == pytest.approx([0.3, -0.2])
 
 
 def track(blink: Array) -> ExpressionTrack:

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from mggdub.avatar.eyeballs import (
+    DARKENS,
     GLINT_FOLLOWS,
     IRIS_BEHIND,
     OPEN,
@@ -95,7 +96,21 @@ def test_irises_turn_and_reflections_lag() -> None:
         assert share[glint] == pytest.approx(GLINT_FOLLOWS)
         beside = within & (np.linalg.norm(pixels - middle - [2, -1], axis=1) > 3.5)
         assert share[beside] == pytest.approx(1)
-        assert share[np.linalg.norm(pixels - middle, axis=1) > RADIUS + 0.5] == pytest.approx(0)
+        ring = np.linalg.norm(pixels - middle, axis=1) / RADIUS
+        assert share[(ring > 1.02) & (ring < DARKENS - 0.02)] == pytest.approx(1)
+        assert share[ring > DARKENS + 0.02] == pytest.approx(0)
+
+
+def test_the_white_that_an_iris_uncovers_has_none_of_its_dark_ring() -> None:
+    photo = head(height=14)
+    rows, columns = np.mgrid[:CROP_SIZE, :CROP_SIZE] + 0.5
+    image = photo.image.copy()
+    for x, y in MIDDLES:
+        ring = np.hypot(columns - x, rows - y)
+        image[(ring >= RADIUS) & (ring < 1.15 * RADIUS)] = (WHITE * 255 * 0.6).astype(np.uint8)
+    layer = eyeball_layer(replace(photo, image=image), SURFACE)
+    white = layer.colors[~follows(layer.skin)]
+    assert np.quantile(np.abs(white - WHITE).max(1), 0.98) < 0.06
 
 
 def test_an_eye_that_is_closed_in_the_photo_gets_an_iris_and_lashes_that_go_up() -> None:
