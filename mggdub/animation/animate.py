@@ -32,6 +32,8 @@ from mggdub.types import Array, ExpressionTrack, Gaussians
 
 # Of the way to shut, where a lid's layer begins to show and where it is opaque; and what of it covers the fold.
 LID_SHOWS, FOLD_GOES = (0.4, 0.9), (0.72, 0.92)
+# From where to where lashes shade the eye below a lid that comes down, and how much of them does.
+SHADE_FALLS, SHADE = (0.05, 0.35), 0.12
 
 
 def frame_motions(
@@ -55,11 +57,12 @@ def frame_motions(
 
 
 def lids_shown(closed: Array) -> Array:
-    """[4], of opacity: how much is seen of both lids that are so far `closed` [2], and of what covers their folds.
+    """[6], of opacity: what is seen of both lids that are so far `closed` [2], of what covers their folds, of lashes.
 
     Below, the photo's own skin stretches.
     """
-    return np.concatenate([smoothstep((closed - low) / (high - low)) for low, high in (LID_SHOWS, FOLD_GOES)])
+    lids, folds, shade = (smoothstep((closed - a) / (b - a)) for a, b in (LID_SHOWS, FOLD_GOES, SHADE_FALLS))
+    return np.concatenate([lids, folds, np.maximum(lids, SHADE * shade)])
 
 
 def frame_poses(
@@ -129,7 +132,8 @@ class _Poser:
 def splats_shown(avatar: HeadAvatar, now: FrameMotion) -> int:
     """How many of the splats a frame needs: lids with what covers their folds come last, most often folded."""
     count = len(avatar.gaussians)
-    for lid, share in zip(reversed(avatar.lids), reversed(now.shown[1:3]), strict=True):
+    lashes = now.shown.left_lashes, now.shown.right_lashes
+    for lid, share in zip(reversed(avatar.lids), reversed(lashes), strict=True):
         if share > 0 or lid.stop != count:
             break
         count = lid.start

@@ -88,7 +88,7 @@ class CardHead:
     turning: Tensor  # [N, 4] quats times the share of the head's motion
     shares: Tensor  # [2, N, 1] of the head's and the torso's motion
     opacities: Tensor  # [N]
-    part: Tensor  # [N] int64: 1 is the photo's own mouth, 2 to 5 are `lid_parts`, 0 all others
+    part: Tensor  # [N] int64: 1 is the photo's own mouth, 2 to 7 are `lid_parts`, 0 all others
     places: Tensor  # [N, 2] px of the photo, 0 where there is none
     placed: Tensor  # [N, 1] 1 where there is one
     matrix: Tensor  # [3, 3] of the camera: head space to px times z, px times z, z

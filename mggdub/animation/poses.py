@@ -16,6 +16,8 @@ class Shown(NamedTuple):
     right_lid: float
     above_left: float  # what covers the lid's fold
     above_right: float
+    left_lashes: float  # below a lid's margin
+    right_lashes: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -257,10 +257,14 @@ def towards_ends() -> Array:
 
 
 def lid_parts(lids: tuple[slice, slice]) -> tuple[slice, ...]:
-    """The points of both lids up to their creases, then those above, which cover the folds."""
+    """The points of both lids from their margins to their creases, those above, which cover the folds, and lashes."""
     ends = [max(lid.stop - CREST * COLUMNS, lid.start) for lid in lids]
-    pairs = list(zip(lids, ends, strict=True))
-    return *(slice(lid.start, end) for lid, end in pairs), *(slice(end, lid.stop) for lid, end in pairs)
+    margins = [min(lid.start + FRINGE * COLUMNS, end) for lid, end in zip(lids, ends, strict=True)]
+    return (
+        *map(slice, margins, ends),
+        *(slice(end, lid.stop) for lid, end in zip(lids, ends, strict=True)),
+        *(slice(lid.start, margin) for lid, margin in zip(lids, margins, strict=True)),
+    )
 
 
 def veil(alpha: Array) -> Array:

@@ -146,9 +146,17 @@ def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
 
 def test_a_painted_lid_appears_late_and_steadily() -> None:
     closed = np.stack([np.linspace(0, 1, 101), np.zeros(101)], 1)
-    shown, other, _, other_fold = np.array([lids_shown(both) for both in closed]).T
-    assert shown[:40].max() == 0 and shown[90:].min() == 1 and (other == 0).all() and (other_fold == 0).all()
+    shown, other, _, other_fold, _, other_lashes = np.array([lids_shown(both) for both in closed]).T
+    assert shown[:40].max() == 0 and shown[90:].min() == 1
+    assert (other == 0).all() and (other_fold == 0).all() and (other_lashes == 0).all()
     assert (np.diff(shown) >= 0).all() and np.diff(shown).max() < 0.04
+
+
+def test_lashes_shade_an_eye_before_its_painted_lid_shows() -> None:
+    closed = np.array([lids_shown(np.array([way, 0.0])) for way in np.linspace(0, 1, 101)])
+    lid, lashes = closed[:, 0], closed[:, 4]
+    assert lashes[:5].max() == 0 < lashes[20] < lashes[40] < 0.2 and lashes[90:].min() == 1
+    assert (np.diff(lashes) >= 0).all() and (lashes >= lid).all()
 
 
 def test_a_fold_is_covered_when_an_eye_is_almost_shut() -> None:

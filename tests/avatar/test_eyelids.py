@@ -259,13 +259,14 @@ def test_eyes_that_are_half_shut_keep_their_fold() -> None:
 
 
 def test_what_covers_the_fold_is_apart_from_the_lid() -> None:
-    below, above = 300, CREST * COLUMNS  # files of other versions have fewer lashes
-    lids = slice(100, 400 + above), slice(400 + above, 700 + 2 * above)
+    lashes, below, above = FRINGE * COLUMNS, 300, CREST * COLUMNS
+    ends = [100, 100 + lashes + below + above, 100 + 2 * (lashes + below + above)]
+    lids = slice(*ends[:2]), slice(*ends[1:])
     parts = [np.arange(5000 * 4)[part] for part in lid_parts(lids)]
-    assert [len(part) for part in parts] == [below, below, above, above]
+    assert [len(part) for part in parts] == [below, below, above, above, lashes, lashes]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(lids[0].start, lids[1].stop))
     short = [np.arange(5000)[part] for part in lid_parts((slice(0, 30), slice(30, 60)))]
-    assert [len(part) for part in short] == [0, 0, 30, 30]
+    assert [len(part) for part in short] == [0, 0, 30, 30, 0, 0]
 
 
 def test_veils_over_each_other_cover_what_was_asked() -> None:
