@@ -24,6 +24,7 @@ EDGE_ROWS = 4  # of a mouth's picture, in which it mixes with the lips
 LEVELS = (-0.5, 0.8)  # cm, least and most of where upper teeth end
 LOWER_LEVELS = (-0.8, 0.0)  # and lower ones
 DARK, DARKNESS = 0.34, 0.25  # of the luma of teeth, below which there are none; cm of that: less is a lip's shadow
+WHOLE, TOOTH_ROWS, LINE = 0.4, 4, 0.1  # of columns that show a tooth; rows of either; how dark a line between both is
 OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colour
 DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
@@ -66,8 +67,11 @@ def levels_of_teeth(skin: Array, photo_mouth: Array, shown: Array, lips: Array) 
     teeth = ndimage.binary_closing(shown_teeth(skin, photo_mouth, shown)[:, front], np.ones((5, 3)))
     luma = grey(np.moveaxis(photo_mouth[:, :, front], 0, -1))
     dark = (np.median(luma, 1) < DARK * grey(tooth_tone(skin))) & (np.median(shown[:, front], 1) > 0)
-    upper = min(_upper_end(teeth, down), _first_darkness(dark, np.median(down, 1)))
-    lower = _lower_end(teeth, down - float(lower_level(lips)))
+    upper, lower = _upper_end(teeth, down), _lower_end(teeth, down - float(lower_level(lips)))
+    meet = _where_rows_meet(teeth, np.median(luma, 1))
+    if meet is not None and (line := float(np.median(down[meet]))) < upper:
+        upper, lower = line, line - float(lower_level(lips))
+    upper = min(upper, _first_darkness(dark, np.median(down, 1)))
     return np.array([np.clip(upper, *LEVELS), np.clip(lower, *LOWER_LEVELS)], np.float32)
 
 
@@ -95,6 +99,17 @@ def _lower_end(teeth: Array, down: Array) -> float:
     if has.mean() < MOST_COLUMNS:
         return LOWER.level
     return float(np.median(down[begin[has], np.flatnonzero(has)]))
+
+
+def _where_rows_meet(teeth: Array, luma: Array) -> int | None:
+    """The row of a picture in which upper teeth [R, C] meet lower ones: a darker line between both, of `luma` [R]."""
+    full = teeth.mean(1) >= WHOLE
+    above = np.maximum.accumulate(np.where(full, luma, 0))
+    below = np.maximum.accumulate(np.where(full, luma, 0)[::-1])[::-1]
+    count = np.cumsum(full)
+    enough = (count >= TOOTH_ROWS) & (count[-1] - count >= TOOTH_ROWS)
+    darker = np.where(enough, np.minimum(above, below) - luma, 0)
+    return int(darker.argmax()) if darker.max() > LINE * luma.max() else None
 
 
 def _first_darkness(dark: Array, down: Array) -> float:

@@ -295,6 +295,19 @@ def test_lower_teeth_end_where_the_photo_shows_it() -> None:
     assert levels(seen, mesh)[1] == pytest.approx(teeth.LOWER.level)
 
 
+def test_rows_that_meet_end_at_the_line_between_them() -> None:
+    mesh = lips(1.6)
+    seen, middle = head(mesh, np.array([0.8, 0.6, 0.5])), closed_middle(lips(0))
+    size = build_mouth(seen, mesh, lips(0), mesh[:, 2]).size
+    seen.image[:, 186:326] = 235
+    first, last = (int(project(np.array([0, middle[1] + y, mesh[13, 2]]), seen.camera)[1]) for y in (0.6, 0.7))
+    seen.image[first:last, 186:326], seen.image[:, 186:212] = 185, 40  # a line as pale as teeth, a dark corner
+    upper, lower = levels(seen, mesh)
+    assert upper == pytest.approx(0.65 / size, abs=0.08)
+    low = lips_of(mesh, lips(0))[1, 4:7, 1].mean() / size
+    assert lower == pytest.approx(upper - low, abs=0.02)
+
+
 def test_teeth_are_drawn_as_far_as_their_levels() -> None:
     mesh = lips(1.6)
     layer = build_mouth(head(mesh, np.full(3, 0.6)), mesh, lips(0), mesh[:, 2])
