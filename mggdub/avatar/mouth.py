@@ -27,7 +27,7 @@ from mggdub.avatar.lips import (
     picture_places,
     upper_level,
 )
-from mggdub.avatar.shown_teeth import FEWEST, levels_of_teeth, tone_of_teeth
+from mggdub.avatar.shown_teeth import FEWEST, levels_of_teeth, shown_teeth, tone_of_teeth
 from mggdub.avatar.teeth import draw_inside
 from mggdub.avatar.values import SOLID, MouthLayer, PointLayer
 from mggdub.face.mesh import CHEEKS, INNER_LIPS, INNER_LOWER_LIP, INNER_UPPER_LIP, OUTER_LIPS, inside
@@ -121,14 +121,15 @@ def build_mouth(head: Portrait, mesh: Array, rest: Array, depth: Array) -> Mouth
     skin = cheek_colour(ndimage.uniform_filter(image, (5, 5, 1)), head.landmarks)
     photo_mouth, shown = photo_mouth_texture(head, image, mesh, rest, lift)
     size = float(np.clip(closed_width(rest) / USUAL_WIDTH, *SIZES))
+    lips, pale = lips_of(mesh, rest) / size, shown_teeth(skin, photo_mouth, shown)
     return MouthLayer(
         means=means.reshape(-1, 3).astype(np.float32),
         skin=chord_rows(np.tile(along, len(down)), np.repeat(down, len(along))),
         mesh=mesh,
         rest=rest,
         size=size,
-        tone=tone_of_teeth(skin, photo_mouth, shown, opening(lips_of(mesh, rest) / size)),
-        levels=levels_of_teeth(skin, photo_mouth, shown, lips_of(mesh, rest) / size),
+        tone=tone_of_teeth(skin, photo_mouth, pale, opening(lips)),
+        levels=levels_of_teeth(skin, photo_mouth, shown, pale, lips),
         own=photo_mouth,
         own_share=shown,
     )

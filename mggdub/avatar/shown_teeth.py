@@ -29,13 +29,12 @@ OWN_TONE = 0.8  # share of the photo's own teeth in what is known of their colou
 DIMMEST = 0.9  # of full light, that a photo's own teeth are taken to have at least
 
 
-def tone_of_teeth(skin: Array, photo_mouth: Array, shown: Array, open_by: Array) -> Array:
+def tone_of_teeth(skin: Array, photo_mouth: Array, pale: Array, open_by: Array) -> Array:
     """[3] sRGB of front teeth in full light, beside lit skin and as the photo shows them, if it does.
 
-    open_by: cm, of `mouth.opening`.
+    pale [R, C] bool, of `shown_teeth`; open_by: cm, of `mouth.opening`.
     """
     usual = tooth_tone(skin)
-    pale = shown_teeth(skin, photo_mouth, shown)
     if not pale.any():
         return usual
     teeth = np.median(photo_mouth[:, pale], 1)
@@ -55,23 +54,24 @@ def shown_teeth(skin: Array, photo_mouth: Array, shown: Array) -> Array:
     return pale
 
 
-def levels_of_teeth(skin: Array, photo_mouth: Array, shown: Array, lips: Array) -> Array:
+def levels_of_teeth(skin: Array, photo_mouth: Array, shown: Array, pale: Array, lips: Array) -> Array:
     """[2] cm: where upper teeth end below the middle of the closed lips, and lower ones from the lower lip.
 
-    As the photo shows it, or where they usually do. Where its mouth is dark, upper teeth end above.
+    As the photo shows it, or where they usually do; pale [R, C] bool, of `shown_teeth`. Where its mouth is dark, upper
+    teeth end above.
     """
     span, edges = lip_edges(lips, shown.shape[1])
     places = picture_places(span, edges, shown.shape[0])
     front = np.abs(places[0, :, 0] - places[0, :, 0].mean()) < FRONT
-    down = places[:, front, 1]
-    teeth = ndimage.binary_closing(shown_teeth(skin, photo_mouth, shown)[:, front], np.ones((5, 3)))
-    luma = grey(np.moveaxis(photo_mouth[:, :, front], 0, -1))
-    dark = (np.median(luma, 1) < DARK * grey(tooth_tone(skin))) & (np.median(shown[:, front], 1) > 0)
-    upper, lower = _upper_end(teeth, down), _lower_end(teeth, down - float(lower_level(lips)))
-    meet = _where_rows_meet(teeth, np.median(luma, 1))
-    if meet is not None and (line := float(np.median(down[meet]))) < upper:
-        upper, lower = line, line - float(lower_level(lips))
-    upper = min(upper, _first_darkness(dark, np.median(down, 1)))
+    down, lip = places[:, front, 1], float(lower_level(lips))
+    teeth = ndimage.binary_closing(pale[:, front], np.ones((5, 3)))
+    luma, level = np.median(grey(np.moveaxis(photo_mouth[:, :, front], 0, -1)), 1), np.median(down, 1)  # of rows
+    dark = (luma < DARK * grey(tooth_tone(skin))) & (np.median(shown[:, front], 1) > 0)
+    upper, lower = _upper_end(teeth, down), _lower_end(teeth, down - lip)
+    meet = _where_rows_meet(teeth, luma)
+    if meet is not None and level[meet] < upper:
+        upper, lower = float(level[meet]), float(level[meet]) - lip
+    upper = min(upper, _first_darkness(dark, level))
     return np.array([np.clip(upper, *LEVELS), np.clip(lower, *LOWER_LEVELS)], np.float32)
 
 
