@@ -14,7 +14,6 @@ import numpy as np
 
 from mggdub import checks, inpainting
 from mggdub.animation.animate import animate
-from mggdub.animation.retarget import look_at_camera
 from mggdub.avatar.box import PREVIEW_SIZE, output_size
 from mggdub.avatar.build import build_avatar
 from mggdub.avatar.file import SUFFIX, appearing_ply, check_given, is_avatar, load_avatar, save_avatar
@@ -83,7 +82,8 @@ def render_file(
         avatar = _as_avatar(picture, photo, models, options)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
-    performance = _on_photo(_perform(sound, models, options, progress, played), avatar, options)
+    performance = _perform(sound, models, options, progress, played)
+    performance = replace(performance, track=add_orbit(performance.track, options.orbit, performance.seconds))
     track = performance.track
     notes = _notes(picture, avatar, options, played) + _about_sound(speech, options.drive, sound, performance.seconds)
     clock.append(time.perf_counter())
@@ -288,14 +288,6 @@ def _perform(
     assert sound is not None, "neither speech nor a driving video"
     track, prosody = speech_track(sound, models, options)
     return Performance(track, sound.duration, heard=prosody.summary())
-
-
-def _on_photo(performance: Performance, avatar: HeadAvatar, options: MotionOptions) -> Performance:
-    """A performance with the eyes at the camera, if they shall be, and with the orbit around the head."""
-    track = performance.track
-    if options.gaze == "camera":
-        track = look_at_camera(avatar, track)
-    return replace(performance, track=add_orbit(track, options.orbit, performance.seconds))
 
 
 def _watched(

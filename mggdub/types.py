@@ -263,6 +263,7 @@ class ExpressionTrack:
     rotation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] degrees
     translation: Array = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # [T, 3] cm
     torso: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [T, 4] of `motion.torso`
+    at_camera: bool = field(default=False, kw_only=True)  # the eyes of a photo that looks past the camera come to it
 
     def __post_init__(self) -> None:
         count = len(self.times)

@@ -17,7 +17,7 @@ from mggdub.animation.monochrome import toned
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
 from mggdub.animation.poses import FrameMotion, FramePose, Shown
-from mggdub.animation.retarget import brows_past_skin, ease_from_photo, open_past_edges, retarget
+from mggdub.animation.retarget import brows_past_skin, ease_from_photo, look_at_camera, open_past_edges, retarget
 from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
@@ -42,6 +42,7 @@ def frame_motions(
     """A track as this head plays it, from frame `start` on; `relative` as in `animate`."""
     basis = models.expression
     photo_motion = expression.vertex_motion(basis, avatar.photo_drivers)
+    track = look_at_camera(avatar, track) if track.at_camera else track
     played = retarget(basis, avatar.photo_drivers, track) if relative else ease_from_photo(avatar, track)
     played = open_past_edges(basis, avatar.photo_drivers, played, cm_per_px(avatar.camera))
     played = brows_past_skin(avatar.photo_drivers, played)

@@ -98,7 +98,8 @@ def speech_track(speech: Waveform, models: Models, options: MotionOptions) -> tu
         seed=options.seed,
     )
     scale = np.where(IS_BLINK, 1.0, options.expression_scale)
-    track = replace(track, blendshapes=(track.blendshapes * scale).astype(np.float32))
+    units = (track.blendshapes * scale).astype(np.float32)
+    track = replace(track, blendshapes=units, at_camera=options.gaze == "camera")
     if options.emotion != "neutral":
         track = with_emotion(track, models.expression, load_emotion(options.emotion), options.emotion_strength)
     return track, prosody
