@@ -30,7 +30,7 @@ from mggdub.motion import track_file
 from mggdub.motion.driving import track_video
 from mggdub.motion.limits import bounded, eased
 from mggdub.motion.track import play_file
-from mggdub.options import AVATAR_OPTIONS, MotionOptions, RenderOptions, parse_fps
+from mggdub.options import AVATAR_OPTIONS, MotionOptions, RenderOptions, changed, check_used, parse_fps
 from mggdub.progress import Progress, silent
 from mggdub.reports import AvatarReport, RenderReport
 from mggdub.types import Array, ExpressionTrack, Photo, Waveform
@@ -76,8 +76,9 @@ def render(
     """
     heard = _path("speech", speech) if speech is not None else None
     chosen = _options(options)
+    given = frozenset(options)
     return jobs.render_file(
-        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models)
+        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models), named=given
     )
 
 
@@ -126,6 +127,7 @@ def load_avatar(path: AnyPath) -> HeadAvatar:
 def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **options: Any) -> ExpressionTrack:
     """What a head does while this is said: T frames at `fps`, lips absolute, the rest on top of the photo's own.
 
+    With gaze='camera', `animate` brings the eyes of a photo that looks past the camera to it, as the command does.
     options: motion, gaze, pose, blink, mouth_scale, expression_scale, emotion, emotion_strength, seed. Raises
     MggdubError.
 
@@ -299,7 +301,8 @@ def _alike(frames: Iterable[Array]) -> Iterator[Array]:
 def _options(given: dict[str, Any], known: Iterable[str] = ALL_OPTIONS) -> RenderOptions:
     """Options by keyword; paths may be texts, rates and faces numbers, and yes and no numpy's.
 
-    Raises UsageError, or TypeError for those that are unknown, or play no part in what is called.
+    Raises UsageError, also for those that change nothing beside the others, or TypeError for those that are unknown,
+    or play no part in what is called.
     """
     given = {name: bool(value) if isinstance(value, np.bool_) else value for name, value in given.items()}
     if unknown := sorted(given.keys() - set(known)):
@@ -309,4 +312,6 @@ def _options(given: dict[str, Any], known: Iterable[str] = ALL_OPTIONS) -> Rende
     }
     rate = {"fps": parse_fps(str(given["fps"]))} if "fps" in given else {}
     face = {"face": str(given["face"])} if "face" in given else {}
-    return RenderOptions(**{**given, **paths, **rate, **face})
+    chosen = RenderOptions(**{**given, **paths, **rate, **face})
+    check_used(chosen, changed(chosen, given))
+    return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from numbers import Integral, Real
@@ -133,6 +134,36 @@ class RenderOptions(VideoOptions, MotionOptions, AvatarOptions):
 
 
 AVATAR_OPTIONS = tuple(field.name for field in fields(AvatarOptions))
+
+
+def check_used(options: MotionOptions, named: Iterable[str]) -> None:
+    """Raises UsageError if one of the options that somebody `named` changes nothing, beside what the others are."""
+    still = not options.drive and not options.liveliness
+    sentences = {
+        "emotion_strength": (
+            "--emotion-strength says how strong an --emotion is; name one, such as --emotion happy.",
+            options.emotion == "neutral",
+        ),
+        "expression_scale": (
+            "--expression-scale is of brows and eyes that move, and --motion still has none; leave out one of them.",
+            still,
+        ),
+        "seed": (
+            "--seed is for speech; a driver brings its own motion, so leave out --seed or --drive."
+            if options.drive
+            else "--seed is of motion and blinks, which --motion still and --blink none leave out; leave out one.",
+            options.drive or (still and options.blink == "none"),
+        ),
+    }
+    for name in named:
+        sentence, idle = sentences.get(name, ("", False))
+        if idle:
+            raise UsageError(sentence)
+
+
+def changed(options: RenderOptions, names: Iterable[str]) -> list[str]:
+    """Those of the options that are not what they are by default."""
+    return [name for name in names if getattr(options, name) != getattr(RenderOptions, name)]
 
 
 def parse_fps(text: str) -> Fraction:

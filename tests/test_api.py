@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from PIL import Image
 
 import mggdub
 from mggdub import api
+from mggdub.animation.animate import frame_motions
+from mggdub.animation.retarget import look_at_camera
+from mggdub.motion.selection import NAMES
 from mggdub.motion.track import Performance, play_file, resample
 from mggdub.motion.track_file import read_track
 
@@ -122,6 +126,30 @@ def test_options_that_play_no_part_are_told(models: mggdub.Models) -> None:
     for call, name in zip(wrong, ("drive", "size", "fps", "motion", "strict"), strict=True):
         with pytest.raises(TypeError, match=f"no option '{name}' here; choose from "):
             call()
+
+
+def test_options_that_change_nothing_are_told(models: mggdub.Models) -> None:
+    """As the command does; what says the default is no choice, as of a program that passes all options on."""
+    sound = mggdub.Waveform(np.zeros(1600, np.float32), 16000)
+    mggdub.speech_track(sound, models, emotion="neutral", emotion_strength=1)
+    with pytest.raises(mggdub.UsageError, match="name one, such as --emotion happy"):
+        mggdub.speech_track(sound, models, emotion_strength=0.5)
+    with pytest.raises(mggdub.UsageError, match="--seed is for speech"):
+        mggdub.render("a.jpg", None, "a.mp4", drive="a.csv", seed=3)
+
+
+def test_eyes_come_to_the_camera_as_in_the_command(models: mggdub.Models, avatar: mggdub.HeadAvatar) -> None:
+    """A track that was asked for so brings the eyes of a photo that looks aside to it, whoever animates it."""
+    aside = avatar.photo_drivers.copy()
+    aside[[NAMES.index("eyeLookOutLeft"), NAMES.index("eyeLookInRight")]] = 0.5
+    head = replace(avatar, photo_drivers=aside)
+    sound = mggdub.Waveform(np.zeros(16000, np.float32), 16000)
+    track = mggdub.speech_track(sound, models, gaze="camera", motion="still", blink="none")
+    assert track.at_camera and not mggdub.speech_track(sound, models).at_camera
+    left = replace(track, at_camera=False)
+    tracks = track, look_at_camera(head, left), left
+    came, by_hand, stayed = (list(frame_motions(head, models, one))[-1].displacement for one in tracks)
+    assert (came == by_hand).all() and np.abs(came - stayed)[468:].max() > 0.05  # cm, of irises
 
 
 def test_pixels_are_a_photo(models: mggdub.Models, head_png: Path) -> None:

@@ -201,15 +201,15 @@ def test_a_strength_without_an_emotion_is_told(run: Run, inputs: dict[str, Path]
 def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
     paths = inputs["head"], inputs["short.wav"], inputs["old.mp4"]
     wanted = RenderOptions(
-        preview=True, size=256, fps=Fraction(30000, 1001), pose="still", blink="none", mouth_scale=1.2,
+        preview=True, size=256, fps=Fraction(30000, 1001), pose="still", mouth_scale=1.2,
         motion="0.8", gaze="camera",
-        expression_scale=0.5, face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
+        face="1", background="#00ff00", device="cpu", crf=20, seed=7, force=True,
         emotion="happy", emotion_strength=0.5, inpainter="fast",
     )  # fmt: skip
     said = run(
         "render", *paths[:2], "-o", paths[2], "--preview", "--size", 256, "--fps", "29.97", "--pose", "still",
-        "--motion", "0.80", "--gaze", "camera", "--blink", "none", "--mouth-scale", 1.2,
-        "--expression-scale", 0.5, "--face", 1, "--background", "#00ff00",
+        "--motion", "0.80", "--gaze", "camera", "--mouth-scale", 1.2,
+        "--face", 1, "--background", "#00ff00",
         "--device", "cpu", "--crf", 20, "--seed", 7, "--force", "--emotion", "happy", "--emotion-strength", 0.5,
         "--inpainter", "fast",
     )  # fmt: skip
@@ -217,6 +217,8 @@ def test_options_arrive(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> No
     assert fake_jobs.asked == [(*paths, wanted)]
     assert said.out == f"{paths[2]}\n" and "20 of 20 frames" in said.err
     assert wanted.background_color == (0, 255, 0)
+    assert run("render", *paths[:2], "-o", inputs["out"], "--expression-scale", "0,5", "--blink", "none").code == 0
+    assert fake_jobs.asked[1][3] == RenderOptions(expression_scale=0.5, blink="none")
 
 
 def test_the_environment_gives_defaults_but_never_overwrites(
@@ -374,10 +376,27 @@ def test_what_a_driver_brings_of_itself_is_not_chosen(
 ) -> None:
     """Options that would change nothing are told; as defaults of the environment they may be there."""
     argv = "render", inputs["head"], "--drive", inputs["short.wav"], "-o", inputs["out"]
-    said = run(*argv, "--seed", 7)
-    assert said.code == 2 and "--seed is for speech" in said.err and not fake_jobs.asked
-    monkeypatch.setenv("MGGDUB_RENDER_SEED", "7")
+    for option in (("--seed", 7), ("--gaze", "camera"), ("--emotion", "happy")):
+        said = run(*argv, *option)
+        assert said.code == 2 and f"{option[0]} is for speech" in said.err and not fake_jobs.asked
+    for name, value in (("SEED", "7"), ("GAZE", "camera"), ("EMOTION", "happy"), ("EMOTION_STRENGTH", "0.5")):
+        monkeypatch.setenv(f"MGGDUB_RENDER_{name}", value)
     assert run(*argv).code == 0
+    assert fake_jobs.asked[0][3].gaze == "natural" and fake_jobs.asked[0][3].emotion == "neutral"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--motion", "still", "--expression-scale", 1.5], "--motion still has none"),
+     (["--pose", "still", "--expression-scale", 1.5], "--motion still has none"),
+     (["--motion", 0, "--blink", "none", "--seed", 3], "--seed is of motion and blinks")],
+)  # fmt: skip
+def test_options_that_change_nothing_are_told(
+    run: Run, inputs: dict[str, Path], fake_jobs: Any, options: list[Any], words: str
+) -> None:
+    argv = inputs["head"], inputs["short.wav"], "-o", inputs["out"]
+    said = run("render", *argv, *options)
+    assert said.code == 2 and words in said.err and not fake_jobs.asked
 
 
 @pytest.mark.parametrize("option", [("--fps", 50), ("--seed", 0)])

@@ -20,13 +20,14 @@ from mggdub.errors import InputError, MggdubError, UsageError
 from mggdub.media.files import CONTAINERS, check_input, missing
 from mggdub.media.table import column_name
 from mggdub.media.unread import NAMED, PICTURES
-from mggdub.options import RenderOptions
+from mggdub.options import RenderOptions, changed, check_used
 
 STATE = ".mggdub"  # folder in the batch's folder
 FILES = ("photo", "speech", "output")
 COLUMNS = (*FILES, *OPTIONS)
 LARGEST_FILE = 64 << 20  # bytes
 LONGEST_LINE = 1 << 20  # characters of JSON
+MOST_SHOWN = 3  # folders that a sentence names
 DEEPEST = 40  # folders of an output
 MOST_ROWS = 100_000
 MOST_LINES = 1_000_000  # empty ones included
@@ -101,6 +102,21 @@ def read_rows(
         what = "photos (folders in it are not looked into)" if source.is_dir() else "rows"
         raise InputError(f"{source} holds no {what}; nothing is to be rendered.")
     return rows, problems
+
+
+def check_all_used(rows: list[Row], asked: frozenset[str]) -> None:
+    """Raises UsageError if one of the options `asked` for all rows changes nothing in any of them."""
+    for name in sorted(asked):
+        idle: list[UsageError] = []
+        for row in rows:
+            try:
+                check_used(row.options, [name])
+                break
+            except UsageError as error:
+                idle.append(error)
+        else:
+            if idle:
+                raise UsageError(f"{idle[0]} No row has it otherwise.")
 
 
 def _entries(
@@ -255,8 +271,20 @@ def _photos(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Its files, and links to files that are gone, which are told when they are looked at."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
-    return sorted(path for path in files if path.is_file())
+    return sorted(path for path in files if path.is_file() or (path.is_symlink() and not path.exists()))
+
+
+def left_out(source: Path, speech: Path | None) -> Iterator[str]:
+    """Sentences about the folders in two folders of a batch that hold what it would take, were it not in there."""
+    for place, what, suffixes in ((source, "photos", PHOTOS), (speech, "recordings", SOUNDS)):
+        inner = (path for path in place.iterdir() if path.name[0] != ".") if place and source.is_dir() else ()
+        with suppress(OSError):  # of those that may not be looked into
+            if names := sorted(path.name for path in inner if path.is_dir() and _listed(path, suffixes)):
+                more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+                named = ", ".join(names[:MOST_SHOWN]) + more
+                yield f"{place}: the {what} in its folders ({named}) are left out; give such a folder itself."
 
 
 def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], given: frozenset[str]) -> Row:
@@ -270,6 +298,7 @@ def _row(number: int, cells: dict[str, str], here: Path, base: dict[str, Any], g
         raise UsageError(f"{missing[0]} is empty; fill it in.")
     named = {name: as_option(name, cell, here) for name, cell in cells.items() if name in OPTIONS}
     options = RenderOptions(**{**base, **named})
+    check_used(options, changed(options, named))
     if "speech" not in cells and not options.drive:
         raise UsageError("there is nothing to say; fill in speech or drive.")
     return Row(

@@ -20,7 +20,7 @@ from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-from mggdub.batch.manifest import STATE, Problem, read_rows
+from mggdub.batch.manifest import STATE, Problem, check_all_used, left_out, read_rows
 from mggdub.batch.text import as_text, shown
 from mggdub.errors import MggdubError, OutputError, UsageError
 from mggdub.media.files import check_local
@@ -69,12 +69,14 @@ def run_batch(
     progress: Progress,
     say: Callable[[str], None],
     note: Callable[[str], None] | None = None,
+    asked: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Render the rows of `source` into `folder`; returns the summary, with one result for every row.
 
     What is wrong with rows is said by `say`, what is to be known of videos by `note`, or as well.
-    `base` are the render options of all rows, `given` the names of those that were named. Raises UsageError, InputError
-    or OutputError if no row can be read or nothing can be written.
+    `base` are the render options of all rows, `given` the names of those that were named, `asked` of those
+    that some row must make something of. Raises UsageError, InputError or OutputError if that is not so, no row can be
+    read or nothing can be written.
     """
     clock = time.perf_counter()
     for place in filter(None, (folder, options.cache_dir)):
@@ -83,6 +85,9 @@ def run_batch(
             raise OutputError(f"{place.absolute()} is a file; name a folder, which is made if need be.")
     folder = folder.absolute()
     rows, problems = read_rows(source, speech, options.all_pairs, base, given)
+    check_all_used(rows, asked)
+    for sentence in left_out(source, speech):
+        (note or say)(shown(sentence))
     progress(Stage.LOAD, 0, 1)
     from mggdub.batch.check import check_rows
     from mggdub.batch.row import Plan

@@ -49,11 +49,12 @@ def batch(
     base = {name: choices.pop(name) for name in sorted(named & choices.keys())}
     given = frozenset(k for k in base if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
     options, _ = BatchOptions(**choices), RenderOptions(**base)
+    asked = frozenset(k for k in base if ctx.get_parameter_source(k) is ParameterSource.COMMANDLINE)
     prepare_work()
     try:
         with at_work(None), progress_bar(quiet) as progress:
             note = (lambda _: None) if quiet else say_above
-            summary = run_batch(source, speech, folder, options, base, given, progress, say_above, note)
+            summary = run_batch(source, speech, folder, options, base, given, progress, say_above, note, asked)
     except KeyboardInterrupt as stop:
         say("Interrupted; the same command goes on from here.")
         if isinstance(stop, Interrupted):

@@ -14,7 +14,17 @@ from mggdub.cli.console import at_work, prepare_work, progress_bar, say
 from mggdub.cli.group import cli
 from mggdub.cli.options import CONFIG, DECIMAL, PATH, QUIET, Motion, Rate, force_option, json_option
 from mggdub.errors import CheckError, UsageError
-from mggdub.options import AVATAR_OPTIONS, BLINKS, DEVICES, EMOTIONS, GAZES, INPAINTERS, POSES, RenderOptions
+from mggdub.options import (
+    AVATAR_OPTIONS,
+    BLINKS,
+    DEVICES,
+    EMOTIONS,
+    GAZES,
+    INPAINTERS,
+    POSES,
+    RenderOptions,
+    check_used,
+)
 
 SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 
@@ -78,12 +88,12 @@ def render(
     PHOTO is any picture with a face, or what `mggdub avatar` made of one; SPEECH is any recording or video with sound.
     With --drive, SPEECH is only heard.
     """
+    if choices["drive"]:  # a default of the environment is for speech
+        of_speech = (k for k in ("emotion", "gaze") if ctx.get_parameter_source(k) is ParameterSource.ENVIRONMENT)
+        choices |= {name: getattr(RenderOptions, name) for name in of_speech}
     options = RenderOptions(**choices)
     named = frozenset(k for k in choices if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
-    if options.emotion == "neutral" and ctx.get_parameter_source("emotion_strength") is ParameterSource.COMMANDLINE:
-        raise UsageError("--emotion-strength says how strong an --emotion is; name one, such as --emotion happy.")
-    if options.drive and ctx.get_parameter_source("seed") is ParameterSource.COMMANDLINE:
-        raise UsageError("--seed is for speech; a driver brings its own motion, so leave out --seed or --drive.")
+    check_used(options, (k for k in choices if ctx.get_parameter_source(k) is ParameterSource.COMMANDLINE))
     if not speech and not options.drive:
         raise UsageError("There is nothing to say: give a SPEECH recording, or a video or track with --drive.")
     _check_paths(photo, speech, options.drive, output, options.force)

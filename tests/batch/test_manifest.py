@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mggdub.batch.manifest import Problem, Row, read_rows
+from mggdub.batch.manifest import Problem, Row, check_all_used, left_out, read_rows
 from mggdub.errors import InputError, UsageError
 from mggdub.options import RenderOptions
 
@@ -123,6 +123,22 @@ def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
         read(tmp_path / "many", tmp_path / "many")
 
 
+def test_photos_in_folders_of_a_folder_are_told_and_links_to_nothing_are_rows(tmp_path: Path) -> None:
+    photos, sounds = tmp_path / "photos", tmp_path / "sounds"
+    for folder in (photos / "2023", photos / "2024", photos / "texts", photos / ".hidden", sounds / "old"):
+        folder.mkdir(parents=True)
+        write(folder / ("a.wav" if folder.parent == sounds else "a.txt" if folder.name == "texts" else "a.png"), "x")
+    write(sounds / "b.wav", "x")
+    (photos / "b.png").symlink_to(tmp_path / "gone.png")
+    rows, problems = read(photos, sounds)
+    assert [row.photo.name for row in rows] == ["b.png"] and not problems
+    assert [sentence.split(": ", 1)[1] for sentence in left_out(photos, sounds)] == [
+        "the photos in its folders (2023, 2024) are left out; give such a folder itself.",
+        "the recordings in its folders (old) are left out; give such a folder itself.",
+    ]
+    assert not list(left_out(write(tmp_path / "a.csv", "photo"), None))
+
+
 def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -> None:
     """Who writes no header is not told that his first photo is no column."""
     path = write(tmp_path / "a.csv", "anna.jpg,one.wav,a.mp4", "ben.jpg,two.wav,b.mp4")
@@ -145,6 +161,20 @@ def test_a_bad_cell_is_one_row(tmp_path: Path, column: str, value: str, words: s
     path = write(tmp_path / "a.jsonl", json.dumps(good | {column: value}), json.dumps(good))
     rows, (problem,) = read(path)
     assert [row.number for row in rows] == [2] and problem.number == 1 and words in problem.sentence
+
+
+def test_options_that_change_nothing_are_told_as_a_render_tells_them(tmp_path: Path) -> None:
+    """A column, or the command line where no row makes anything of it; cells that say the default are no choice."""
+    lines = ["photo,speech,drive,output,emotion,emotion_strength,seed,motion,expression_scale",
+             "a.png,a.wav,,a.mp4,,0.5,,,", "a.png,a.wav,,b.mp4,happy,0.5,3,,", "a.png,,a.csv,c.mp4,,1,0,,1",
+             "a.png,,a.csv,d.mp4,,,3,,", "a.png,a.wav,,e.mp4,,,,still,1.5"]  # fmt: skip
+    rows, problems = read(write(tmp_path / "a.csv", *lines))
+    assert [row.number for row in rows] == [3, 4] and [problem.number for problem in problems] == [2, 5, 6]
+    for problem, words in zip(problems, ("name one, such as", "--seed is for speech", "still has none"), strict=True):
+        assert words in problem.sentence
+    check_all_used(rows, frozenset({"seed", "emotion_strength", "crf"}))
+    with pytest.raises(UsageError, match=r"--seed is for speech.* No row has it otherwise\."):
+        check_all_used(rows[1:], frozenset({"seed", "crf"}))
 
 
 def test_lines_that_are_no_rows(tmp_path: Path) -> None:
