@@ -25,6 +25,8 @@ WHITE = (255, 255, 255)
 MOST_PIXELS = 150_000_000  # a 150-megapixel camera; more is taken for a decompression bomb
 SMALLEST = 32  # px
 LONGEST = 40  # times the shorter side: of what is longer, a video of 4096 px would show no face
+ANIMATED = frozenset(("GIF", "WEBP", "PNG", "AVIF"))
+MOST_FRAMES, FLAT = 100, 12  # that are looked at; values between which a frame is of one colour
 MOST_PAGES = 100  # of a TIFF file, that are looked at for the largest one
 # Pillow hands EPS to Ghostscript, a program of its own; the others are no pictures, or not decoded by it.
 LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -67,7 +69,9 @@ class NothingShownError(Exception):
 
 
 def read_image(path: Path) -> Photo:
-    """A photo: EXIF turned, first frame or largest page, colour profile applied, transparent parts laid on white.
+    """A photo: EXIF turned, colour profile applied, transparent parts laid on white.
+
+    It is the largest page of a TIFF, of an animation the first frame that shows something.
 
     Raises UsageError (no such file) or InputError.
     """
@@ -82,6 +86,7 @@ def read_image(path: Path) -> Photo:
             with Image.open(path, formats=_formats()) as image:
                 _choose_page(image)
                 _check_size(path, *image.size)
+                _choose_frame(image)
                 whole = _loaded(path, image)
                 ImageOps.exif_transpose(whole, in_place=True)
                 whole.info["cicp"] = cicp.read_points(path, image.format)
@@ -138,6 +143,22 @@ def _choose_page(image: Image.Image) -> None:
             break
         sizes.append(image.size[0] * image.size[1])
     image.seek(sizes.index(max(sizes)))
+
+
+def _choose_frame(image: Image.Image) -> None:
+    """Go to the first frame of an animation that shows something: many fade in from black or from nothing."""
+    frames = getattr(image, "n_frames", 1)
+    if image.format not in ANIMATED or frames == 1:
+        return
+    first = int(getattr(image, "default_image", False))  # what is shown where nothing moves
+    most = max(1, MOST_PIXELS // (image.size[0] * image.size[1]))
+    for frame in range(first, min(frames, first + most, MOST_FRAMES)):
+        image.seek(frame)
+        extrema: Any = image.convert("RGBA").getextrema()
+        *colors, (_, opaque) = extrema
+        if opaque > FLAT and any(high - low > FLAT for low, high in colors):
+            return
+    image.seek(first)
 
 
 def _loaded(path: Path, image: Image.Image) -> Image.Image:

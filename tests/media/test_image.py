@@ -96,6 +96,24 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.webp", "a.avif"])
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_an_animation_that_begins_with_nothing_gives_what_it_shows_first(tmp_path: Path, name: str, alpha: int) -> None:
+    """It fades in from nothing, or from black."""
+    shown = Image.radial_gradient("L").convert("RGBA")
+    blank = Image.new("RGBA", shown.size, (0, 0, 0, alpha))
+    blank.save(tmp_path / name, save_all=True, append_images=[blank, shown, blank], duration=40)
+    wanted = np.asarray(shown.convert("RGB")).astype(int)
+    assert np.abs(read_image(tmp_path / name).pixels - wanted).mean() < 6
+
+
+def test_a_picture_for_programs_without_animations_is_not_the_animation(tmp_path: Path) -> None:
+    shown = Image.fromarray(COLOURS)
+    other = Image.fromarray(255 - COLOURS)
+    other.save(tmp_path / "a.png", save_all=True, append_images=[shown, other], default_image=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, COLOURS)
+
+
 def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for data in (profile, b"not a profile"):
