@@ -16,7 +16,7 @@ from mggdub.media.demux import Contents, NotMedia, SoundTrack, contents, lasts
 from mggdub.media.files import check_input
 from mggdub.media.process import arguments, source, start
 from mggdub.media.unread import no_media
-from mggdub.media.whole import cut_short
+from mggdub.media.whole import cut_short, goes_on
 from mggdub.types import Array, Waveform
 
 SAMPLE_RATE = 16_000
@@ -75,11 +75,12 @@ def sound_of_video(path: Path) -> Waveform | None:
 
 
 def sound_notes(path: Path, sound: Waveform | None = None) -> list[str]:
-    """What to know of the sound of a file: cut short, channels that cancel, or silence where another one is not silent.
+    """What to know of the sound of a file: cut short or gone on after its end, channels that cancel, or silence where
+    another one is not silent.
 
     `sound` is what was read of it; without, it is read if the file holds others. Raises UsageError or InputError.
     """
-    return [*cut_short(path), *_track_notes(path, sound)]
+    return [*cut_short(path), *goes_on(path), *_track_notes(path, sound)]
 
 
 def _track_notes(path: Path, sound: Waveform | None) -> list[str]:

@@ -1,4 +1,7 @@
-"""Whether a recording or a video is all there, by the sizes that its container notes: WAV, AIFF, AVI, MP4, Matroska."""
+"""Whether a recording or a video is all there, and no more than that, by what its container notes.
+
+WAV, AIFF, AVI, MP4 and Matroska note sizes; Ogg says where another recording begins.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ PLACEHOLDER = 0x7FFF0000  # bytes, from which on a writer that did not know the 
 MISSED = 0.005  # of the noted size, below which nothing is told
 BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"moof", b"sidx", b"styp", b"uuid", b"pnot"))
 EBML, SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
+OGG, BEGINS = b"OggS", 2  # a page, and the flag of one with which a stream begins
 
 
 def cut_short(path: Path) -> list[str]:
@@ -23,6 +27,74 @@ def cut_short(path: Path) -> list[str]:
         f"{path} was cut short on its way: {max(1, round(100 * (noted - size) / noted))} % of it is missing; copy or "
         "download it again."
     ]
+
+
+def goes_on(path: Path) -> list[str]:
+    """What to say of a file behind whose end another recording was copied, which no player gets to. Raises OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        file.seek(0)
+        if head[:4] == OGG:
+            more = _other_ogg(file)
+        elif head[:4] in (b"FORM", EBML) or (head[:4] == b"RIFF" and head[8:] == b"WAVE"):  # AVIs have several parts
+            file.seek(end := _noted_end(file, size))
+            more = 0 < end < size and file.read(5).lstrip(b"\0")[:4] == head[:4]  # an odd size is followed by a zero
+        else:
+            more = _second_movie(file)
+    if not more:
+        return []
+    return [
+        f"{path} goes on after its end with another recording, which is not heard; join recordings by a program for "
+        "sound, not by copying one behind the other."
+    ]
+
+
+def _other_ogg(file: BinaryIO) -> bool:
+    """Whether a file of Ogg pages has a stream behind others that ffmpeg does not go on with: of another kind."""
+    first: set[bytes] = set()
+    at, beginning = 0, True
+    for _ in range(MOST_PARTS):
+        file.seek(at)
+        page = file.read(27)
+        if len(page) < 27 or page[:4] != OGG:
+            return False
+        lengths = file.read(page[26])
+        if page[5] & BEGINS:
+            kind = _ogg_kind(file.read(30))
+            if not beginning and kind not in first:
+                return True
+            first.add(kind)
+        else:
+            beginning = False
+        at += 27 + len(lengths) + sum(lengths)
+    return False
+
+
+def _ogg_kind(head: bytes) -> bytes:
+    """What must be the same in the next stream: codec, channels and, but for Opus, rate."""
+    if head.startswith(b"OpusHead"):
+        return head[:8] + head[9:10]
+    if head.startswith(b"\x7fFLAC"):
+        return head[:5] + head[27:30]
+    return head[:16]
+
+
+def _second_movie(file: BinaryIO) -> bool:
+    """Whether an MP4 follows another one."""
+    at = movies = 0
+    for _ in range(MOST_PARTS):
+        file.seek(at)
+        head = file.read(16)
+        noted = int.from_bytes(head[:4], "big")
+        noted = int.from_bytes(head[8:], "big") if noted == 1 else noted
+        if len(head) < 8 or head[4:8] not in BOXES or noted < 8:
+            return False
+        if head[4:8] == b"ftyp" and movies:
+            return True
+        movies += head[4:8] == b"moov"
+        at += noted
+    return False
 
 
 def _noted_end(file: BinaryIO, size: int) -> int:

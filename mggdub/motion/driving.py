@@ -41,7 +41,7 @@ from mggdub.geometry.camera import (
 )
 from mggdub.geometry.rotation import matrix_to_euler
 from mggdub.media.video import probe, read_video
-from mggdub.media.whole import cut_short
+from mggdub.media.whole import cut_short, goes_on
 from mggdub.models import Models
 from mggdub.motion import limits, torso
 from mggdub.motion.alignment import SIZE, TrackedPoints, refine_poses
@@ -105,7 +105,7 @@ def track_video(path: Path, models: Models, progress: Progress = silent) -> Perf
     parts = _of_shots(path, shots, times[has_face], models)
     track = ExpressionTrack(times, *(values[latest] for values in parts))
     cuts = tuple(shot[0].stamp for shot in shots[1:])
-    notes = (*driving_company(path, shots[0][0].faces), *cut_short(path))
+    notes = (*driving_company(path, shots[0][0].faces), *cut_short(path), *goes_on(path))
     return Performance(track, float(ends[-1]), int((~has_face).sum()), cuts, notes=notes)
 
 
