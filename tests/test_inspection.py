@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from mggdub import errors
 from mggdub.avatar import appearance, build
@@ -160,6 +160,18 @@ def test_a_beard_is_no_mask(models: Models, head: Image.Image) -> None:
     ImageDraw.Draw(lips).polygon([(float(x), float(y)) for x, y in marks[ring, :2]], fill=255)
     bearded = Image.composite(head, grown, lips.filter(ImageFilter.GaussianBlur(1)))
     assert seen(models, bearded).covered == ()
+
+
+def test_a_negative_is_called_that(models: Models, head: Image.Image) -> None:
+    """Lighter or darker, in grey or in a blue tone; the photo itself is none, under a blue lamp neither."""
+    photo = head.convert("L").convert("RGB")
+    negative = np.array(ImageOps.invert(photo))
+    for light in ((0.6, 0.6, 0.6), (1.0, 1.0, 1.0), (0.95, 0.97, 1.0)):
+        found = seen(models, Image.fromarray((negative * light).astype(np.uint8)))
+        assert found.verdict == "usable" and len(found.advice) == 1 and "seems to be a negative" in found.advice[0]
+    blue = (np.array(head) * (0.5, 0.7, 1.0)).astype(np.uint8)
+    for picture in (photo, Image.fromarray(blue)):
+        assert not any("negative" in sentence for sentence in seen(models, picture).advice)
 
 
 def test_advice_says_what_is_covered_in_plain_words() -> None:
