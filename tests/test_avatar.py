@@ -287,6 +287,15 @@ def test_other_files_are_no_avatars(head_png: Path, tmp_path: Path) -> None:
         load_avatar(tmp_path / "y.mgg")
 
 
+def test_missing_weights_are_not_put_down_to_the_avatar(
+    head_mgg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MGGDUB_WEIGHTS", str(tmp_path / "gone"))
+    weights.fingerprint.cache_clear()
+    with pytest.raises(UsageError, match=r"^MGGDUB_WEIGHTS names .*gone, which is not a folder"):
+        load_avatar(head_mgg)
+
+
 def test_a_ply_is_read_back(avatar: HeadAvatar, tmp_path: Path) -> None:
     with appearing_ply(tmp_path / "head.ply", avatar) as count:
         pass

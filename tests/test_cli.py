@@ -233,6 +233,24 @@ def test_the_environment_gives_defaults_but_never_overwrites(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [("FPS", "abc", "--fps"), ("PREVIEW", "maybe", "--preview"), ("C2PA_CERT", "a.pem", "--c2pa-cert"),
+     ("MOUTH_SCALE", "3", "--mouth-scale")],
+)  # fmt: skip
+def test_what_is_wrong_in_the_environment_is_told_to_be_there(
+    run: Run, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, value: str, option: str
+) -> None:
+    """Nobody has typed the option that is complained of."""
+    monkeypatch.setenv(f"MGGDUB_RENDER_{name}", value)
+    argv = "render", inputs["head"], inputs["short.wav"], "-o", inputs["out"]
+    told = f"MGGDUB_RENDER_{name} in the environment sets {option}.\n"
+    said = run(*argv)
+    assert said.code == 2 and said.err.endswith(told)
+    assert told not in run(*argv, "--preview", "--fps", "abc", "--mouth-scale", 4, "--c2pa-cert", "x").err
+    assert told not in run("batch", "rows.csv", "-o", "x", "--jobs", 0).err
+
+
+@pytest.mark.parametrize(
     ("problem", "code", "words"),
     [(KeyboardInterrupt(), 130, "Interrupted"), (RuntimeError("odd"), 1, "bug"), (UsageError("No."), 2, "Error: No.")],
 )

@@ -32,7 +32,7 @@ def test_a_network_gives_the_same_before_and_after_a_process_has_run_kernels(thr
     assert done.stdout.split() == [threads]
 
 
-@pytest.mark.parametrize("wrong", ["NUMBA_THREADING_LAYER=foo", "NUMBA_DISABLE_JIT=1"])
+@pytest.mark.parametrize("wrong", ["NUMBA_THREADING_LAYER=foo", "NUMBA_DISABLE_JIT=1", "NUMBA_NUM_THREADS=0"])
 def test_what_the_environment_asks_of_numba_in_vain_is_one_sentence(wrong: str) -> None:
     name, value = wrong.split("=")
     env = {**os.environ, name: value}

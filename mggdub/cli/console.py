@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import sys
 import time
 import warnings
@@ -16,6 +17,7 @@ from pathlib import Path
 import click
 
 from mggdub.cli import signals, streams
+from mggdub.errors import UsageError
 from mggdub.progress import Progress, Stage, silent
 
 STAGES = {
@@ -47,7 +49,12 @@ def working_folder() -> Path | None:
 
 
 def prepare_work() -> None:
-    """What this process is told before torch is imported, so that it works well: of threads, memory and garbage."""
+    """What this process is told before torch is imported, so that it works well: of threads, memory and garbage.
+
+    Raises UsageError where numba could not even be imported.
+    """
+    if re.fullmatch(r"\s*(-\d+|0+)\s*", threads := os.environ.get("NUMBA_NUM_THREADS", ""), re.ASCII):
+        raise UsageError(f"NUMBA_NUM_THREADS is {threads}, and nothing works on no threads; correct or unset it.")
     _calm_threads()
     _keep_memory()
     gc.set_threshold(100_000)  # importing makes 350,000 objects that stay; to look through them costs a sixth of it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import traceback
@@ -53,10 +54,12 @@ def run() -> int:
         if len(message) > LONGEST_COMPLAINT:
             error = click.UsageError(f"{message[:LONGEST_COMPLAINT]} ...", error.ctx)
         error.show()
+        _tell_of_environment(message)
         return 2
     except MggdubError as error:
         short = short_of_memory(error.__cause__)  # whatever a reader took it for
         say(f"Error: {NO_MEMORY if short else error}")
+        _tell_of_environment(str(error))
         return InputError.exit_code if short else error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
@@ -75,6 +78,16 @@ def _command() -> int:
     if code and (stop := signals.heard()):
         raise stop
     return code
+
+
+def _tell_of_environment(message: str) -> None:
+    """Say where the options of a complaint come from that nobody has typed."""
+    for name in sorted(os.environ):
+        command, _, option = name.removeprefix("MGGDUB_").partition("_")
+        words = f"--{option.lower().replace('_', '-')}"
+        typed = any(word.split("=")[0] == words for word in sys.argv)
+        if command.lower() in sys.argv[1:2] and re.search(rf"{re.escape(words)}(?![a-z-])", message) and not typed:
+            say(f"{name} in the environment sets {words}.")
 
 
 def _interrupted(error: BaseException) -> int:
