@@ -76,9 +76,8 @@ def render(
     """
     heard = _path("speech", speech) if speech is not None else None
     chosen = _options(options)
-    given = frozenset(options)
     return jobs.render_file(
-        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models), named=given
+        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models)
     )
 
 
@@ -174,7 +173,7 @@ def animate(
     """Frames [H, W, 3] uint8 of the photo with its head following a track, one after the other.
 
     `relative`: the first frame of the track is the photo's own expression (driving videos and track files). Raises
-    UsageError for a device ('auto', 'cpu', 'cuda') that cannot be used.
+    UsageError for a track without frames and for a device ('auto', 'cpu', 'cuda') that cannot be used.
 
         >>> frames = list(mggdub.animate(avatar, track, models))
         >>> len(frames), frames[0].shape, frames[0].dtype
@@ -183,9 +182,12 @@ def animate(
     device = choose_device(device)
     _of_kind("avatar", avatar, HeadAvatar)
     _of_kind("models", models, Models)
-    values = (getattr(_of_kind("track", track, ExpressionTrack), field.name) for field in fields(ExpressionTrack))
-    if not all(np.isfinite(array).all() for array in values):
-        raise UsageError("The track holds numbers that are not finite; a missing value is 0.")
+    _of_kind("relative", relative, bool)
+    if not len(_of_kind("track", track, ExpressionTrack)):
+        raise UsageError("The track has no frames; give at least one.")
+    values = [np.asarray(getattr(track, field.name)) for field in fields(ExpressionTrack)]
+    if not all(array.dtype.kind in "fiub" and np.isfinite(array).all() for array in values):
+        raise UsageError("The track holds other values than finite numbers; a missing one is 0.")
     return animation.animate(avatar, models, track, device, relative)
 
 
@@ -278,8 +280,9 @@ def _sound(given: Waveform) -> Waveform:
     """Raises UsageError for samples that the speech model does not take."""
     if given.sample_rate != SAMPLE_RATE:
         raise UsageError(f"The sound has {given.sample_rate} samples a second; resample it to {SAMPLE_RATE} first.")
-    if given.samples.dtype.kind != "f" or not np.isfinite(given.samples).all():
-        raise UsageError("The sound holds other samples than finite floats; scale it to -1..1.")
+    kind = given.samples.dtype.kind if isinstance(given.samples, np.ndarray) else ""
+    if kind != "f" or not np.isfinite(given.samples).all():
+        raise UsageError("The sound holds other samples than an array of finite floats; scale it to -1..1.")
     if not len(given.samples):
         raise InputError("The sound holds no samples; give at least one.")
     return given

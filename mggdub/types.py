@@ -93,6 +93,8 @@ class Waveform:
 
     def __post_init__(self) -> None:
         check_shape("samples", self.samples, None)
+        if not self.sample_rate > 0:
+            raise ValueError(f"sample_rate is {self.sample_rate}, expected samples a second")
 
     @property
     def duration(self) -> float:
@@ -266,6 +268,7 @@ class ExpressionTrack:
     at_camera: bool = field(default=False, kw_only=True)  # the eyes of a photo that looks past the camera come to it
 
     def __post_init__(self) -> None:
+        check_shape("times", self.times, None)
         count = len(self.times)
         for name, size in (("rotation", 3), ("translation", 3), ("torso", 4)):
             if len(getattr(self, name)) == 0:

@@ -190,8 +190,28 @@ def test_frames_that_are_not_alike_leave_nothing(tmp_path: Path) -> None:
 
 def test_a_track_without_numbers_is_not_played(models: mggdub.Models, avatar: mggdub.HeadAvatar) -> None:
     track = mggdub.ExpressionTrack(np.array([0.02]), np.zeros((1, 52)), np.full((1, 8), np.nan))
-    with pytest.raises(mggdub.UsageError, match="not finite"):
+    with pytest.raises(mggdub.UsageError, match="finite numbers"):
         mggdub.animate(avatar, track, models)
+    words = mggdub.ExpressionTrack(np.array([0.02]), np.full((1, 52), "a"), np.zeros((1, 8)))
+    with pytest.raises(mggdub.UsageError, match="finite numbers"):
+        mggdub.animate(avatar, words, models)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_track_without_frames_is_told(models: mggdub.Models, avatar: mggdub.HeadAvatar, relative: bool) -> None:
+    with pytest.raises(mggdub.UsageError, match="no frames"):
+        mggdub.animate(avatar, mggdub.ExpressionTrack(*map(np.zeros, (0, (0, 52), (0, 8)))), models, relative=relative)
+    one = mggdub.ExpressionTrack(*map(np.zeros, (1, (1, 52), (1, 8))))
+    assert len(list(mggdub.animate(avatar, one, models, relative=relative))) == 1
+    with pytest.raises(TypeError, match="relative is a str, expected bool"):
+        mggdub.animate(avatar, one, models, relative="no")  # type: ignore[arg-type]
+
+
+def test_values_of_wrong_shapes_are_told_when_they_are_made() -> None:
+    with pytest.raises(ValueError, match="times has shape"):
+        mggdub.ExpressionTrack(*map(np.zeros, ((1, 1), (1, 52), (1, 8))))
+    with pytest.raises(ValueError, match="sample_rate is 0"):
+        mggdub.Waveform(np.zeros(16000, np.float32), 0)
 
 
 def test_a_driver_turns_a_head_no_farther_than_the_command_does(
