@@ -239,12 +239,9 @@ class _Pairs(tuple[tuple[str, Any], ...]):
 def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem]) -> Iterator[Entry]:
     """Every photo with the recording of the same name, or with every recording."""
     pictures, sounds = _photos(photos), _listed(speeches, SOUNDS)
-    by_stem: dict[str, list[Path]] = {}
-    for sound in sounds:
-        by_stem.setdefault(_stem(sound), []).append(sound)
+    partners = dict.fromkeys(pictures, sounds) if all_pairs else _of_one_name(pictures, sounds)
     number = 0
-    for photo in pictures:
-        fitting = sounds if all_pairs else by_stem.get(_stem(photo), [])
+    for photo, fitting in partners.items():
         for sound in fitting:
             number += 1
             name = f"{photo.stem}_{sound.stem}.mp4" if all_pairs else f"{photo.stem}.mp4"
@@ -252,15 +249,31 @@ def _pairs(photos: Path, speeches: Path, all_pairs: bool, problems: list[Problem
         if not fitting:
             number += 1
             problems.append(Problem(number, str(photo), f"it has no recording of its name in {speeches}.", 2))
-    alone = by_stem.keys() - {_stem(photo) for photo in pictures}
-    for sound in sounds if not all_pairs else ():
-        if _stem(sound) in alone:
-            number += 1
-            problems.append(Problem(number, str(sound), f"it has no photo of its name in {photos}.", 2))
+    paired = {sound for fitting in partners.values() for sound in fitting}
+    for sound in (sound for sound in sounds if sound not in paired and not all_pairs):
+        number += 1
+        problems.append(Problem(number, str(sound), f"it has no photo of its name in {photos}.", 2))
+
+
+def _of_one_name(photos: list[Path], sounds: list[Path]) -> dict[Path, list[Path]]:
+    """The recordings of each photo's name; of names that differ in capitals or spaces at their ends, what is left."""
+    found: dict[Path, list[Path]] = {photo: [] for photo in photos}
+    for name in (_stem, _loosely):
+        paired = {sound for fitting in found.values() for sound in fitting}
+        by_name: dict[str, list[Path]] = {}
+        for sound in sounds:
+            if sound not in paired:
+                by_name.setdefault(name(sound), []).append(sound)
+        found = {photo: fitting or by_name.get(name(photo), []) for photo, fitting in found.items()}
+    return found
 
 
 def _stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)  # some disks part letters from their accents
+
+
+def _loosely(path: Path) -> str:
+    return _stem(path).strip().casefold()
 
 
 def _photos(folder: Path) -> list[Path]:

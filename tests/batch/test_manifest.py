@@ -139,6 +139,22 @@ def test_photos_in_folders_of_a_folder_are_told_and_links_to_nothing_are_rows(tm
     assert not list(left_out(write(tmp_path / "a.csv", "photo"), None))
 
 
+def test_names_of_a_pair_may_differ_in_capitals(tmp_path: Path) -> None:
+    """And in spaces at their ends; those that are the same come first."""
+    photos, sounds = tmp_path / "photos", tmp_path / "sounds"
+    for folder, names in ((photos, ("Anna.JPG", "ben.png", "BEN.png", "cleo .png", "dan.png")),
+                          (sounds, ("anna.wav", "ben.wav", "BEN.wav", "Cleo.wav", "dana.wav"))):  # fmt: skip
+        folder.mkdir()
+        for name in names:
+            write(folder / name, "x")
+    rows, problems = read(photos, sounds)
+    pairs = {(row.photo.name, row.speech.name) for row in rows if row.speech}
+    assert pairs == {("Anna.JPG", "anna.wav"), ("BEN.png", "BEN.wav"), ("cleo .png", "Cleo.wav")}
+    said = sorted(problem.message for problem in problems)
+    assert len(said) == 3 and "is taken by row" in said[2]  # ben.mp4 is BEN.mp4 on many disks
+    assert "dan.png: it has no recording" in said[0] and "dana.wav: it has no photo" in said[1]
+
+
 def test_a_table_without_names_of_columns_is_told_to_have_them(tmp_path: Path) -> None:
     """Who writes no header is not told that his first photo is no column."""
     path = write(tmp_path / "a.csv", "anna.jpg,one.wav,a.mp4", "ben.jpg,two.wav,b.mp4")
