@@ -78,7 +78,8 @@ def render_file(
         models = models or load_models()
         models.load((*_needed_by(picture, options, played), *DRAWING))
         clock.append(time.perf_counter())
-        progress(Stage.PHOTO, 0, 1)
+        if isinstance(picture, Photo):
+            progress(Stage.PHOTO, 0, 1)
         avatar = _as_avatar(picture, photo, models, options)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)

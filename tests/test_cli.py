@@ -1,5 +1,6 @@
 """The command line's promises: exit codes, one sentence, results on stdout only, nothing left behind."""
 
+import io
 import json
 import os
 import signal
@@ -664,3 +665,20 @@ def test_an_empty_path_is_not_the_folder(run: Run, inputs: dict[str, Path], plac
     given[place] = ""
     said = run(*given)
     assert said.code == 2 and "is empty; give a path" in said.err
+
+
+def test_a_terminal_shows_no_bar_before_there_are_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    with console.progress_bar(quiet=False) as tell:
+        tell(Stage.LOAD, 0, 1)
+        time.sleep(0.6)  # from then on tqdm would show one
+        tell(Stage.PHOTO, 0, 1)
+        assert screen.getvalue() == "Loading the networks ...\nBuilding the head ...\n"
+        for done in range(4):
+            tell(Stage.RENDER, done, 3)
+            time.sleep(0.2)
+    assert "/3 [" in screen.getvalue()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -166,7 +167,7 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
-    bar = tqdm(total=0, unit="frame", disable=not terminal, leave=False, dynamic_ncols=True, delay=0.5)
+    bars: list[Any] = []  # the one of this command, from its first frame on: sentences would draw an empty one anew
     announced: set[tuple[Stage, int]] = set()
     outlook = Outlook()
 
@@ -177,6 +178,8 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
             if done == 0:
                 tqdm.write(f"{STAGES[stage]} ...", file=sys.stderr)
         elif terminal:
+            bar = bars[0] if bars else tqdm(total=0, unit="frame", leave=False, dynamic_ncols=True, delay=0.5)
+            bars[:] = [bar]
             if bar.total != total or done < bar.n:
                 bar.reset(total)
                 bar.set_description(WORK[stage])
@@ -188,4 +191,5 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
     try:
         yield tell
     finally:
-        bar.close()
+        for bar in bars:
+            bar.close()
