@@ -51,11 +51,13 @@ class AvatarOptions:
         _yes_or_no("--preview", self.preview)
         if self.size is not None:
             _within("--size", self.size, *SIZE_RANGE, whole=True)
-        if self.face != "largest" and not re.fullmatch(r"\d{1,4}", str(self.face), re.ASCII):
+        if str(self.face).lower() == "largest":
+            object.__setattr__(self, "face", "largest")
+        elif not re.fullmatch(r"\d{1,4}", str(self.face), re.ASCII):
             given = shortened(str(self.face))
             raise UsageError(f"--face is {given!r}; give 'largest' or the number of a face (the largest is 0).")
         object.__setattr__(self, "background", _color(self.background))
-        _one_of("--inpainter", self.inpainter, INPAINTERS)
+        _one_of(self, "inpainter", INPAINTERS)
 
     @property
     def background_color(self) -> tuple[int, int, int] | None:
@@ -84,16 +86,16 @@ class MotionOptions:
     drive: Path | None = None  # a driving video or a track (.csv)
 
     def __post_init__(self) -> None:
-        _one_of("--pose", self.pose, POSES)
-        _one_of("--blink", self.blink, BLINKS)
-        _one_of("--gaze", self.gaze, GAZES)
+        _one_of(self, "pose", POSES)
+        _one_of(self, "blink", BLINKS)
+        _one_of(self, "gaze", GAZES)
         object.__setattr__(self, "motion", parse_motion(str(self.motion)))
         _within("--fps", self.fps, *FPS_RANGE)
         _within("--orbit", self.orbit, *ORBIT_RANGE)
         _within("--mouth-scale", self.mouth_scale, *SCALE_RANGE)
         _within("--expression-scale", self.expression_scale, *SCALE_RANGE)
         _within("--seed", self.seed, 0, 2**31 - 1, whole=True)
-        _one_of("--emotion", self.emotion, EMOTIONS)
+        _one_of(self, "emotion", EMOTIONS)
         _within("--emotion-strength", self.emotion_strength, 0, 1)
         if self.drive and self.emotion != "neutral":
             raise UsageError("--emotion is for speech; a driver brings its own, so leave out --emotion or --drive.")
@@ -117,7 +119,7 @@ class VideoOptions:
     c2pa_key: Path | None = None
 
     def __post_init__(self) -> None:
-        _one_of("--device", self.device, DEVICES)
+        _one_of(self, "device", DEVICES)
         _yes_or_no("--force", self.force)
         _within("--crf", self.crf, *CRF_RANGE, whole=True)
         if bool(self.c2pa_cert) != bool(self.c2pa_key):
@@ -230,9 +232,13 @@ def shortened(text: str, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} is {shortened(str(value))!r}; choose {' or '.join(allowed)}.")
+def _one_of(options: object, name: str, allowed: tuple[str, ...]) -> None:
+    """Let an option be one of the words, however it is capitalised. Raises UsageError."""
+    value = getattr(options, name)
+    word = value.lower() if isinstance(value, str) else value
+    if word not in allowed:
+        raise UsageError(f"--{name} is {shortened(str(value))!r}; choose {' or '.join(allowed)}.")
+    object.__setattr__(options, name, word)
 
 
 def _yes_or_no(name: str, value: bool) -> None:

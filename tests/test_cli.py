@@ -193,6 +193,23 @@ def test_motion_is_a_word_or_a_number(text: Any, kept: str, amount: float) -> No
     assert RenderOptions(motion=text, pose="still").liveliness == 0
 
 
+def test_words_may_be_capitalised(run: Run, inputs: dict[str, Path], fake_jobs: Any) -> None:
+    """As spreadsheets and phones write what somebody types."""
+    wanted = RenderOptions(gaze="camera", blink="none", emotion="happy", inpainter="fast", device="cpu", motion="calm")
+    words = {"gaze": "Camera", "blink": "NONE", "emotion": "Happy", "inpainter": "Fast", "device": "CPU"}
+    words["motion"] = "Calm"
+    assert RenderOptions(**words, face="Largest", background="Keep") == wanted  # type: ignore[arg-type]
+    given = [word for name, value in words.items() for word in (f"--{name}", value)]
+    assert run("render", inputs["head"], inputs["short.wav"], "-o", inputs["out"], *given).code == 0
+    assert fake_jobs.asked[0][3] == wanted
+
+
+@pytest.mark.parametrize(("word", "instead"), [("help", "mggdub --help"), ("version", "mggdub --version")])
+def test_what_is_an_option_and_no_command_is_told(run: Run, word: str, instead: str) -> None:
+    said = run(word)
+    assert said.code == 2 and f"write {instead}" in said.err and said.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("more", [[], ["--emotion", "neutral"]])
 def test_a_strength_without_an_emotion_is_told(run: Run, inputs: dict[str, Path], more: list[str]) -> None:
     said = run("render", inputs["head"], inputs["short.wav"], "-o", "x.mp4", "--emotion-strength", 0.5, *more)

@@ -11,6 +11,8 @@ from mggdub.errors import UsageError
 from mggdub.options import shortened
 from mggdub.version import __version__
 
+INSTEAD = {"help": "mggdub --help, or mggdub COMMAND --help", "version": "mggdub --version"}
+
 
 class Commands(click.Group):
     """The commands; files in place of one are understood as what somebody wanted to render."""
@@ -27,6 +29,8 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Raises UsageError with the command that was meant, where that can be guessed."""
         if super().get_command(ctx, args[0]) is None:
+            if args[0] in INSTEAD:
+                raise UsageError(f"There is no command {args[0]!r}; write {INSTEAD[args[0]]}.")
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], self.list_commands(ctx), 1)

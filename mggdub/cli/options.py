@@ -67,6 +67,11 @@ class Decimal(click.ParamType[float]):
 DECIMAL = Decimal()
 
 
+def one_of(words: tuple[str, ...]) -> click.Choice[str]:
+    """One of some words, however it is capitalised."""
+    return click.Choice(words, case_sensitive=False)
+
+
 class Motion(click.ParamType[str]):
     """How lively a head is: a word or a number."""
 

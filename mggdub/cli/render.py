@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from mggdub.cli.console import at_work, prepare_work, progress_bar, say
 from mggdub.cli.group import cli
-from mggdub.cli.options import CONFIG, DECIMAL, PATH, QUIET, Motion, Rate, force_option, json_option
+from mggdub.cli.options import CONFIG, DECIMAL, PATH, QUIET, Motion, Rate, force_option, json_option, one_of
 from mggdub.errors import CheckError, UsageError
 from mggdub.options import (
     AVATAR_OPTIONS,
@@ -42,14 +42,14 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
 @click.option(
     "--motion", type=Motion(), default="natural", show_default=True, help="How much head, brows and eyes move."
 )
-@click.option("--gaze", type=click.Choice(GAZES), default="natural", show_default=True, help="Where the eyes look.")
-@click.option("--pose", type=click.Choice(POSES), default="natural", help="--pose still is --motion still.")
+@click.option("--gaze", type=one_of(GAZES), default="natural", show_default=True, help="Where the eyes look.")
+@click.option("--pose", type=one_of(POSES), default="natural", help="--pose still is --motion still.")
 @click.option("--orbit", type=DECIMAL, default=0.0, metavar="DEGREES", help="Go round the head, so far to either side.")
-@click.option("--blink", type=click.Choice(BLINKS), default="natural", show_default=True)
+@click.option("--blink", type=one_of(BLINKS), default="natural", show_default=True)
 @click.option("--mouth-scale", type=DECIMAL, default=1.0, show_default=True, help="How far the mouth opens.")
 @click.option("--expression-scale", type=DECIMAL, default=1.0, show_default=True, help="How much brows and eyes move.")
 @click.option(
-    "--emotion", type=click.Choice(EMOTIONS), default="neutral", show_default=True, help="How it is said."
+    "--emotion", type=one_of(EMOTIONS), default="neutral", show_default=True, help="How it is said."
 )  # fmt: skip
 @click.option("--emotion-strength", type=DECIMAL, default=1.0, show_default=True, help="How strongly, 0 to 1.")
 @click.option("--face", default="largest", show_default=True, metavar="largest|INDEX", help="0 is the largest.")
@@ -58,10 +58,10 @@ SYNTHETIC_NOTE = "The video is marked as synthetic; say so where you show it."
     help="Behind a transparent photo: white, 00ff00 or, in quotes, '#00ff00'.",
 )  # fmt: skip
 @click.option(
-    "--inpainter", type=click.Choice(INPAINTERS), default="auto", show_default=True,
+    "--inpainter", type=one_of(INPAINTERS), default="auto", show_default=True,
     help="Of the background behind the head; lama needs more packages.",
 )  # fmt: skip
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--device", type=one_of(DEVICES), default="auto", show_default=True)
 @click.option("--crf", type=int, default=18, show_default=True, help="Quality of x264: lower is better and bigger.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed moves and blinks otherwise.")
 @click.option("--c2pa-cert", type=PATH, metavar="FILE.pem", help="Sign a C2PA manifest: chain of certificates ...")
