@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mggdub.errors import InputError
 from mggdub.media import cicp, heif
-from mggdub.media.unread import HEIF, PICTURES, kind_of, not_read
+from mggdub.media.unread import HEIF, PICTURES, kind_of, not_read, plain_text
 from mggdub.types import Array, Photo
 
 # What Pillow's decoders raise on damaged files; UnidentifiedImageError is an OSError.
@@ -96,6 +96,8 @@ def read_image(path: Path) -> Photo:
     except NothingShownError:
         raise InputError(f"{path} shows nothing, since every pixel is transparent; save it opaque.") from None
     except UnidentifiedImageError as error:
+        if text := plain_text(path):
+            raise not_read(path, text) from error
         raise InputError(f"{path} is not a picture of a known kind; give a JPEG, PNG or WebP.") from error
     except heif.NotHevcError as error:
         raise InputError(f"{path} is a HEIF picture coded as {error}, not HEVC; export it as JPEG or PNG.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ SVG = _picture("an SVG drawing")
 POSTSCRIPT = _picture("a PostScript drawing (EPS)")
 AVATAR = Kind("an avatar file", "give the photo it was made of", "other")
 PLY = Kind("a PLY file for 3-D viewers", "render takes heads as .mgg", "other")
+TEXT = Kind("a text", "give the {} itself", "other")
+TO_SPEAK = "let somebody, or a program that reads texts out, speak it, and give that recording"
+MANIFEST = Kind("a manifest", "mggdub batch renders its rows", "other")
+ODD_LETTERS = 0.1  # share of a text that may be of another encoding than UTF-8
 ICLOUD = _picture("a placeholder of a picture that lies in iCloud", "download the picture first")
 UNKNOWN_RAW = _picture(
     "a camera's raw file or samples without a header (RAW)", "export it as JPEG or PNG, or as WAV if it is sound"
@@ -133,10 +138,24 @@ def no_media(path: Path, wanted: str) -> InputError | None:
 
     Raises UsageError or InputError if there is no such file.
     """
-    kind = kind_of(path)
+    kind = kind_of(path) or plain_text(path)
     if kind is None or kind.family != "other" or kind is AVATAR:
         return None
-    return InputError(f"{path} is {kind.name} and no {wanted}; {kind.advice.format(wanted)}.")
+    advice = TO_SPEAK if kind is TEXT and wanted == "recording" else kind.advice.format(wanted)
+    return InputError(f"{path} is {kind.name} and no {wanted}; {advice}.")
+
+
+def plain_text(path: Path) -> Kind | None:
+    """What a file is that nothing could read, if people can: some pictures are written in letters, too."""
+    with path.open("rb") as file:
+        start = file.read(START)
+    wide = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(start[:2])
+    text = start.decode(wide or "utf-8", "replace").lstrip("\ufeff")
+    odd = sum(not (letter.isprintable() or letter in "\t\r\n\f") for letter in text)
+    if not text.strip() or odd or text.count("\ufffd") > ODD_LETTERS * len(text) + 1:
+        return None
+    words = set(re.findall(r"\w+", text.split("\n", 1)[0].lower()))
+    return MANIFEST if {"photo", "output"} <= words else TEXT
 
 
 def check_sound(path: Path) -> None:

@@ -122,7 +122,7 @@ def test_what_holds_no_sound_says_so(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
     ffmpeg("-f", "lavfi", "-i", "color=s=32x32:r=25:d=0.2", tmp_path / "mute.mp4")
     words = {
-        "text.wav": "cannot be read",
+        "text.wav": "is a text and no recording",
         "empty.wav": "0 bytes",
         "none.wav": "no audio samples",
         "mute.mp4": "no sound",

@@ -132,8 +132,14 @@ def _png() -> bytes:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "0 bytes"), (b"hello\n" * 99, "known kind"), (_png()[:400], "ends before"), (_png()[:20], "ends before")],
-    ids=["empty", "text", "half", "header"],
+    [
+        (b"", "0 bytes"),
+        (b"hello\n" * 99, "is a text"),
+        (b"\1\2\3\n" * 99, "known kind"),
+        (_png()[:400], "ends before"),
+        (_png()[:20], "ends before"),
+    ],
+    ids=["empty", "text", "bytes", "half", "header"],
 )
 def test_what_is_no_picture_says_so(tmp_path: Path, data: bytes, words: str) -> None:
     (tmp_path / "a.png").write_bytes(data)

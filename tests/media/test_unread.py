@@ -94,7 +94,7 @@ def test_videos_and_recordings_are_no_photos(tmp_path: Path, name: str, content:
 
 
 def test_a_broken_photo_is_no_recording(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"not a picture at all\n" * 9)
+    (tmp_path / "a.jpg").write_bytes(b"\1\2not a picture at all\n" * 9)
     with pytest.raises(InputError, match="known kind"):
         inspect_file(tmp_path / "a.jpg")
 
@@ -139,3 +139,42 @@ def test_raw_may_be_sound(tmp_path: Path) -> None:
     (tmp_path / "speech.raw").write_bytes(bytes(range(7, 250)) * 9)
     with pytest.raises(InputError, match="samples without a header"):
         inspect_file(tmp_path / "speech.raw")
+
+
+TEXTS = {
+    "a.txt": (b"Hello, I am Anna.\n", "a text"),
+    "b.wav": ("Grüße an alle".encode(), "a text"),
+    "c.jpg": ("Grüße an alle".encode("latin-1"), "a text"),
+    "d.md": ("Grüße an alle".encode("utf-16"), "a text"),
+    "e.srt": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "a text"),
+    "f.json": (b'{"text": "hello"}', "a text"),
+    "g.csv": (b"photo,speech,output\na.jpg,a.wav,a.mp4\n", "a manifest"),
+    "h.jsonl": (b'{"photo": "a.jpg", "speech": "a.wav", "output": "a.mp4"}\n', "a manifest"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [(n, *v) for n, v in TEXTS.items()], ids=TEXTS)
+def test_texts_are_named_and_nobody_expects_them_to_be_spoken(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    advice = "mggdub batch renders its rows" if words == "a manifest" else "reads texts out"
+    with pytest.raises(InputError, match=f"{name} is {words} and no recording; .*{advice}"):
+        read_audio(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is {words} and no video; "):
+        probe(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is {words}, which is not read as a photo; "):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF\2\1\1" + bytes(60), b"\1\2\3\4 text", bytes(range(128, 256))])
+def test_what_nobody_can_read_is_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be read as sound|no sound that is read"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_pictures_that_are_written_in_letters_are_pictures(tmp_path: Path) -> None:
+    rows = "\n".join(" ".join(str(20 * (x % 12)) for x in range(64)) for _ in range(48))
+    (tmp_path / "a.pgm").write_text(f"P2\n64 48\n255\n{rows}\n")
+    assert read_image(tmp_path / "a.pgm").size == (64, 48)
