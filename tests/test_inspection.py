@@ -273,6 +273,14 @@ def test_a_face_with_holes_is_told(head: Image.Image, models: Models, place: str
     assert any("transparent" in sentence for sentence in found.advice) == told
 
 
+@pytest.mark.parametrize(("alpha", "said"), [(128, "50 %"), (200, "22 %"), (250, "")])
+def test_a_face_that_others_shine_through_is_told(head: Image.Image, models: Models, alpha: int, said: str) -> None:
+    photo = Photo(np.array(head), np.full(head.size[::-1], alpha, np.uint8))
+    found = inspect_face(photo, models.faces.find(photo.pixels)[0], 0, models.faces, models.geometry)
+    assert found.verdict == ("usable" if said else "good")
+    assert not said or (f"The face is transparent ({said})" in found.advice[0] and len(found.advice) == 1)
+
+
 @pytest.mark.parametrize(("background", "told"), [("keep", True), ("white", False), ("#00ff00", False)])
 def test_what_becomes_of_transparent_parts_is_told(
     head: Image.Image, models: Models, background: str, told: bool

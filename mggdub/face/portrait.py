@@ -20,6 +20,7 @@ from mggdub.types import Array, Crop, Face, Photo, Portrait
 SMALLEST_FACE = 48.0  # px, hairline to chin
 LARGEST_YAW = 50.0  # degrees
 SEE_THROUGH = 0.02  # share of a picture that is transparent, from which on it is told
+FAINT = 230  # median alpha of a face that other pictures shine through; programs that cut people out leave 250
 HOLES = 0.01  # of the area of a face; an eye has as much
 CUT_OFF = 0.03  # of a face's landmarks beyond the picture; photos and clips of people have none
 AS_LARGE = 0.7  # of the largest face's height: who is that large may be the one who was meant
@@ -89,6 +90,9 @@ def holes(face: Face, photo: Photo) -> tuple[str, ...]:
     low, high = np.clip([marks.min(0), marks.max(0)], 0, photo.size).astype(int)
     alpha = photo.alpha[low[1] : high[1], low[0] : high[0]]
     inside = alpha[ring_mask(marks - low, OVAL, alpha.shape)]
+    if len(inside) and np.median(inside) < FAINT:
+        share = f"{100 * (1 - np.median(inside) / 255):.0f} %"
+        return (f"The face is transparent ({share}), and what lies behind shines through; save the picture opaque.",)
     if not len(inside) or (inside < 128).mean() < HOLES:
         return ()
     return ("Parts of the face are transparent, and what lies behind shows there; use a picture whose face is whole.",)
