@@ -21,8 +21,10 @@ from mggdub.errors import InputError, UsageError
 from mggdub.evaluation.summary import Measurement
 from mggdub.evaluation.video import evaluate_file
 from mggdub.inspection import inspect_file
+from mggdub.media import kinds
 from mggdub.media.audio import SAMPLE_RATE, read_audio
 from mggdub.media.encode import write_video as write_frames
+from mggdub.media.files import check_input
 from mggdub.media.image import read_image
 from mggdub.models import Models, choose_device, load_models
 from mggdub.motion import speech as speaking
@@ -76,9 +78,10 @@ def render(
     """
     heard = _path("speech", speech) if speech is not None else None
     chosen = _options(options)
-    return jobs.render_file(
-        _path("photo", photo), heard, _path("output", output), chosen, progress or silent, _loaded(models)
-    )
+    head, target = _path("photo", photo), _path("output", output)
+    _all_there(head, heard, chosen.drive)
+    kinds.check_render(head, heard, chosen.drive)
+    return jobs.render_file(head, heard, target, chosen, progress or silent, _loaded(models))
 
 
 def write_avatar(
@@ -93,7 +96,9 @@ def write_avatar(
     """
     splats = _path("ply", ply) if ply is not None else None
     chosen = _options(options, (*AVATAR_OPTIONS, "force"))
-    return jobs.avatar_file(_path("photo", photo), _path("output", output), splats, chosen, silent, _loaded(models))
+    picture, target = _path("photo", photo), _path("output", output)
+    kinds.check_portrait(check_input(picture))
+    return jobs.avatar_file(picture, target, splats, chosen, silent, _loaded(models))
 
 
 def build_avatar(photo: AnyPath | Photo | Array, models: Models, **options: Any) -> HeadAvatar:
@@ -136,7 +141,7 @@ def speech_track(speech: AnyPath | Waveform, models: Models, fps: Rate = 25, **o
     """
     chosen = _options({**options, "fps": fps}, SPEECH_OPTIONS)
     or_else = " or a Waveform"
-    sound = _sound(speech) if isinstance(speech, Waveform) else read_audio(_path("speech", speech, or_else))
+    sound = _sound(speech) if isinstance(speech, Waveform) else _heard(_path("speech", speech, or_else))
     return speaking.speech_track(sound, _of_kind("models", models, Models), chosen)[0]
 
 
@@ -149,7 +154,8 @@ def video_track(video: AnyPath, models: Models) -> ExpressionTrack:
         >>> len(mggdub.video_track("render.mp4", models))
         6
     """
-    driver = track_video(_path("video", video), _of_kind("models", models, Models))
+    kinds.check_source(source := check_input(_path("video", video)))
+    driver = track_video(source, _of_kind("models", models, Models))
     return bounded(eased(driver.track, driver.cuts))
 
 
@@ -214,6 +220,8 @@ def write_video(
     alike = _alike(chain([first], stream))
     height, width = np.shape(first)[:2] if np.ndim(first) == 3 else (0, 0)
     sound = _path("audio", audio) if audio is not None else None
+    if sound:
+        kinds.check_speech(check_input(sound))
     chosen = _options({"fps": fps, "crf": crf, "force": force})
     target = _path("output", output)
     write_frames(target, alike, fps=chosen.fps, size=(width, height), audio=sound, crf=chosen.crf, force=force)
@@ -226,7 +234,8 @@ def inspect(source: AnyPath) -> dict[str, Any]:
     >>> mggdub.inspect("photo.jpg")["verdict"] in ("good", "usable")
     True
     """
-    return inspect_file(_path("source", source))
+    kinds.check_inspected(given := check_input(_path("source", source)))
+    return inspect_file(given)
 
 
 def evaluate(
@@ -239,7 +248,10 @@ def evaluate(
     """
     truth = _path("reference", reference) if reference is not None else None
     origin = _path("photo", photo) if photo is not None else None
-    return evaluate_file(_path("video", video), truth, origin, progress or silent)
+    clip = _path("video", video)
+    _all_there(clip, truth, origin)
+    kinds.check_measured(clip, truth, origin)
+    return evaluate_file(clip, truth, origin, progress or silent)
 
 
 def _path(name: str, given: Any, or_else: str = "") -> Path:
@@ -249,6 +261,16 @@ def _path(name: str, given: Any, or_else: str = "") -> Path:
     if not (path := os.fsdecode(given)):
         raise UsageError(f"{name} is empty; give the path of a file.")
     return Path(path)
+
+
+def _all_there(*paths: Path | None) -> None:
+    for path in filter(None, paths):
+        check_input(path)
+
+
+def _heard(path: Path) -> Waveform:
+    kinds.check_speech(check_input(path))
+    return read_audio(path)
 
 
 def _of_kind(name: str, value: Kind, kind: type[Kind]) -> Kind:

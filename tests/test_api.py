@@ -226,7 +226,8 @@ def test_a_driver_turns_a_head_no_farther_than_the_command_does(
     assert played.rotation[:, 1].max() < 42.1 and played.translation.max() < 9.1 and played.rotation[15, 1] == 20
     driver = Performance(play_file(read_track(tmp_path / "a.csv"), models.expression).track, 2.0, cuts=(0.4, 1.2))
     monkeypatch.setattr(api, "track_video", lambda *_: driver)
-    watched = mggdub.video_track("a.mp4", models)
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    watched = mggdub.video_track(tmp_path / "a.mp4", models)
     assert np.abs(watched.rotation).max() < 42.1 and np.abs(np.diff(watched.rotation[:, 1])).max() < 15
     assert (watched.rotation == resample(driver, 25).rotation).all()
 
@@ -240,6 +241,33 @@ def test_paths_are_texts_bytes_or_path_likes_and_never_empty(head_png: Path) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_files_of_another_kind_are_named_as_the_command_names_them(
+    models: mggdub.Models, head_png: Path, speech_wav: Path, tmp_path: Path
+) -> None:
+    track, text, video = tmp_path / "a.csv", tmp_path / "a.txt", tmp_path / "a.mp4"
+    track.write_text("time_s,jawOpen\n0.02,0\n0.06,1\n")
+    text.write_text("Hello, I am Anna.")
+    mggdub.write_video(video, [np.zeros((32, 32, 3), np.uint8)] * 3)
+    said = {
+        "a.csv is a track; give it with --drive": lambda: mggdub.speech_track(track, models),
+        "head.png is a picture and holds no sound": lambda: mggdub.speech_track(head_png, models),
+        "a.csv is a track already": lambda: mggdub.video_track(track, models),
+        "head.png is a picture; a track is made of": lambda: mggdub.video_track(head_png, models),
+        "a.csv is a track; inspect looks at": lambda: mggdub.inspect(track),
+        "a.txt is a text, neither a picture nor": lambda: mggdub.inspect(text),
+        "wav is a recording without pictures": lambda: mggdub.evaluate(speech_wav),
+        "png is a picture; give a video": lambda: mggdub.evaluate(head_png),
+        "wav is a recording; the photo comes first": lambda: mggdub.write_avatar(speech_wav, tmp_path / "a.mgg"),
+        "so write ": lambda: mggdub.render(speech_wav, head_png, tmp_path / "b.mp4"),
+        "a.mp4 is a video; the photo comes first": lambda: mggdub.render(video, speech_wav, tmp_path / "b.mp4"),
+        "png is a picture; a photo is driven": lambda: mggdub.render(head_png, None, "b.mp4", drive=head_png),
+        "png is a picture and holds": lambda: mggdub.write_video("b.mp4", np.zeros((1, 9, 9, 3), "u1"), audio=head_png),
+    }
+    for words, call in said.items():
+        with pytest.raises(mggdub.MggdubError, match=words):
+            call()
+
+
 def test_a_forked_process_is_told_to_be_started_otherwise() -> None:
     program = """
         import multiprocessing, mggdub

@@ -18,6 +18,7 @@ from mggdub.errors import InputError, MggdubError, OutputError
 from mggdub.face.detector import FaceFinder
 from mggdub.jobs import check_head, playing_time
 from mggdub.media.files import check_input, check_output
+from mggdub.media.kinds import check_render
 from mggdub.media.provenance import load_credentials
 from mggdub.options import AVATAR_OPTIONS
 
@@ -51,8 +52,11 @@ def check_rows(rows: list[Row], plan: Plan) -> tuple[list[Job], list[tuple[Job, 
         if cert and key:
             ask(cert, look.credentials, cert, key)
         ask(row.photo, look.device, row.options.device)
+        ask(Path(), check_render, row.photo, row.speech, row.options.drive)
+        if len(problems) > before:
+            continue
         ask(row.photo, look.head, row)
-        seconds = ask(row.speech or row.photo, look.seconds, row)
+        seconds = ask(row.speech or row.options.drive or row.photo, look.seconds, row)
         if job and len(problems) == before:
             jobs.append(replace(job, seconds=seconds))
     return jobs, done, problems

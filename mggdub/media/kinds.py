@@ -73,7 +73,7 @@ def check_render(photo: Path, speech: Path | None, drive: Path | None) -> None:
     """Raises UsageError if the files of a render are mixed up, InputError if one of them cannot play its part."""
     _check_photo(photo, "picture" if speech and kind(speech) == "picture" else None, speech)
     if speech:
-        _check_speech(speech)
+        check_speech(speech)
     if drive:
         _check_drive(drive)
 
@@ -144,7 +144,8 @@ def _check_photo(photo: Path, other: str | None = None, speech: Path | None = No
         raise InputError(f"{photo} is a picture and no avatar; let its name end as pictures' do.")
 
 
-def _check_speech(speech: Path) -> None:
+def check_speech(speech: Path) -> None:
+    """Raises UsageError or InputError if what is to be heard is of another kind."""
     speech_kind = kind(speech)
     if _is_avatar(speech):
         raise UsageError(f"{speech} is an avatar; it comes first, in place of the photo.")

@@ -56,6 +56,7 @@ PLY = Kind("a PLY file for 3-D viewers", "render takes heads as .mgg", "other")
 TEXT = Kind("a text", "give the {} itself", "other")
 TO_SPEAK = "let somebody, or a program that reads texts out, speak it, and give that recording"
 MANIFEST = Kind("a manifest", "mggdub batch renders its rows", "other")
+TRACK = Kind("a track", "render plays it with --drive", "other")
 ODD_LETTERS = 0.1  # share of a text that may be of another encoding than UTF-8
 ICLOUD = _picture("a placeholder of a picture that lies in iCloud", "download the picture first")
 UNKNOWN_RAW = _picture(
@@ -155,14 +156,16 @@ def plain_text(path: Path) -> Kind | None:
     if not text.strip() or odd or text.count("\ufffd") > ODD_LETTERS * len(text) + 1:
         return None
     words = set(re.findall(r"\w+", text.split("\n", 1)[0].lower()))
+    if words & {"time_s", "timecode"}:
+        return TRACK
     return MANIFEST if {"photo", "output"} <= words else TEXT
 
 
 def check_sound(path: Path) -> None:
     """Raises InputError if a file is known to be neither a picture nor something that may hold sound."""
-    kind = kind_of(path)
+    kind = kind_of(path) or plain_text(path)
     if kind and kind.family == "other":
-        advice = kind.advice.format("picture or the recording")
+        advice = TO_SPEAK if kind is TEXT else kind.advice.format("picture or the recording")
         raise InputError(f"{path} is {kind.name}, neither a picture nor a recording; {advice}.")
 
 

@@ -107,6 +107,17 @@ def test_good_rows_are_rendered_once_and_bad_ones_told_before(
     assert batch(folder / "rows.csv", resume=False)["states"] == ["failed"]
 
 
+def test_files_in_each_others_place_are_named_once(folder: Path, batch: Callable[..., dict[str, Any]]) -> None:
+    """As render names them, without another file of the row before the sentence."""
+    rows = manifest(folder, "s0.wav,p.png,a.mp4,", "p.png,p.png,b.mp4,", "p.png,rows.csv,c.mp4,")
+    said = [line.replace(f"{folder}/", "") for line in batch(rows, check=True)["said"]]
+    assert [line.split(";")[0] for line in said] == [
+        "Row 2: s0.wav is a recording",
+        "Row 3: p.png is a picture and holds no sound",
+        "Row 4: rows.csv is a manifest and no recording",
+    ]
+
+
 def test_what_cannot_sign_is_told_before_the_first_frame(folder: Path, batch: Callable[..., dict[str, Any]]) -> None:
     """A key that is missing, and a certificate that is none, are wrong rows for --check, too."""
     (folder / "chain.pem").write_text("no certificate")

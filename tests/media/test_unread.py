@@ -149,6 +149,7 @@ TEXTS = {
     "e.srt": (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "a text"),
     "f.json": (b'{"text": "hello"}', "a text"),
     "g.csv": (b"photo,speech,output\na.jpg,a.wav,a.mp4\n", "a manifest"),
+    "h.csv": (b"time_s,jawOpen\n0.02,0\n0.06,1\n", "a track"),
     "h.jsonl": (b'{"photo": "a.jpg", "speech": "a.wav", "output": "a.mp4"}\n', "a manifest"),
 }
 
@@ -158,7 +159,8 @@ def test_texts_are_named_and_nobody_expects_them_to_be_spoken(
     tmp_path: Path, name: str, content: bytes, words: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    advice = "mggdub batch renders its rows" if words == "a manifest" else "reads texts out"
+    instead = {"a manifest": "mggdub batch renders its rows", "a track": "with --drive", "a text": "reads texts out"}
+    advice = instead[words]
     with pytest.raises(InputError, match=f"{name} is {words} and no recording; .*{advice}"):
         read_audio(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} is {words} and no video; "):
