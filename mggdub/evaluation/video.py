@@ -31,6 +31,7 @@ from mggdub.networks.sync import POINTS
 from mggdub.progress import Progress, Stage, silent
 from mggdub.types import Array, Face, Photo
 
+APART = 0.5  # s between the ends of a video and of its reference that are told
 PICTURES = 48  # frames in which pictures are compared
 
 
@@ -86,7 +87,17 @@ def measure(
     if reference is not None and not any(truth.faces.values()):
         raise InputError(f"No face was found in any frame of {reference}; give the clip that the video imitates.")
     found = summarize(video, info, sound, gathered, judges, reference is not None, photo is not None)
-    return found if over is None else _of_the_beginning(found, over, video, reference)
+    if over is not None:
+        return _of_the_beginning(found, over, video, reference)
+    return _with_a_rest(found, info.duration, video, reference) if reference else found
+
+
+def _with_a_rest(found: Measurement, seconds: float, video: Path, reference: Path) -> Measurement:
+    """What was found of a video, with a sentence if it ends long before its reference."""
+    if probe(reference).duration - seconds < APART:
+        return found
+    told = f"{video} is shorter than {reference}, with the first {seconds:.1f} s of which it was compared."
+    return replace(found, skipped=(*found.skipped, told))
 
 
 def _of_the_beginning(found: Measurement, seconds: float, video: Path, reference: Path | None) -> Measurement:
