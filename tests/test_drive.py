@@ -387,7 +387,7 @@ def test_a_driver_that_is_no_video_is_called_that_before_the_work(
     (tmp_path / "text.mp4").write_text("no video\n" * 50)
     soundfile.write(tmp_path / "sound.wav", np.full(16000, 0.01), 16000)
     speech, options = tmp_path / "sound.wav" if spoken else None, replace(SMALL, drive=tmp_path / name)
-    with pytest.raises(InputError, match=f"{name} (holds no video|is of a kind that is not read as a video)"):
+    with pytest.raises(InputError, match=f"{name} (holds no video|is a text and no video|is of a kind that is not)"):
         jobs.render_file(head_png, speech, tmp_path / "a.mp4", options, lambda *_: None, models)
     if name == "moving.webp":
         with pytest.raises(InputError, match="not read as a video"):

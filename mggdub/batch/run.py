@@ -73,10 +73,9 @@ def run_batch(
 ) -> dict[str, Any]:
     """Render the rows of `source` into `folder`; returns the summary, with one result for every row.
 
-    What is wrong with rows is said by `say`, what is to be known of videos by `note`, or as well.
-    `base` are the render options of all rows, `given` the names of those that were named, `asked` of those
-    that some row must make something of. Raises UsageError, InputError or OutputError if that is not so, no row can be
-    read or nothing can be written.
+    What is wrong with rows is said by `say`, what is to be known of videos by `note`, or as well. `base` are the render
+    options of all rows, `given` the names of those that were named, `asked` of those that must change something in one.
+    Raises UsageError, InputError or OutputError if they do not, no row can be read or nothing can be written.
     """
     clock = time.perf_counter()
     for place in filter(None, (folder, options.cache_dir)):
@@ -86,8 +85,7 @@ def run_batch(
     folder = folder.absolute()
     rows, problems = read_rows(source, speech, options.all_pairs, base, given)
     check_all_used(rows, asked)
-    for sentence in left_out(source, speech):
-        (note or say)(shown(sentence))
+    _tell_of_folders(source, speech, note or say)
     progress(Stage.LOAD, 0, 1)
     from mggdub.batch.check import check_rows
     from mggdub.batch.row import Plan
@@ -121,6 +119,11 @@ def run_batch(
         if not options.check and summary["done"] + summary["skipped"] == len(results):
             _tidy(plan, [*jobs, *(job for job, _ in finished)])
     return summary | {"seconds": round(time.perf_counter() - clock, 3)}
+
+
+def _tell_of_folders(source: Path, speech: Path | None, note: Callable[[str], None]) -> None:
+    for sentence in left_out(source, speech):
+        note(shown(sentence))
 
 
 def _remarks(result: Result) -> Iterator[str]:

@@ -88,10 +88,7 @@ def render(
     PHOTO is any picture with a face, or what `mggdub avatar` made of one; SPEECH is any recording or video with sound.
     With --drive, SPEECH is only heard.
     """
-    if choices["drive"]:  # a default of the environment is for speech
-        of_speech = (k for k in ("emotion", "gaze") if ctx.get_parameter_source(k) is ParameterSource.ENVIRONMENT)
-        choices |= {name: getattr(RenderOptions, name) for name in of_speech}
-    options = RenderOptions(**choices)
+    options = RenderOptions(**(choices | _not_of_a_driver(ctx) if choices["drive"] else choices))
     named = frozenset(k for k in choices if ctx.get_parameter_source(k) is not ParameterSource.DEFAULT)
     check_used(options, (k for k in choices if ctx.get_parameter_source(k) is ParameterSource.COMMANDLINE))
     if not speech and not options.drive:
@@ -153,6 +150,12 @@ def avatar(photo: Path, output: Path, ply: Path | None, as_json: bool, quiet: bo
 
 
 avatar.params += [option for option in render.params if option.name in AVATAR_OPTIONS]
+
+
+def _not_of_a_driver(ctx: click.Context) -> dict[str, Any]:
+    """Options that the environment sets for speech, as they are for a driver."""
+    set_there = (k for k in ("emotion", "gaze") if ctx.get_parameter_source(k) is ParameterSource.ENVIRONMENT)
+    return {name: getattr(RenderOptions, name) for name in set_there}
 
 
 def _check_paths(photo: Path, speech: Path | None, drive: Path | None, output: Path, force: bool) -> None:
