@@ -78,9 +78,7 @@ def render_file(
         models = models or load_models()
         models.load((*_needed_by(picture, options, played), *DRAWING))
         clock.append(time.perf_counter())
-        if isinstance(picture, Photo):
-            progress(Stage.PHOTO, 0, 1)
-        avatar = _as_avatar(picture, photo, models, options)
+        avatar = _as_avatar(picture, photo, models, options, progress)
     clock.append(time.perf_counter())
     progress(Stage.DRIVE if options.drive else Stage.SPEECH, 0, 1)
     performance = _perform(sound, models, options, progress, played)
@@ -127,8 +125,7 @@ def avatar_file(
     progress(Stage.LOAD, 0, 1)
     models = models or load_models()
     models.load(BUILDING)
-    progress(Stage.PHOTO, 0, 1)
-    avatar = _as_avatar(picture, photo, models, options)
+    avatar = _as_avatar(picture, photo, models, options, progress)
     with appearing_ply(ply, avatar, options.force) if ply else nullcontext() as splats:  # both files, or none
         save_avatar(output, avatar, {"options": {k: getattr(options, k) for k in AVATAR_OPTIONS}}, options.force)
     height, width = avatar.image.shape[:2]
@@ -262,9 +259,12 @@ def _needed_by(picture: Photo | HeadAvatar, options: MotionOptions, played: Trac
     return (*BUILDING, *tracking) if isinstance(picture, Photo) else tracking
 
 
-def _as_avatar(read: Photo | HeadAvatar, path: Path, models: Models, options: AvatarOptions) -> HeadAvatar:
+def _as_avatar(
+    read: Photo | HeadAvatar, path: Path, models: Models, options: AvatarOptions, progress: Progress
+) -> HeadAvatar:
     if isinstance(read, HeadAvatar):
         return read
+    progress(Stage.PHOTO, 0, 1)
     try:
         return build_avatar(read, models, options)
     except InputError as error:
