@@ -52,7 +52,7 @@ class Judges:
 
 def drive_of(clip: Path, models: Models, cache: Path) -> ExpressionTrack:
     """The clip's own track; read once and kept."""
-    names = [f.name for f in fields(ExpressionTrack)]
+    names = [f.name for f in fields(ExpressionTrack) if f.name != "at_camera"]
     if not cache.exists():
         track = resample(track_video(clip, models), float(probe(clip).fps))
         save_arrays(cache, {name: getattr(track, name) for name in names})
