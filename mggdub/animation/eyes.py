@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mggdub.face.expression import BLINKS, ExpressionBasis
-from mggdub.face.mesh import IRISES, LEFT_EYE, LIDS, RIGHT_EYE
+from mggdub.face.mesh import IRISES, LEFT_EYE, LIDS, RIGHT_EYE, UPPER_LIDS
 from mggdub.types import BLENDSHAPES, DRIVING_UNITS, Array
 
 # cm that an iris moves per unit: what 138 eyes of training clips fit, lids open (0.51, 0.29, 0.26; R² 0.86 across, 0.75
@@ -20,6 +20,10 @@ LID_FOLLOWS = {"eyeBlink": -0.38, "eyeWide": -0.37, "eyeLookDown": 0.11, "eyeLoo
 OPEN = 0.9  # cm, of those eyes; lids of narrower ones follow less
 SHUT = 0.94  # of a blink's way, where eyes are shut: what landmarks measure goes on a little
 NEARLY_SHUT = 0.05  # of a blink, what must be left to close
+# Skin that an eye draws towards the nose when it shuts, at its outer corner and all round it: cm; from where, and how
+# far it reaches, across from the outer corner inwards and down, of the eye's width.
+DRAWN_IN = (0.3, (-0.08, 0.03), (0.22, 0.28)), (0.07, (0.3, 0.0), (0.6, 0.8))
+DRAWN_EARLY = 1.5  # power of what is left of the way to shut
 STEEPEST = 0.6  # cm per cm, that an eye's opening lies aslant; a shut one tells little
 
 
@@ -29,6 +33,7 @@ def _unit(name: str) -> int:
 
 LOOKS = tuple(tuple(_unit(f"eyeLook{way}{side}") for way in ("Out", "In", "Down", "Up")) for side in ("Left", "Right"))
 FOLLOWED = tuple([_unit(f"{name}{side}") for name in LID_FOLLOWS] for side in ("Left", "Right"))
+CORNERS = tuple((lashes[0], lashes[-1]) for lashes, _ in UPPER_LIDS.values())  # outer and inner
 EYES = (LEFT_EYE, RIGHT_EYE)
 ARCH = np.sin(np.linspace(0, np.pi, len(LIDS[0]) + 2)[1:-1])  # along a lid, 1 in its middle
 
@@ -45,12 +50,14 @@ def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers:
     In place. drivers and photo [32] are the state now and the photo's.
     """
     turn = drivers - photo
-    for blink, closed, pairs, units in zip(BLINKS, shut(drivers, photo), LIDS, FOLLOWED, strict=True):
+    closing = shut(drivers, photo)
+    for blink, closed, corners, pairs, units in zip(BLINKS, closing, CORNERS, LIDS, FOLLOWED, strict=True):
         upper, lower = np.array(pairs).T
         opening = np.clip((mesh[lower, 1] - mesh[upper, 1]).max() / OPEN, 0, 1)
         displacement[upper, 1] += opening * (turn[units] @ list(LID_FOLLOWS.values())) * ARCH
         if closed == 0:
             continue
+        displacement[:, :2] += (1 - (1 - closed) ** DRAWN_EARLY) * drawn_in(mesh, *corners)
         displacement[lower, 1] -= closed * LOWER_RISE * ARCH
         place = mesh[:, 1] + displacement[:, 1]
         raised = place[upper] - (drivers[blink] - photo[blink]) * basis.motion[blink, upper, 1]  # but for the blink
@@ -59,6 +66,15 @@ def move_eyes(displacement: Array, basis: ExpressionBasis, mesh: Array, drivers:
         way = np.array([sign * OUTWARDS * (turn[outwards] - turn[inwards]), DOWN * turn[down] - UP * turn[up]])
         # Along the opening: going straight aside, an iris comes out over the lids' outer skin, or behind its white.
         displacement[list(iris)] = [*way, way @ slope(mesh[list(ring)])]
+
+
+def drawn_in(mesh: Array, outer: int, inner: int) -> Array:
+    """[478, 2] cm, across and down, that skin goes when the eye with these corners shuts; mesh [478, 3] cm."""
+    along = mesh[inner, :2] - mesh[outer, :2]
+    down = np.array([-along[1], along[0]]) * np.sign(along[0])
+    places = (mesh[:, :2] - mesh[outer, :2]) @ np.stack([along, down], 1) / (along @ along)  # of the eye's width
+    ways = [cm * np.exp(-(((places - at) / reach) ** 2).sum(1)) for cm, at, reach in DRAWN_IN]
+    return np.outer(np.sum(ways, 0), along / np.linalg.norm(along))
 
 
 def slope(ring: Array) -> Array:

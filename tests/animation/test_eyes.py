@@ -5,7 +5,7 @@ import pytest
 
 from mggdub.animation.animate import lids_shown, posed_heads, splats_shown
 from mggdub.animation.compositor import Compositor
-from mggdub.animation.eyes import move_eyes, shut, slope
+from mggdub.animation.eyes import CORNERS, move_eyes, shut, slope
 from mggdub.animation.retarget import retarget, with_eyes_open
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.expression import BLINKS, ExpressionBasis, load_expression, vertex_motion
@@ -100,6 +100,17 @@ def test_the_lower_lid_rises_to_a_closing_one(basis: ExpressionBasis) -> None:
     lower = LIDS[0][3][1]
     rise = (mesh + vertex_motion(basis, now))[lower, 1] - moved(basis, mesh, now, own)[lower, 1]
     assert rise == pytest.approx(0.06, abs=0.005)
+
+
+def test_a_shutting_eye_draws_its_outer_corner_to_the_nose(basis: ExpressionBasis) -> None:
+    mesh, own = basis.mean_rest, state(0.0)
+    now = own.copy()
+    now[BLINKS[0]] = 1
+    drawn = moved(basis, mesh, now, own) - mesh - vertex_motion(basis, now)
+    left, right = CORNERS
+    assert drawn[left[0], 0] * np.sign(mesh[left[1], 0] - mesh[left[0], 0]) == pytest.approx(0.3, abs=0.05)
+    assert np.abs(drawn[left[1]]).max() < 0.05
+    assert np.abs(drawn[right[0]]).max() < 1e-3
 
 
 def test_irises_turn_with_the_gaze_alone(basis: ExpressionBasis) -> None:
