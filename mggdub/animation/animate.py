@@ -16,9 +16,8 @@ from mggdub.animation.lower_face import LowerFace
 from mggdub.animation.monochrome import toned
 from mggdub.animation.mouth_detail import MouthDetailer
 from mggdub.animation.on_card import Animator
-from mggdub.animation.poses import FrameMotion, FramePose, Shown
+from mggdub.animation.poses import FrameMotion, FramePose, Shown, fading_parts
 from mggdub.animation.retarget import brows_past_skin, ease_from_photo, look_at_camera, open_past_edges, retarget
-from mggdub.avatar.eyelids import lid_parts
 from mggdub.avatar.mouth import paint_mouth, photo_mouth_share
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face import expression, mesh
@@ -58,12 +57,13 @@ def frame_motions(
 
 
 def lids_shown(closed: Array) -> Array:
-    """[6], of opacity: what is seen of both lids that are so far `closed` [2], of what covers their folds, of lashes.
+    """[8], of opacity: what is seen of both lids that are so far `closed` [2], of what covers their folds, of lashes.
 
-    Below, the photo's own skin stretches.
+    Below, the photo's own skin stretches. The last two: of what the photo shows between lids that are all but shut,
+    which goes with the upper ones and would come out below them.
     """
     lids, folds, shade = (smoothstep((closed - a) / (b - a)) for a, b in (LID_SHOWS, FOLD_GOES, SHADE_FALLS))
-    return np.concatenate([lids, folds, np.maximum(lids, SHADE * shade)])
+    return np.concatenate([lids, folds, np.maximum(lids, SHADE * shade), 1 - lids])
 
 
 def frame_poses(
@@ -77,8 +77,7 @@ def _with_splats(avatar: HeadAvatar, models: Models, motions: Iterator[FrameMoti
     edges = deform.mesh_edges(mesh.open_triangles(models.expression.triangles))
     resting = deform.lengths(avatar.mesh, edges)
     opacities = avatar.gaussians.opacities.numpy()
-    parts: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
-    sides = film_sides(avatar)
+    parts, sides = fading_parts(avatar), film_sides(avatar)
     for now in motions:
         shown = opacities.copy()
         for part, share in zip(parts, now.shown, strict=True):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mggdub.animation import deform
 from mggdub.animation.compositor import photo_places
 from mggdub.animation.film import FADES, film_sides
-from mggdub.avatar.eyelids import lid_parts
+from mggdub.animation.poses import fading_parts
 from mggdub.avatar.values import HeadAvatar
 from mggdub.face.mesh import PIVOT
 from mggdub.geometry.rotation import euler_to_matrix, matrix_to_quat
@@ -88,7 +88,7 @@ class CardHead:
     turning: Tensor  # [N, 4] quats times the share of the head's motion
     shares: Tensor  # [2, N, 1] of the head's and the torso's motion
     opacities: Tensor  # [N]
-    part: Tensor  # [N] int64: 1 is the photo's own mouth, 2 to 7 are `lid_parts`, 0 all others
+    part: Tensor  # [N] int64: from 1 on `fading_parts`, 0 all others
     places: Tensor  # [N, 2] px of the photo, 0 where there is none
     placed: Tensor  # [N, 1] 1 where there is one
     matrix: Tensor  # [3, 3] of the camera: head space to px times z, px times z, z
@@ -103,8 +103,7 @@ class CardHead:
         means, quats, scales, opacities, colors = avatar.gaussians.arrays
         neck, body = avatar.head_share[:, None], avatar.torso_share[:, None]
         places, part = photo_places(avatar), np.zeros(len(means), np.int64)
-        fading: tuple[Array | slice, ...] = (avatar.photo_mouth, *lid_parts(avatar.lids))
-        for number, points in enumerate(fading, 1):
+        for number, points in enumerate(fading_parts(avatar), 1):
             part[points] = number
         has = ~np.isnan(places).any(1, keepdims=True)
         bases = (avatar.bases.motion, avatar.bases.shade)

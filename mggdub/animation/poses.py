@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mggdub.avatar.eyeballs import between_lids
+from mggdub.avatar.eyelids import lid_parts
+from mggdub.avatar.values import HeadAvatar
 from mggdub.types import Array
 
 
@@ -18,6 +21,13 @@ class Shown(NamedTuple):
     above_right: float
     left_lashes: float  # below a lid's margin
     right_lashes: float
+    between_left: float  # lids that the photo shows all but shut
+    between_right: float
+
+
+def fading_parts(avatar: HeadAvatar) -> tuple[Array | slice, ...]:
+    """The points of each of `Shown`."""
+    return avatar.photo_mouth, *lid_parts(avatar.lids), *between_lids(avatar.mesh_weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,10 +157,11 @@ def test_eyes_that_a_photo_caught_closing_open_and_look_ahead() -> None:
 
 def test_a_painted_lid_appears_late_and_steadily() -> None:
     closed = np.stack([np.linspace(0, 1, 101), np.zeros(101)], 1)
-    shown, other, _, other_fold, _, other_lashes = np.array([lids_shown(both) for both in closed]).T
+    shown, other, _, other_fold, _, other_lashes, between, _ = np.array([lids_shown(both) for both in closed]).T
     assert shown[:40].max() == 0 and shown[90:].min() == 1
     assert (other == 0).all() and (other_fold == 0).all() and (other_lashes == 0).all()
     assert (np.diff(shown) >= 0).all() and np.diff(shown).max() < 0.04
+    assert between == pytest.approx(1 - shown)  # what is between lids is gone when the lid is there
 
 
 def test_lashes_shade_an_eye_before_its_painted_lid_shows() -> None:

@@ -36,7 +36,7 @@ def opened(by: float) -> Array:
 
 def posed(by: float, rotation: Array = NONE, translation: Array = NONE) -> FrameMotion:
     """A head whose mouth is `opened`."""
-    shown = Shown(photo_mouth_share(opened(1.0), opened(by)), 0, 0, 0, 0, 0, 0)
+    shown = Shown(photo_mouth_share(opened(1.0), opened(by)), 0, 0, 0, 0, 0, 0, 1, 1)
     return FrameMotion(opened(by), rotation, translation, np.zeros((3, 4)), np.zeros(42), shown)
 
 

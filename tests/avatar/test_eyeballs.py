@@ -12,6 +12,7 @@ from mggdub.avatar.eyeballs import (
     IRIS_BEHIND,
     OPEN,
     WHITE_BEHIND,
+    between_lids,
     eyeball_layer,
     eyes_of,
     fill_iris,
@@ -136,6 +137,15 @@ def test_lashes_of_eyes_that_were_half_shut_are_behind_the_margin_when_they_have
     opened = OPEN / px_cm - np.ptp(eye.opening[:, 1])  # px that the margin goes up
     margin = eye.opening[:, 1].min()
     assert column[:, 1] - opened * (shares - 1) == pytest.approx(margin, abs=0.3)
+
+
+def test_what_is_seen_between_narrow_lids_is_known_by_how_it_follows_them() -> None:
+    steps = np.linspace(-2, 2, 9)[:, None] * [0, 1]
+    pixels = np.concatenate([np.array(MIDDLES[0]) + steps, np.array(MIDDLES[1]) + steps])
+    still = sparse.csr_matrix((len(pixels), 478), dtype=np.float32)
+    left, right = between_lids(turn_irises(still, head(height=3), pixels))
+    assert left.tolist() == list(range(9)) and right.tolist() == list(range(9, 18))
+    assert [len(part) for part in between_lids(turn_irises(still, head(height=10), pixels))] == [0, 0]
 
 
 def test_an_eye_that_hardly_shows_has_no_iris_of_shadow() -> None:
