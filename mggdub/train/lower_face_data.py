@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,21 @@ MOST_TURN = 25.0  # degrees between the photo and what it is driven to
 STEADY = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 10, 151, 9, 234, 454)
 
 
-def windows(avatar: HeadAvatar, models: Models, track: ExpressionTrack, truth: list[Array]) -> dict[str, Array]:
-    """What is trained on, of an avatar that a track of `retarget` drives to frames that are cut like its picture.
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """An avatar and what drives it: a track of `retarget` whose first frame is the photo, and the true frames."""
+
+    avatar: HeadAvatar
+    track: ExpressionTrack
+    truth: list[Array]  # [H, W, 3] uint8 each, cut like the avatar's picture
+
+
+def windows(drive: Drive, models: Models) -> dict[str, Array]:
+    """What is trained on.
 
     photo [4, S, S] float16; drawn [F, 9, S, S] float16, whole and true [F, S, S, 3] uint8.
     """
+    avatar, track, truth = drive.avatar, drive.track, drive.truth
     compositor, lower_face = Compositor.of(avatar), LowerFace.of(avatar, models.lower_face)
     found: dict[str, list[Array]] = {"drawn": [], "whole": [], "true": []}
     for number, (now, head) in enumerate(posed_heads(avatar, models, track, relative=True)):
@@ -63,8 +74,8 @@ def windows(avatar: HeadAvatar, models: Models, track: ExpressionTrack, truth: l
     return {"photo": lower_face.photo.astype(np.float16)} | {name: np.array(values) for name, values in found.items()}
 
 
-def clip_windows(path: Path, track: dict[str, Array], models: Models, source: int) -> dict[str, Array]:
-    """`windows` of a clip whose pool's frame number `source` is the photo. Raises MggdubError."""
+def clip_drive(path: Path, track: dict[str, Array], models: Models, source: int) -> Drive:
+    """Of a clip whose pool's frame number `source` is the photo. Raises MggdubError."""
     basis = models.expression
     pool = choose_frames(basis, track, POOL)
     first = int(pool[source])
@@ -76,11 +87,11 @@ def clip_windows(path: Path, track: dict[str, Array], models: Models, source: in
     times = np.arange(len(order)) * FAR
     played = ExpressionTrack(times, units[order], modes[order], angles[order], shift[order], torsos[order])
     avatar = build_avatar(Photo(frames[first]), models, RenderOptions())
-    return windows(avatar, models, played, [frames[k] for k in order.tolist()])
+    return Drive(avatar, played, [frames[k] for k in order.tolist()])
 
 
-def portrait_windows(photo: Photo, other: Photo, models: Models) -> dict[str, Array]:
-    """`windows` of one portrait with the expression of another of the same person. Raises MggdubError.
+def portrait_drive(photo: Photo, other: Photo, models: Models) -> Drive:
+    """Of one portrait with the expression of another of the same person. Raises MggdubError.
 
     How lips differ between both is measured, not estimated from each alone.
     """
@@ -104,7 +115,7 @@ def portrait_windows(photo: Photo, other: Photo, models: Models) -> dict[str, Ar
     at = turn * (columns + 1j * rows) + shift
     places = [at.imag - 0.5, at.real - 0.5]
     laid = [ndimage.map_coordinates(other.pixels[..., c], places, order=1, mode="nearest") for c in range(3)]
-    return windows(avatar, models, played, [avatar.image, np.stack(laid, -1)])
+    return Drive(avatar, played, [avatar.image, np.stack(laid, -1)])
 
 
 def portraits(folder: Path) -> dict[str, dict[str, Path]]:
@@ -138,7 +149,7 @@ def main() -> None:
         for name, other in (("neutral", "smiling"), ("smiling", "neutral")):
             target = given.out / f"{person}_{name}.npz"
             if not target.exists():
-                found = portrait_windows(photos[name], photos[other], models)
+                found = windows(portrait_drive(photos[name], photos[other], models), models)
                 save_arrays(target, found | {"identity": np.array(person)})
                 print(target.stem, flush=True)
     for source in SOURCES:
@@ -151,7 +162,7 @@ def main() -> None:
             if len(track["times"]) < SHORTEST:
                 continue
             try:
-                found = clip_windows(given.clips / row["file"], track, models, source)
+                found = windows(clip_drive(given.clips / row["file"], track, models, source), models)
             except MggdubError as error:
                 print(f"dropped {row['file']}: {error}", flush=True)
                 continue
