@@ -65,21 +65,21 @@ def test_eyes_on_the_camera_stay() -> None:
 
 
 def test_open_mouths_open_past_the_reach_of_their_splats_but_for_the_photos_own() -> None:
-    """A pixel and a bit farther where they are open, nothing where they are shut or as open as in the photo."""
+    """Two thirds of a pixel farther where they are open, nothing where they are shut or as open as in the photo."""
     basis = load_models().expression
     units = DRIVERS - LIP_MODES
     drivers = np.zeros((5, DRIVERS), np.float32)
     gaps = np.array([-0.1, 0.0, 0.15, 0.9, 2.0])
     drivers[:, units:] = with_gap(basis, drivers[:, units:], gaps)
     drivers[:, 0] = 0.3
-    for own, wider in ((0.0, [0, 0, None, 0.06, 0.06]), (0.9, [0, 0, None, 0, 0.06])):
+    for own, wider in ((0.0, [0, 0, None, 0.035, 0.035]), (0.9, [0, 0, None, 0, 0.035])):
         photo = np.zeros(DRIVERS, np.float32)
         photo[units:] = with_gap(basis, photo[units:], own)
         found = open_past_edges(basis, photo, drivers, 0.05)
         more = lip_gap(basis, found[:, units:]) - gaps
         assert np.array_equal(found[:, :units], drivers[:, :units])
         for value, true in zip(more, wider, strict=True):
-            assert value == pytest.approx(true, abs=0.002) if true is not None else 0 < value < 0.06
+            assert value == pytest.approx(true, abs=0.002) if true is not None else 0 < value < 0.035
 
 
 def test_brows_go_farther_than_driven_and_the_photo_stays_itself():
