@@ -2,7 +2,8 @@
 
 Every clip's first frame becomes an avatar that the clip itself drives, so that only the picture is judged. Frames with
 open mouths are drawn in pairs of neighbours. OUT gets a .json and a sheet (truth above ours) of every clip and the
-features that FD-VGG compares; with OTHER_OUT, which an earlier version filled, paired differences are told.
+features that FD-VGG compares; with OTHER_OUT, which an earlier version filled, paired differences are told. `--real`
+judges other true frames of the clip instead of ours, those whose lips are most alike: what a real picture would get.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mggdub.animation.lower_face import below_eyes
 from mggdub.avatar.build import build_avatar
 from mggdub.evaluation import perceptual
 from mggdub.evaluation.pictures import mouth_box
-from mggdub.face.mesh import INNER_LIPS, inside_mask
+from mggdub.face.mesh import INNER_LIPS, OUTER_LIPS, inside_mask
 from mggdub.geometry.camera import OUTER_EYES
 from mggdub.media.video import probe, read_video
 from mggdub.metrics import pixels
@@ -37,6 +38,7 @@ from mggdub.types import Array, ExpressionTrack, Face, Photo
 PAIRS = 10  # of neighbouring frames that are drawn of a clip
 OPEN = 0.03  # of the outer-eye distance, between the inner lips
 FEWEST = 60  # px inside the inner lips that are judged
+APART = 12  # frames at least, between a frame and the true one that stands for ours
 BOX, HALF = 160, 0.55  # px of a mouth's square; half its side in eye distances
 METRICS = ("sharpness", "inner_sharpness", "spread", "level", "change", "lpips", "csim")
 
@@ -106,8 +108,16 @@ def mouth_numbers(frame: Array, landmarks: Array) -> dict[str, float]:
     }
 
 
-def judge_clip(clip: Path, out: Path, models: Models, judges: Judges) -> dict[str, Any] | None:
-    """Median ratios and distances of a clip; None where it shows no open mouth."""
+def most_alike(faces: list[Face | None], frame: int) -> int:
+    """The number of the frame, APART at least and with a face after it, whose lips are most like a frame's."""
+    lips = [*OUTER_LIPS, *INNER_LIPS]
+    shapes = {k: _in_square(face.landmarks, face.landmarks)[lips] for k, face in enumerate(faces) if face}
+    others = [k for k in shapes if abs(k - frame) > APART and k + 1 in shapes]
+    return min(others, key=lambda k: float(np.abs(shapes[k] - shapes[frame]).mean()))
+
+
+def judge_clip(clip: Path, out: Path, models: Models, judges: Judges, real: bool = False) -> dict[str, Any] | None:
+    """Median ratios and distances of a clip; None where it shows no open mouth. `real`: of other true frames."""
     drive = drive_of(clip, models, out / f"{clip.stem}.track.npz")
     truth = {k: frame.copy() for k, (_, frame) in enumerate(read_video(clip))}
     faces = follow(truth, models)
@@ -119,14 +129,17 @@ def judge_clip(clip: Path, out: Path, models: Models, judges: Judges) -> dict[st
     rows, tiles = [], []
     features: dict[str, list[Array]] = {"ours": [], "truth": []}
     for k in chosen:
-        draw = animate(avatar, models, drive, relative=True, start=k)
-        ours = [next(draw), next(draw)]
         true = [face for face in faces[k : k + 2] if face]
-        found = [models.faces.track(frame, face) for frame, face in zip(ours, true, strict=True)]
-        our_faces = [face for face in found if face]
+        if real:
+            other = most_alike(faces, k)
+            ours, places = [truth[other], truth[other + 1]], [face for face in faces[other : other + 2] if face]
+        else:
+            draw = animate(avatar, models, drive, relative=True, start=k)
+            ours, places = [next(draw), next(draw)], true
+        our_faces = [face for frame, at in zip(ours, places, strict=True) if (face := models.faces.track(frame, at))]
         if len(our_faces) < 2:
             continue
-        row, boxes = judge_pair(ours, [truth[k], truth[k + 1]], our_faces, true, judges)
+        row, boxes = judge_pair(ours, [truth[k], truth[k + 1]], our_faces, true, places, judges)
         rows.append(row)
         for name, box in zip(("ours", "truth"), boxes, strict=True):
             features[name].append(judges.vgg.features(box))
@@ -148,16 +161,18 @@ def follow(frames: dict[int, Array], models: Models) -> list[Face | None]:
 
 
 def judge_pair(
-    ours: list[Array], truth: list[Array], our_faces: list[Face], true: list[Face], judges: Judges
+    ours: list[Array], truth: list[Array], our_faces: list[Face], true: list[Face], places: list[Face], judges: Judges
 ) -> tuple[dict[str, float], tuple[Array, Array]]:
-    """One frame's numbers, with what changes to the next, and the two mouths' squares."""
+    """One frame's numbers, with what changes to the next, and the two mouths' squares: ours lies as `places` say."""
     a, b = mouth_numbers(ours[0], our_faces[0].landmarks), mouth_numbers(truth[0], true[0].landmarks)
     row = {name: a[name] / max(b[name], 1e-6) for name in a}
-    squares = [[cut_square(f, t.landmarks) for f, t in zip(fs, true, strict=True)] for fs in (ours, truth)]
+    squares = [
+        [cut_square(f, t.landmarks) for f, t in zip(fs, at, strict=True)] for fs, at in ((ours, places), (truth, true))
+    ]
     row["lpips"] = judges.lpips.distance(squares[0][0], squares[1][0])
     changes = []
-    for pair, sides in zip(squares, (our_faces, true), strict=True):
-        marks = [_in_square(f.landmarks, t.landmarks) for f, t in zip(sides, true, strict=True)]
+    for pair, sides, at in zip(squares, (our_faces, true), (places, true), strict=True):
+        marks = [_in_square(f.landmarks, t.landmarks) for f, t in zip(sides, at, strict=True)]
         mask = inner_mask(marks[0], (BOX, BOX)) & inner_mask(marks[1], (BOX, BOX))
         apart = np.abs(pixels.grey(pair[0]) - pixels.grey(pair[1]))[mask]
         changes.append(float(apart.mean()) if len(apart) > FEWEST else float("nan"))
@@ -212,6 +227,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--real", action="store_true", help="other true frames of the clip instead of ours")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     models = load_models()
@@ -220,7 +236,7 @@ def main() -> None:
         result = given.out / f"{clip.stem}.json"
         if result.exists() or (given.only and clip.stem not in given.only):
             continue
-        numbers = judge_clip(clip, given.out, models, judges)
+        numbers = judge_clip(clip, given.out, models, judges, given.real)
         if numbers is None:
             print(f"{clip.stem}: no open mouth", flush=True)
             continue
