@@ -203,8 +203,8 @@ def test_uneven_time_stamps_are_the_containers(tmp_path: Path) -> None:
 
 def test_what_holds_no_pictures_says_so(tmp_path: Path, sound: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video\n" * 50)
-    for path in (sound, tmp_path / "text.mp4"):
-        with pytest.raises(InputError, match="holds no video"):
+    for path, what in ((sound, "holds no video"), (tmp_path / "text.mp4", "is a text and no video")):
+        with pytest.raises(InputError, match=what):
             next(read_video(path))
     with pytest.raises(UsageError, match="does not exist"):
         probe(tmp_path / "none.mp4")
