@@ -5,6 +5,7 @@ WAV, AIFF, AVI, MP4 and Matroska note sizes; Ogg says where another recording be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,18 +83,11 @@ def _ogg_kind(head: bytes) -> bytes:
 
 def _second_movie(file: BinaryIO) -> bool:
     """Whether an MP4 follows another one."""
-    at = movies = 0
-    for _ in range(MOST_PARTS):
-        file.seek(at)
-        head = file.read(16)
-        noted = int.from_bytes(head[:4], "big")
-        noted = int.from_bytes(head[8:], "big") if noted == 1 else noted
-        if len(head) < 8 or head[4:8] not in BOXES or noted < 8:
-            return False
-        if head[4:8] == b"ftyp" and movies:
+    movie = False
+    for kind, _ in _boxes(file):
+        if kind == b"ftyp" and movie:
             return True
-        movies += head[4:8] == b"moov"
-        at += noted
+        movie |= kind == b"moov"
     return False
 
 
@@ -127,6 +121,11 @@ def _end_of_samples(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    return next((end for _, end in _boxes(file) if end > size), 0)
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The kinds of an MP4's boxes, and where they end in the file."""
     at = 0
     for _ in range(MOST_PARTS):
         file.seek(at)
@@ -135,11 +134,9 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if noted == 1:
             noted = int.from_bytes(head[8:], "big")
         if len(head) < 8 or head[4:8] not in BOXES or noted < 8:  # the end, something else, or up to the end
-            return 0
+            return
         at += noted
-        if at > size:
-            return at
-    return 0
+        yield head[4:8], at
 
 
 def _end_of_segment(file: BinaryIO) -> int:

@@ -111,6 +111,11 @@ def unit_mirror() -> Array:
     return np.array([BLENDSHAPES.index(name) for name in other])
 
 
+def driving_mirror() -> list[int]:
+    """[24]: the driving unit of the other side."""
+    return [DRIVING_UNITS.index(unit) for unit in unit_mirror()[list(DRIVING_UNITS)]]
+
+
 def blink_gain(talks: list[Talk], unit_rest: Array) -> Array:
     """[24]: one over the units' rise from rest to a closed eye, for the blinks; 1 elsewhere."""
     gain = np.ones(len(DRIVING_UNITS))
@@ -132,9 +137,8 @@ def fit_motion(
     talks: list[Talk], modes: Array, analysis: Array, region: Array, mirror: Array, gain: Array, ridge: float = 0.02
 ) -> Array:
     """Motion [32, 478, 3]: ridge regression on the drivers outside the mouth region, the modes inside."""
-    odd = np.sign((modes * mirrored_region(modes, region, mirror)).sum((1, 2)))  # [8], +1 even and -1 odd
-    flip = np.concatenate([unit_mirror()[list(DRIVING_UNITS)], np.arange(LIP_MODES)])
-    order = [DRIVING_UNITS.index(i) if i in DRIVING_UNITS else -1 for i in flip[: len(DRIVING_UNITS)]]
+    odd = sides(modes, region, mirror)
+    order = driving_mirror()
     xx, xy = np.zeros((DRIVERS, DRIVERS)), np.zeros((DRIVERS, LANDMARKS * 3))
     for talk in talks:
         units = (talk.units - talk.rest_units)[:, list(DRIVING_UNITS)] * gain
@@ -156,6 +160,11 @@ def mirrored_region(modes: Array, region: Array, mirror: Array) -> Array:
     full = np.zeros((len(modes), LANDMARKS, 3))
     full[:, region] = modes
     return mirrored(full, mirror)[:, region]
+
+
+def sides(modes: Array, region: Array, mirror: Array) -> Array:
+    """[8]: 1 of modes [8, R, 3] that are even in a mirror, -1 of odd ones."""
+    return np.asarray(np.sign((modes * mirrored_region(modes, region, mirror)).sum((1, 2))))
 
 
 def close_lids(motion: Array, rest: Array) -> Array:
@@ -216,7 +225,7 @@ def fit_basis(talks: list[Talk]) -> ExpressionBasis:
     values, frame_weights, mouth_units = _mouth_samples(talks, region, analysis)
     gap = values @ height(motion[len(DRIVING_UNITS) :])
     opening = (values * (frame_weights * gap)[:, None]).sum(0) / (frame_weights * gap**2).sum()
-    odd = np.sign((modes * mirrored_region(modes, region, mirror)).sum((1, 2)))
+    odd = sides(modes, region, mirror)
     opening = np.where(odd > 0, opening, 0)
     basis = ExpressionBasis(
         triangles=np.concatenate([triangles, fans]),

@@ -45,9 +45,7 @@ def _flow(rendered: Array, true: Array, at: Array, inside: Array) -> Array:
     """[P, 3] of points at [P, 2] px."""
     import cv2  # of the [train] extra; what only stores aims does without
 
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (rendered, true)]
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = (search.calc(a, b, None) for a, b in (grey, grey[::-1]))  # type: ignore[call-overload]
+    there, back = both_ways(*(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (rendered, true)))
     there = np.dstack([cv2.GaussianBlur(there[..., k], (0, 0), SMOOTH) for k in range(2)])
     move = _sample(there, at)
     home = np.linalg.norm(move + _sample(back, at + move), axis=1)
@@ -56,6 +54,15 @@ def _flow(rendered: Array, true: Array, at: Array, inside: Array) -> Array:
     shown = ((at >= 0) & (at <= np.array(inside.shape[::-1]))).all(1)
     trust = shown & (home < RETURNS) & (ends > 0.5) & (size < FARTHEST)
     return np.concatenate([at + move, trust[:, None]], 1)
+
+
+def both_ways(first: Array, second: Array) -> tuple[Array, Array]:
+    """Optical flow [H, W, 2] px from one grey picture [H, W] uint8 to another, and back."""
+    import cv2
+
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = (search.calc(a, b, None) for a, b in ((first, second), (second, first)))  # type: ignore[call-overload]
+    return there, back
 
 
 def _sample(image: Array, at: Array) -> Array:

@@ -30,8 +30,9 @@ from mggdub.geometry.sampling import smoothstep
 from mggdub.media.image import read_image
 from mggdub.models import Models, load_models
 from mggdub.train.common import held_out, save_arrays
-from mggdub.train.expression import LIPS, unit_mirror
+from mggdub.train.expression import LIPS, driving_mirror, mirrored, sides
 from mggdub.train.expression_data import HELD_OUT
+from mggdub.train.flow import both_ways
 from mggdub.train.head_data import SHORTEST
 from mggdub.train.lower_face_data import Drive, clip_drive, portrait_drive, portraits, usable
 from mggdub.train.prepare import first_of_each, load_track
@@ -106,8 +107,7 @@ def flow_at(frame: Array, true: Array, at: Array) -> tuple[Array, Array]:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     grey = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (frame, true)]
     a, b = (cv2.warpAffine(picture, affine, (WIDTH, HEIGHT), flags=how) for picture in grey)
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = search.calc(a, b, None), search.calc(b, a, None)  # type: ignore[call-overload]
+    there, back = both_ways(a, b)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     home = cv2.remap(back, columns + there[..., 0], rows + there[..., 1], cv2.INTER_LINEAR)
     trust = np.exp(-((np.linalg.norm(there + home, axis=-1) / RETURNS) ** 2))
@@ -143,15 +143,12 @@ def without_pose(of: Lacking, canonical: Array) -> Lacking:
     return replace(of, motion=motion)
 
 
-def mirrored(of: Lacking, basis: ExpressionBasis) -> Lacking:
+def in_mirror(of: Lacking, basis: ExpressionBasis) -> Lacking:
     """The same in a mirror."""
-    units = [DRIVING_UNITS.index(unit) for unit in unit_mirror()[list(DRIVING_UNITS)]]
-    modes = basis.motion[len(DRIVING_UNITS) :][:, basis.region]
-    flipped = (basis.motion[len(DRIVING_UNITS) :][:, basis.mirror] * [-1, 1, 1])[:, basis.region]
-    side = np.sign((modes * flipped).sum((1, 2)))
-    drivers = np.concatenate([of.drivers[:, units], of.drivers[:, len(DRIVING_UNITS) :] * side], 1)
-    motion, seen = of.motion[:, basis.mirror] * [-1, 1, 1], of.seen[:, basis.mirror]
-    return replace(of, drivers=drivers, motion=motion, seen=seen)
+    count = len(DRIVING_UNITS)
+    even = sides(basis.motion[count:][:, basis.region], basis.region, basis.mirror)
+    drivers = np.concatenate([of.drivers[:, driving_mirror()], of.drivers[:, count:] * even], 1)
+    return replace(of, drivers=drivers, motion=mirrored(of.motion, basis.mirror), seen=of.seen[:, basis.mirror])
 
 
 def joined(parts: list[Lacking]) -> Lacking:
@@ -161,7 +158,7 @@ def joined(parts: list[Lacking]) -> Lacking:
 
 def fit(of: Lacking, basis: ExpressionBasis) -> Array:
     """[32, 478, 3] cm per driver that the basis's motion lacks."""
-    both = joined([of, mirrored(of, basis)])
+    both = joined([of, in_mirror(of, basis)])
     spread = np.concatenate([np.full(len(DRIVING_UNITS), UNIT_SPREAD), basis.mode_std])
     inputs, found = both.drivers / spread, np.zeros((DRIVERS, LANDMARKS, 3))
     weights = both.weight[:, None] * np.clip(both.seen, 0, 1) * (np.abs(both.motion).max((1, 2)) < FARTHEST)[:, None]
